@@ -1,0 +1,27 @@
+//! Compiles the `.proto` files with protox, so that no protoc is needed.
+
+use std::path::PathBuf;
+
+use prost::Message as _;
+
+const FILES: [&str; 5] = [
+    "muster/v1/common.proto",
+    "muster/v1/membership_service.proto",
+    "muster/v1/resolver_service.proto",
+    "muster/v1/event_service.proto",
+    "muster/v1/node_service.proto",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=muster");
+    let descriptors = protox::compile(FILES, ["."])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("muster.v1.fds"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        // Maps in one order: equal messages are equal bytes (encode once, etags, golden files).
+        .btree_map(".")
+        .bytes(".muster.v1")
+        .generate_default_stubs(true)
+        .compile_fds(descriptors)?;
+    Ok(())
+}

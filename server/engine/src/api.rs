@@ -1,0 +1,291 @@
+//! What goes into an engine and what comes out of it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::crypto::Keyring;
+use crate::event::{Event, Gap};
+use crate::member::{Member, MemberKey, Role};
+
+/// Everything that an engine must be told at its start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Name of this node, in the grammar of [`crate::name::check_name`].
+    pub name: String,
+    /// Name of the cluster: bound into every sealed byte.
+    pub cluster: String,
+    /// Address that peers use.
+    pub advertise: SocketAddr,
+    /// Boot number: above every earlier boot of this name that the caller knows of.
+    pub boot: u64,
+    /// Tags of this node.
+    pub tags: BTreeMap<String, String>,
+    /// Roles of this node; `since_unix_ms` is set by the engine.
+    pub roles: Vec<Role>,
+    /// Version of the daemon.
+    pub version: String,
+    /// Keys; `None` talks without encryption.
+    pub keyring: Option<Keyring>,
+    /// Bounds.
+    pub limits: Limits,
+    /// How long left members are shown.
+    pub reap_left: Duration,
+    /// How long failed members are shown.
+    pub reap_failed: Duration,
+}
+
+/// Bounds of one engine. What happens at each bound is in `docs/limits.md`.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Largest event payload, bytes.
+    pub event_payload_bytes: usize,
+    /// Events kept per origin.
+    pub events_per_origin: usize,
+    /// Event bytes kept per origin.
+    pub event_bytes_per_origin: usize,
+    /// Event bytes kept in all.
+    pub event_bytes_total: usize,
+    /// Largest datagram, bytes.
+    pub datagram_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            event_payload_bytes: 64 << 10,
+            events_per_origin: 8_192,
+            event_bytes_per_origin: 32 << 20,
+            event_bytes_total: 64 << 20,
+            datagram_bytes: 1_400,
+        }
+    }
+}
+
+/// Largest body of one exchange (request or answer), bytes. Longer answers come
+/// in several exchanges.
+pub const EXCHANGE_BYTES_MAX: usize = 4 << 20;
+
+/// Number of one exchange, chosen by whoever made it: the engine for
+/// [`Output::Request`], the driver for [`Input::Request`]. The two never meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExchangeId(pub u64);
+
+/// Which pipe an exchange travels on. Each kind is a pipe of its own, so that a
+/// long pull never delays a state exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ExchangeKind {
+    /// State exchange: members and records.
+    Sync,
+    /// Ranges of events.
+    Pull,
+}
+
+/// Why an exchange brought no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExchangeError {
+    /// The kernel or the network said no.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// The handshake failed: wrong key, other cluster, no common version.
+    #[error("handshake failed: {0}")]
+    Handshake(String),
+    /// No answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// The pipe broke.
+    #[error("connection lost: {0}")]
+    Broken(String),
+    /// Too many exchanges under way on this node.
+    #[error("too many exchanges under way")]
+    Busy,
+}
+
+/// What happens to an engine.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A datagram arrived.
+    Datagram {
+        /// Sender, as the kernel said.
+        from: SocketAddr,
+        /// All of it, sealed.
+        bytes: Bytes,
+    },
+    /// A peer asks something on a pipe. Answered by one [`Output::Respond`].
+    Request {
+        /// Number of the exchange.
+        id: ExchangeId,
+        /// Peer of the pipe.
+        from: SocketAddr,
+        /// Which pipe.
+        kind: ExchangeKind,
+        /// Opened body.
+        body: Bytes,
+    },
+    /// The answer to an [`Output::Request`], or why there is none.
+    Response {
+        /// Number of the exchange.
+        id: ExchangeId,
+        /// Opened body.
+        result: Result<Bytes, ExchangeError>,
+    },
+    /// The time of [`crate::Engine::next_deadline`] has come.
+    Tick,
+    /// What the seeds resolve to now: the answer to [`Output::ResolveSeeds`].
+    Seeds {
+        /// All addresses, own ones included: the engine tells itself apart.
+        addrs: Vec<SocketAddr>,
+    },
+}
+
+/// What an engine wants done, in order.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// Send a datagram. It may be lost.
+    Transmit {
+        /// Where to.
+        to: SocketAddr,
+        /// All of it, sealed.
+        bytes: Bytes,
+    },
+    /// Ask a peer something on a pipe; bring back one [`Input::Response`].
+    Request {
+        /// Number of the exchange.
+        id: ExchangeId,
+        /// Whom.
+        to: SocketAddr,
+        /// Which pipe.
+        kind: ExchangeKind,
+        /// Body, to be sealed by the pipe.
+        body: Bytes,
+        /// Give up after this long, connection included.
+        timeout: Duration,
+    },
+    /// Answer an [`Input::Request`].
+    Respond {
+        /// Number of the exchange.
+        id: ExchangeId,
+        /// Body, or `None` to close the pipe: the request made no sense.
+        body: Option<Bytes>,
+    },
+    /// Resolve the configured seeds again and hand in [`Input::Seeds`].
+    ResolveSeeds,
+    /// A member appeared or changed.
+    MemberUpdated(Arc<Member>),
+    /// A member was reaped.
+    MemberRemoved(MemberKey),
+    /// An event for the consumers of this node, in order per origin.
+    Event(Arc<Event>),
+    /// Events that will never come.
+    Gap(Gap),
+    /// This node joined the stream of an origin at a position: what came up to
+    /// `sequence` (inclusive) was before its time. Comes before the first event of
+    /// that origin unless that is number 1.
+    EventBase {
+        /// Whose events.
+        origin: crate::event::Origin,
+        /// Last sequence before this node's time.
+        sequence: u64,
+    },
+    /// Own events up to `sequence` are held by two other alive members, or by all
+    /// there are. Grows.
+    Replicated {
+        /// Last replicated sequence of this boot.
+        sequence: u64,
+    },
+    /// There is room for events again after [`crate::EventError::Full`].
+    EventRoom,
+    /// How one address of a join call went.
+    JoinResult {
+        /// The number given to [`crate::Engine::join`].
+        attempt: u64,
+        /// Address tried.
+        addr: SocketAddr,
+        /// Name of the different member that answered, or why none did.
+        result: Result<Arc<str>, String>,
+    },
+    /// A leave was spread: the node may stop.
+    LeaveDone,
+    /// Something that the log should tell.
+    Note(Note),
+}
+
+/// Things worth a line in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// Another live node claims this node's name and keeps it.
+    ConflictLost {
+        /// Where the other node is.
+        other: SocketAddr,
+    },
+    /// Another live node claims this node's name and loses it.
+    ConflictWon {
+        /// Where the other node is.
+        other: SocketAddr,
+    },
+    /// This node was told of a higher boot of its own name, from an earlier life,
+    /// and raised its own above it.
+    BootRaised {
+        /// The new boot.
+        boot: u64,
+    },
+    /// A member let the event window fill and no longer counts until it catches up.
+    LaggardLetGo {
+        /// Its name.
+        member: Arc<str>,
+        /// How far behind it was, in events.
+        behind: u64,
+    },
+    /// The wall clock stands so far off that seniority was not taken from it.
+    ClockDistrusted {
+        /// What the clock said, milliseconds.
+        said_unix_ms: u64,
+        /// What was used instead, milliseconds.
+        used_unix_ms: u64,
+    },
+    /// Joined the cluster through a member.
+    Joined {
+        /// Its name.
+        through: Arc<str>,
+    },
+    /// No other member is left, or none was ever reached.
+    Alone,
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// No member of that name or alias.
+    #[error("no member is called {0}")]
+    UnknownMember(String),
+    /// The member is alive: it would come back at once.
+    #[error("{0} is {1}: only failed members can be forced out")]
+    MemberLive(String, crate::member::Status),
+    /// This node leaves or has left.
+    #[error("this node is leaving or has left the cluster")]
+    Leaving,
+    /// Tags or roles larger than a record may be.
+    #[error("{what} take {bytes} bytes, at most {limit} are allowed")]
+    RecordTooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Bytes given.
+        bytes: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// A tag that cannot be.
+    #[error("bad tag {key:?}: {why}")]
+    BadTag {
+        /// Its key.
+        key: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A name that cannot be.
+    #[error("bad name: {0}")]
+    BadName(#[from] crate::name::NameError),
+}

@@ -1,0 +1,31 @@
+//! The membership and event engine of Muster.
+//!
+//! Pure: no clock, no sockets, no runtime, no unseeded randomness. Everything
+//! that happens to a node comes in through [`Engine::handle`] or one of the
+//! command methods, always with the time as an argument, and everything that it
+//! wants done comes out of [`Engine::poll_output`]. The daemon drives one engine
+//! with real sockets; the simulator drives thousands in virtual time.
+//!
+//! ```text
+//!   datagram, request, answer, tick, command
+//!                    |
+//!   wire (sealed datagrams, exchanges)
+//!                    |
+//!   swim (foca) -- suspicion -- records -- sync       events (logs, replication)
+//!                    |                                   |
+//!            Output::Transmit, Request, Respond, Members, Event, ...
+//! ```
+
+pub mod api;
+pub mod crypto;
+pub mod event;
+pub mod member;
+pub mod name;
+pub mod time;
+
+pub use api::{
+    Config, EngineError, ExchangeError, ExchangeId, ExchangeKind, Input, Limits, Note, Output,
+};
+pub use event::{Accepted, Event, EventDraft, EventError, Gap, Origin};
+pub use member::{Member, MemberKey, Role, Status, StatusChange, StatusReason};
+pub use time::{Now, Time};

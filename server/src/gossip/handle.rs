@@ -1,0 +1,183 @@
+//! The one way by which surfaces command the engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Commands that wait for the engine; more callers wait up to [`SEND_WAIT`].
+pub const COMMANDS_MAX: usize = 64;
+
+/// Events that wait for the engine. While the event window is full they stay
+/// here and callers wait: this is the back-pressure of `SendEvent`.
+pub const EVENTS_MAX: usize = 256;
+
+/// How long a command may wait for a place in the queue.
+pub const SEND_WAIT: Duration = Duration::from_secs(5);
+
+/// Why a command brought no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The engine refused the event.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// The engine refused the command.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The daemon shuts down.
+    #[error("the daemon is shutting down")]
+    Stopped,
+    /// The queue stayed full.
+    #[error("the daemon is overloaded: the command queue stayed full")]
+    Busy,
+}
+
+/// How one address of a join went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinOutcome {
+    /// As given by the caller, with the resolved address where it differs.
+    pub address: String,
+    /// Name of the member that answered, or why none did.
+    pub result: Result<String, String>,
+}
+
+/// State of the engine, for `muster info` and the metrics.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// This node.
+    pub me: Arc<Member>,
+    /// Every counter and gauge of the engine and the driver, by name.
+    pub counters: Vec<(&'static str, u64)>,
+    /// What an operator should look at.
+    pub warnings: Vec<String>,
+    /// Whether peers are talked to under a key.
+    pub encrypted: bool,
+}
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<T>;
+
+/// A command on its way to the engine.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Join { addresses: Vec<String>, reply: Reply<Vec<JoinOutcome>> },
+    Leave { reply: Reply<()> },
+    ForceLeave { name: String, prune: bool, reply: Reply<Result<(), EngineError>> },
+    UpdateTags {
+        set: BTreeMap<String, String>,
+        remove: Vec<String>,
+        reply: Reply<Result<Arc<Member>, EngineError>>,
+    },
+    Report { reply: Reply<Report> },
+}
+
+/// An event on its way to the engine.
+#[derive(Debug)]
+pub(crate) struct EventCommand {
+    pub(crate) draft: EventDraft,
+    pub(crate) reply: Reply<Result<Accepted, EventError>>,
+}
+
+/// The engine's ends of a handle.
+#[derive(Debug)]
+pub(crate) struct HandleEnds {
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) events: mpsc::Receiver<EventCommand>,
+    pub(crate) replicated: watch::Sender<u64>,
+}
+
+/// Commands the engine from any task or thread.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    events: mpsc::Sender<EventCommand>,
+    replicated: watch::Receiver<u64>,
+}
+
+impl Handle {
+    /// A handle and the ends that the driver serves.
+    pub(crate) fn new() -> (Self, HandleEnds) {
+        let (commands, commands_end) = mpsc::channel(COMMANDS_MAX);
+        let (events, events_end) = mpsc::channel(EVENTS_MAX);
+        let (replicated_end, replicated) = watch::channel(0);
+        let ends = HandleEnds {
+            commands: commands_end,
+            events: events_end,
+            replicated: replicated_end,
+        };
+        (Self { commands, events, replicated }, ends)
+    }
+
+    /// Sends an event. Waits while the event window is full.
+    ///
+    /// # Errors
+    /// The engine's refusal, or [`CommandError::Stopped`].
+    pub async fn send_event(&self, draft: EventDraft) -> Result<Accepted, CommandError> {
+        let (reply, answer) = oneshot::channel();
+        let command = EventCommand { draft, reply };
+        self.events.send(command).await.map_err(|_closed| CommandError::Stopped)?;
+        Ok(answer.await.map_err(|_closed| CommandError::Stopped)??)
+    }
+
+    /// The last own sequence that two other members hold; grows.
+    #[must_use]
+    pub fn replicated(&self) -> watch::Receiver<u64> {
+        self.replicated.clone()
+    }
+
+    /// Contacts addresses (names are resolved) and merges with whoever answers.
+    ///
+    /// # Errors
+    /// [`CommandError::Stopped`], [`CommandError::Busy`]. A failed address is an outcome.
+    pub async fn join(&self, addresses: Vec<String>) -> Result<Vec<JoinOutcome>, CommandError> {
+        self.command(|reply| Command::Join { addresses, reply }).await
+    }
+
+    /// Leaves the cluster; returns when the leave was spread.
+    ///
+    /// # Errors
+    /// [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn leave(&self) -> Result<(), CommandError> {
+        self.command(|reply| Command::Leave { reply }).await
+    }
+
+    /// Turns a failed member into a left one, or forgets it.
+    ///
+    /// # Errors
+    /// The engine's refusal, [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn force_leave(&self, name: String, prune: bool) -> Result<(), CommandError> {
+        Ok(self.command(|reply| Command::ForceLeave { name, prune, reply }).await??)
+    }
+
+    /// Sets and removes tags of this node; returns it as it is then.
+    ///
+    /// # Errors
+    /// The engine's refusal, [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn update_tags(
+        &self,
+        set: BTreeMap<String, String>,
+        remove: Vec<String>,
+    ) -> Result<Arc<Member>, CommandError> {
+        Ok(self.command(|reply| Command::UpdateTags { set, remove, reply }).await??)
+    }
+
+    /// State of the engine.
+    ///
+    /// # Errors
+    /// [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn report(&self) -> Result<Report, CommandError> {
+        self.command(|reply| Command::Report { reply }).await
+    }
+
+    async fn command<T>(&self, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {
+        let (reply, answer) = oneshot::channel();
+        let send = self.commands.send_timeout(make(reply), SEND_WAIT);
+        send.await.map_err(|error| match error {
+            mpsc::error::SendTimeoutError::Timeout(_) => CommandError::Busy,
+            mpsc::error::SendTimeoutError::Closed(_) => CommandError::Stopped,
+        })?;
+        answer.await.map_err(|_closed| CommandError::Stopped)
+    }
+}

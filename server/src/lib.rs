@@ -1,0 +1,8 @@
+//! The Muster daemon as a library; `main` is one call.
+//!
+//! Data flows one way: peers -> [`gossip`] (owns the engine) -> [`hub`] (one
+//! writer, many readers) -> surfaces such as `grpc`. Commands go back by one way
+//! only, [`gossip::Handle`].
+
+pub mod daemon;
+pub mod gossip;

@@ -18,6 +18,7 @@
 
 pub mod api;
 pub mod crypto;
+pub mod engine;
 pub mod event;
 pub mod member;
 pub mod name;
@@ -26,6 +27,7 @@ pub mod time;
 pub use api::{
     Config, EngineError, ExchangeError, ExchangeId, ExchangeKind, Input, Limits, Note, Output,
 };
+pub use engine::Engine;
 pub use event::{Accepted, Event, EventDraft, EventError, Gap, Origin};
 pub use member::{Member, MemberKey, Role, Status, StatusChange, StatusReason};
 pub use time::{Now, Time};

@@ -3,22 +3,43 @@
 
 /// Generated code of package `muster.v1`. The documentation of each item is the
 /// comment in its `.proto` file.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, rustdoc::all)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic,
+    rustdoc::all
+)]
 pub mod v1 {
     tonic::include_proto!("muster.v1");
 }
 
 /// Encoded `FileDescriptorSet` of `muster.v1`, for gRPC reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/muster.v1.fds"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/muster.v1.fds"));
 
 /// The `.proto` files: path relative to the import root, and text.
 pub const PROTO_FILES: [(&str, &str); 5] = [
-    ("muster/v1/common.proto", include_str!("../muster/v1/common.proto")),
-    ("muster/v1/event_service.proto", include_str!("../muster/v1/event_service.proto")),
-    ("muster/v1/membership_service.proto", include_str!("../muster/v1/membership_service.proto")),
-    ("muster/v1/node_service.proto", include_str!("../muster/v1/node_service.proto")),
-    ("muster/v1/resolver_service.proto", include_str!("../muster/v1/resolver_service.proto")),
+    (
+        "muster/v1/common.proto",
+        include_str!("../muster/v1/common.proto"),
+    ),
+    (
+        "muster/v1/event_service.proto",
+        include_str!("../muster/v1/event_service.proto"),
+    ),
+    (
+        "muster/v1/membership_service.proto",
+        include_str!("../muster/v1/membership_service.proto"),
+    ),
+    (
+        "muster/v1/node_service.proto",
+        include_str!("../muster/v1/node_service.proto"),
+    ),
+    (
+        "muster/v1/resolver_service.proto",
+        include_str!("../muster/v1/resolver_service.proto"),
+    ),
 ];
 
 /// Domain of the `google.rpc.ErrorInfo` that every error status carries.

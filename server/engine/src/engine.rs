@@ -28,7 +28,11 @@ impl Engine {
             incarnation: 0,
             addr: config.advertise,
             status: Status::Alive,
-            change: StatusChange { by: None, at_unix_ms: now.unix_ms, reason: StatusReason::Joined },
+            change: StatusChange {
+                by: None,
+                at_unix_ms: now.unix_ms,
+                reason: StatusReason::Joined,
+            },
             transitions: 0,
             started_unix_ms: now.unix_ms,
             tags: config.tags,

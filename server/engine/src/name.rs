@@ -27,7 +27,9 @@ pub enum NameError {
         limit: usize,
     },
     /// A character outside the grammar.
-    #[error("only letters, digits, '.', '_' and '-' are allowed, and a letter or digit first and last")]
+    #[error(
+        "only letters, digits, '.', '_' and '-' are allowed, and a letter or digit first and last"
+    )]
     BadCharacter,
     /// A prefix kept for the system.
     #[error("names that start with {prefix} are reserved")]
@@ -60,7 +62,10 @@ fn check(text: &str, limit: usize) -> Result<(), NameError> {
         return Err(NameError::Reserved { prefix });
     }
     if bytes.len() > limit {
-        return Err(NameError::TooLong { bytes: bytes.len(), limit });
+        return Err(NameError::TooLong {
+            bytes: bytes.len(),
+            limit,
+        });
     }
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
         return Err(NameError::Empty);
@@ -79,21 +84,35 @@ mod tests {
 
     #[test]
     fn accepts_what_hosts_are_called() {
-        for name in ["a", "web-1", "node_7.example.com", "0", &"x".repeat(NAME_BYTES_MAX)] {
+        for name in [
+            "a",
+            "web-1",
+            "node_7.example.com",
+            "0",
+            &"x".repeat(NAME_BYTES_MAX),
+        ] {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
     }
 
     #[test]
     fn refuses_what_breaks_files_and_terminals() {
-        for name in ["-a", "a-", ".a", "a b", "a\n", "a\tb", "ä", "a/b", "a~1", "a\0"] {
+        for name in [
+            "-a", "a-", ".a", "a b", "a\n", "a\tb", "ä", "a/b", "a~1", "a\0",
+        ] {
             assert_eq!(check_name(name), Err(NameError::BadCharacter), "{name:?}");
         }
         assert_eq!(check_name(""), Err(NameError::Empty));
-        assert!(matches!(check_name("_serf_ping"), Err(NameError::Reserved { .. })));
+        assert!(matches!(
+            check_name("_serf_ping"),
+            Err(NameError::Reserved { .. })
+        ));
         assert_eq!(
             check_role(&"x".repeat(64)),
-            Err(NameError::TooLong { bytes: 64, limit: 63 })
+            Err(NameError::TooLong {
+                bytes: 64,
+                limit: 63
+            })
         );
     }
 }

@@ -62,15 +62,26 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 /// A command on its way to the engine.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Join { addresses: Vec<String>, reply: Reply<Vec<JoinOutcome>> },
-    Leave { reply: Reply<()> },
-    ForceLeave { name: String, prune: bool, reply: Reply<Result<(), EngineError>> },
+    Join {
+        addresses: Vec<String>,
+        reply: Reply<Vec<JoinOutcome>>,
+    },
+    Leave {
+        reply: Reply<()>,
+    },
+    ForceLeave {
+        name: String,
+        prune: bool,
+        reply: Reply<Result<(), EngineError>>,
+    },
     UpdateTags {
         set: BTreeMap<String, String>,
         remove: Vec<String>,
         reply: Reply<Result<Arc<Member>, EngineError>>,
     },
-    Report { reply: Reply<Report> },
+    Report {
+        reply: Reply<Report>,
+    },
 }
 
 /// An event on its way to the engine.
@@ -107,7 +118,14 @@ impl Handle {
             events: events_end,
             replicated: replicated_end,
         };
-        (Self { commands, events, replicated }, ends)
+        (
+            Self {
+                commands,
+                events,
+                replicated,
+            },
+            ends,
+        )
     }
 
     /// Sends an event. Waits while the event window is full.
@@ -117,7 +135,10 @@ impl Handle {
     pub async fn send_event(&self, draft: EventDraft) -> Result<Accepted, CommandError> {
         let (reply, answer) = oneshot::channel();
         let command = EventCommand { draft, reply };
-        self.events.send(command).await.map_err(|_closed| CommandError::Stopped)?;
+        self.events
+            .send(command)
+            .await
+            .map_err(|_closed| CommandError::Stopped)?;
         Ok(answer.await.map_err(|_closed| CommandError::Stopped)??)
     }
 
@@ -132,7 +153,8 @@ impl Handle {
     /// # Errors
     /// [`CommandError::Stopped`], [`CommandError::Busy`]. A failed address is an outcome.
     pub async fn join(&self, addresses: Vec<String>) -> Result<Vec<JoinOutcome>, CommandError> {
-        self.command(|reply| Command::Join { addresses, reply }).await
+        self.command(|reply| Command::Join { addresses, reply })
+            .await
     }
 
     /// Leaves the cluster; returns when the leave was spread.
@@ -148,7 +170,9 @@ impl Handle {
     /// # Errors
     /// The engine's refusal, [`CommandError::Stopped`], [`CommandError::Busy`].
     pub async fn force_leave(&self, name: String, prune: bool) -> Result<(), CommandError> {
-        Ok(self.command(|reply| Command::ForceLeave { name, prune, reply }).await??)
+        Ok(self
+            .command(|reply| Command::ForceLeave { name, prune, reply })
+            .await??)
     }
 
     /// Sets and removes tags of this node; returns it as it is then.
@@ -160,7 +184,9 @@ impl Handle {
         set: BTreeMap<String, String>,
         remove: Vec<String>,
     ) -> Result<Arc<Member>, CommandError> {
-        Ok(self.command(|reply| Command::UpdateTags { set, remove, reply }).await??)
+        Ok(self
+            .command(|reply| Command::UpdateTags { set, remove, reply })
+            .await??)
     }
 
     /// State of the engine.

@@ -1,6 +1,6 @@
 //! What is to be spread by riding on datagrams: records, accusations, forced leaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ident::Ident;
 
@@ -19,12 +19,14 @@ pub(crate) enum Topic {
     Forced(Ident, bool, u64),
 }
 
+/// Place in the queue: times sent, then age.
+type Place = (u32, u64);
+
 /// Items by how often they were sent.
 #[derive(Debug, Default)]
 pub(crate) struct Broadcasts {
-    sent: BTreeMap<Topic, u32>,
-    order: BTreeMap<(u32, u64, Topic), ()>,
-    stamps: BTreeMap<Topic, u64>,
+    places: BTreeMap<Topic, Place>,
+    order: BTreeSet<(Place, Topic)>,
     stamp: u64,
     overflows: u64,
 }
@@ -33,25 +35,25 @@ impl Broadcasts {
     /// Queues an item as never sent.
     pub(crate) fn push(&mut self, topic: Topic) {
         self.remove(topic);
-        if self.sent.len() >= QUEUE_MAX {
-            if let Some(&(_, _, worn)) = self.order.keys().next_back() {
-                self.remove(worn);
-                self.overflows += 1;
-            }
+        if self.places.len() >= QUEUE_MAX
+            && let Some(&(_, worn)) = self.order.last()
+        {
+            self.remove(worn);
+            self.overflows += 1;
         }
         self.put(topic, 0);
     }
 
     /// Drops an item.
     pub(crate) fn remove(&mut self, topic: Topic) {
-        if let (Some(sent), Some(stamp)) = (self.sent.remove(&topic), self.stamps.remove(&topic)) {
-            self.order.remove(&(sent, stamp, topic));
+        if let Some(place) = self.places.remove(&topic) {
+            self.order.remove(&(place, topic));
         }
     }
 
     /// Items that wait.
     pub(crate) fn len(&self) -> usize {
-        self.sent.len()
+        self.places.len()
     }
 
     /// Items that found no room.
@@ -64,7 +66,7 @@ impl Broadcasts {
     /// leaves the queue after `limit` times.
     pub(crate) fn fill(&mut self, limit: u32, mut take: impl FnMut(Topic) -> Take) {
         let mut taken = Vec::new();
-        for &(_, _, topic) in self.order.keys() {
+        for &(_, topic) in &self.order {
             match take(topic) {
                 Take::Yes | Take::Drop => taken.push(topic),
                 Take::TooLarge => {}
@@ -72,7 +74,7 @@ impl Broadcasts {
             }
         }
         for topic in taken {
-            let sent = self.sent.get(&topic).copied().unwrap_or(0) + 1;
+            let sent = self.places.get(&topic).map_or(0, |&(sent, _)| sent) + 1;
             self.remove(topic);
             if sent < limit {
                 self.put(topic, sent);
@@ -82,9 +84,8 @@ impl Broadcasts {
 
     fn put(&mut self, topic: Topic, sent: u32) {
         self.stamp += 1;
-        self.sent.insert(topic, sent);
-        self.stamps.insert(topic, self.stamp);
-        self.order.insert((sent, self.stamp, topic), ());
+        self.places.insert(topic, (sent, self.stamp));
+        self.order.insert(((sent, self.stamp), topic));
     }
 }
 
@@ -108,7 +109,9 @@ mod tests {
     fn taken(queue: &mut Broadcasts, limit: u32, room: usize) -> Vec<u64> {
         let mut taken = Vec::new();
         queue.fill(limit, |topic| {
-            let Topic::Record(hash) = topic else { return Take::Drop };
+            let Topic::Record(hash) = topic else {
+                return Take::Drop;
+            };
             if taken.len() == room {
                 return Take::Full;
             }

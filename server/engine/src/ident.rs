@@ -76,7 +76,10 @@ pub(crate) struct Ident {
 impl Ident {
     /// The run that it belongs to.
     pub(crate) const fn node(self) -> NodeRef {
-        NodeRef { hash: self.hash, boot: self.boot }
+        NodeRef {
+            hash: self.hash,
+            boot: self.boot,
+        }
     }
 
     /// Four bytes by which a receiver tells that a datagram is for it.
@@ -135,7 +138,11 @@ mod tests {
 
     #[test]
     fn idents_survive_the_wire() {
-        let ident = Ident { hash: 0x0102_0304_0506_0708, boot: BOOT_MAX, life: 7 };
+        let ident = Ident {
+            hash: 0x0102_0304_0506_0708,
+            boot: BOOT_MAX,
+            life: 7,
+        };
         let mut bytes = Vec::new();
         ident.put(&mut bytes);
         assert_eq!(bytes.len(), IDENT_BYTES);
@@ -145,8 +152,16 @@ mod tests {
 
     #[test]
     fn the_newer_boot_wins_then_the_newer_life() {
-        let old = Ident { hash: 1, boot: 5, life: 9 };
-        let restarted = Ident { boot: 6, life: 0, ..old };
+        let old = Ident {
+            hash: 1,
+            boot: 5,
+            life: 9,
+        };
+        let restarted = Ident {
+            boot: 6,
+            life: 0,
+            ..old
+        };
         let refuted = Ident { life: 10, ..old };
         assert!(restarted.beats(old) && refuted.beats(old) && restarted.beats(refuted));
         assert!(!old.beats(old), "nobody replaces itself");

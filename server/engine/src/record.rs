@@ -83,7 +83,10 @@ pub(crate) struct Record {
 impl Record {
     /// A record from its first entries; they must hold the key `node`.
     pub(crate) fn new(now: Time, delta: &RecordDelta) -> Result<Self, RecordError> {
-        let owner = NodeRef { hash: delta.hash, boot: delta.boot };
+        let owner = NodeRef {
+            hash: delta.hash,
+            boot: delta.boot,
+        };
         let mut record = Self {
             owner,
             version: 0,
@@ -117,9 +120,16 @@ impl Record {
         for raw in &delta.entries {
             let entry = RecordEntry::decode(raw.clone()).map_err(|_e| RecordError::Malformed)?;
             version = version.max(entry.version);
-            if entries.get(&entry.key).is_none_or(|known| known.version < entry.version) {
+            if entries
+                .get(&entry.key)
+                .is_none_or(|known| known.version < entry.version)
+            {
                 let deleted_at = entry.deleted.then_some(now);
-                let kept = Entry { version: entry.version, raw: raw.clone(), deleted_at };
+                let kept = Entry {
+                    version: entry.version,
+                    raw: raw.clone(),
+                    deleted_at,
+                };
                 entries.insert(entry.key, kept);
             }
         }
@@ -135,7 +145,10 @@ impl Record {
 
     /// Entries above `version`, as the owner wrote them.
     pub(crate) fn since(&self, version: u64) -> RecordDelta {
-        let newer = self.entries.values().filter(|entry| entry.version > version);
+        let newer = self
+            .entries
+            .values()
+            .filter(|entry| entry.version > version);
         RecordDelta {
             hash: self.owner.hash,
             boot: self.owner.boot,
@@ -146,7 +159,9 @@ impl Record {
     /// Forgets keys deleted for longer than [`DELETED_KEPT`].
     pub(crate) fn purge(&mut self, now: Time) {
         self.entries.retain(|_key, entry| {
-            entry.deleted_at.is_none_or(|deleted| now.since(deleted) < DELETED_KEPT)
+            entry
+                .deleted_at
+                .is_none_or(|deleted| now.since(deleted) < DELETED_KEPT)
         });
     }
 
@@ -157,7 +172,8 @@ impl Record {
             boot: self.owner.boot,
             entries: vec![encode_entry(key, self.version + 1, value)],
         };
-        self.merge(now, &delta).expect("own entries are checked before they are written");
+        self.merge(now, &delta)
+            .expect("own entries are checked before they are written");
     }
 }
 
@@ -181,7 +197,12 @@ impl Parsed {
 
 /// One entry, as its owner first writes it.
 pub(crate) fn encode_entry(key: &str, version: u64, value: Bytes) -> Bytes {
-    let entry = RecordEntry { key: key.to_owned(), version, deleted: false, value };
+    let entry = RecordEntry {
+        key: key.to_owned(),
+        version,
+        deleted: false,
+        value,
+    };
     Bytes::from(entry.encode_to_vec())
 }
 
@@ -193,7 +214,12 @@ pub(crate) fn encode_roles(roles: &[Role]) -> Bytes {
         port: u32::from(role.service_port),
         since_unix_ms: role.since_unix_ms,
     });
-    Bytes::from(Roles { roles: roles.collect() }.encode_to_vec())
+    Bytes::from(
+        Roles {
+            roles: roles.collect(),
+        }
+        .encode_to_vec(),
+    )
 }
 
 /// 4 or 16 bytes.
@@ -226,7 +252,11 @@ fn parse(owner: NodeRef, entries: &BTreeMap<String, Entry>) -> Result<Parsed, Re
     if hash != owner.hash || owner.boot > BOOT_MAX {
         return Err(RecordError::Grammar);
     }
-    if tags.tags.iter().any(|(key, value)| !tag_is_sound(key, value)) {
+    if tags
+        .tags
+        .iter()
+        .any(|(key, value)| !tag_is_sound(key, value))
+    {
         return Err(RecordError::Grammar);
     }
     let port = u16::try_from(info.port).map_err(|_e| RecordError::Malformed)?;
@@ -241,7 +271,11 @@ fn parse(owner: NodeRef, entries: &BTreeMap<String, Entry>) -> Result<Parsed, Re
         conflict: info.conflict,
         leaving: status.leaving,
         tags: tags.tags,
-        roles: roles.roles.into_iter().map(decode_role).collect::<Result<_, _>>()?,
+        roles: roles
+            .roles
+            .into_iter()
+            .map(decode_role)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -264,12 +298,16 @@ fn value<M: prost::Message + Default>(
     entries: &BTreeMap<String, Entry>,
     key: &str,
 ) -> Result<Option<M>, RecordError> {
-    let Some(entry) = entries.get(key) else { return Ok(None) };
+    let Some(entry) = entries.get(key) else {
+        return Ok(None);
+    };
     let entry = RecordEntry::decode(entry.raw.clone()).map_err(|_e| RecordError::Malformed)?;
     if entry.deleted {
         return Ok(None);
     }
-    M::decode(entry.value).map(Some).map_err(|_e| RecordError::Malformed)
+    M::decode(entry.value)
+        .map(Some)
+        .map_err(|_e| RecordError::Malformed)
 }
 
 #[cfg(test)]
@@ -288,18 +326,27 @@ mod tests {
     }
 
     fn tags_entry(version: u64, value: &str) -> Bytes {
-        let tags = Tags { tags: BTreeMap::from([("k".to_owned(), value.to_owned())]) };
+        let tags = Tags {
+            tags: BTreeMap::from([("k".to_owned(), value.to_owned())]),
+        };
         encode_entry(KEY_TAGS, version, Bytes::from(tags.encode_to_vec()))
     }
 
     fn delta(entries: Vec<Bytes>) -> RecordDelta {
-        RecordDelta { hash: name_hash("a"), boot: 1, entries }
+        RecordDelta {
+            hash: name_hash("a"),
+            boot: 1,
+            entries,
+        }
     }
 
     #[test]
     fn merging_in_any_order_ends_equal() {
         let now = Time::default();
-        let [old, new] = [delta(vec![tags_entry(2, "old")]), delta(vec![tags_entry(3, "new")])];
+        let [old, new] = [
+            delta(vec![tags_entry(2, "old")]),
+            delta(vec![tags_entry(3, "new")]),
+        ];
         let first = delta(vec![node_entry(1, "a", 7946)]);
         for order in [[&old, &new], [&new, &old]] {
             let mut record = Record::new(now, &first).unwrap();
@@ -317,11 +364,20 @@ mod tests {
     fn refuses_what_its_owner_cannot_have_written() {
         let now = Time::default();
         let foreign = delta(vec![node_entry(1, "b", 7946)]);
-        assert_eq!(Record::new(now, &foreign).unwrap_err(), RecordError::Grammar);
+        assert_eq!(
+            Record::new(now, &foreign).unwrap_err(),
+            RecordError::Grammar
+        );
         let bad_port = delta(vec![node_entry(1, "a", 70_000)]);
-        assert_eq!(Record::new(now, &bad_port).unwrap_err(), RecordError::Malformed);
+        assert_eq!(
+            Record::new(now, &bad_port).unwrap_err(),
+            RecordError::Malformed
+        );
         let no_node = delta(vec![tags_entry(1, "x")]);
-        assert_eq!(Record::new(now, &no_node).unwrap_err(), RecordError::Malformed);
+        assert_eq!(
+            Record::new(now, &no_node).unwrap_err(),
+            RecordError::Malformed
+        );
         let mut record = Record::new(now, &delta(vec![node_entry(1, "a", 7946)])).unwrap();
         let nul = delta(vec![tags_entry(2, "a\0b")]);
         assert_eq!(record.merge(now, &nul).unwrap_err(), RecordError::Grammar);

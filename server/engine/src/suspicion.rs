@@ -52,8 +52,19 @@ pub(crate) struct Suspicions {
 impl Suspicions {
     /// Notes an accusation; `accuser` 0 is hearsay without a name. Says whether it
     /// is new and worth passing on.
-    pub(crate) fn accuse(&mut self, now: Time, subject: Ident, incarnation: u16, accuser: u64) -> bool {
-        let fresh = || Case { ident: subject, incarnation, accusers: Vec::new(), since: now };
+    pub(crate) fn accuse(
+        &mut self,
+        now: Time,
+        subject: Ident,
+        incarnation: u16,
+        accuser: u64,
+    ) -> bool {
+        let fresh = || Case {
+            ident: subject,
+            incarnation,
+            accusers: Vec::new(),
+            since: now,
+        };
         let case = self.cases.entry(subject.hash).or_insert_with(fresh);
         if subject.beats(case.ident) || (subject == case.ident && incarnation > case.incarnation) {
             *case = fresh();
@@ -85,11 +96,15 @@ impl Suspicions {
     /// Takes the verdicts that are due.
     pub(crate) fn due(&mut self, now: Time, members: usize) -> Vec<Verdict> {
         let due = |case: &Case| case.deadline(members) <= now;
-        let verdicts = self.cases.values().filter(|case| due(case)).map(|case| Verdict {
-            subject: case.ident,
-            incarnation: case.incarnation,
-            accuser: case.accusers.first().copied().unwrap_or(0),
-        });
+        let verdicts = self
+            .cases
+            .values()
+            .filter(|case| due(case))
+            .map(|case| Verdict {
+                subject: case.ident,
+                incarnation: case.incarnation,
+                accuser: case.accusers.first().copied().unwrap_or(0),
+            });
         let verdicts: Vec<_> = verdicts.collect();
         self.cases.retain(|_hash, case| !due(case));
         verdicts
@@ -98,8 +113,16 @@ impl Suspicions {
 
 impl Case {
     fn deadline(&self, members: usize) -> Time {
-        let enough = if members <= TINY_CLUSTER { 1 } else { ACCUSERS_ENOUGH };
-        let time = if self.accusers.len() >= enough { SUSPICION_MIN } else { SUSPICION_MAX };
+        let enough = if members <= TINY_CLUSTER {
+            1
+        } else {
+            ACCUSERS_ENOUGH
+        };
+        let time = if self.accusers.len() >= enough {
+            SUSPICION_MIN
+        } else {
+            SUSPICION_MAX
+        };
         self.since + scaled(time, members)
     }
 }
@@ -117,7 +140,11 @@ fn scaled(time: Duration, members: usize) -> Duration {
 mod tests {
     use super::*;
 
-    const SUBJECT: Ident = Ident { hash: 9, boot: 1, life: 0 };
+    const SUBJECT: Ident = Ident {
+        hash: 9,
+        boot: 1,
+        life: 0,
+    };
 
     fn at(seconds: u64) -> Time {
         Time::from_micros(seconds * 1_000_000)
@@ -128,7 +155,10 @@ mod tests {
         let mut suspicions = Suspicions::default();
         assert!(suspicions.accuse(at(0), SUBJECT, 0, 1));
         assert_eq!(suspicions.next_deadline(5), Some(at(10)));
-        assert!(!suspicions.accuse(at(1), SUBJECT, 0, 1), "the same accuser again");
+        assert!(
+            !suspicions.accuse(at(1), SUBJECT, 0, 1),
+            "the same accuser again"
+        );
         assert_eq!(suspicions.next_deadline(5), Some(at(10)));
         assert!(suspicions.accuse(at(2), SUBJECT, 0, 2));
         assert_eq!(suspicions.next_deadline(5), Some(at(5)));

@@ -61,7 +61,9 @@ pub(crate) struct Swim {
 
 impl std::fmt::Debug for Swim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Swim").field("identity", self.foca.identity()).finish_non_exhaustive()
+        f.debug_struct("Swim")
+            .field("identity", self.foca.identity())
+            .finish_non_exhaustive()
     }
 }
 
@@ -139,7 +141,9 @@ impl Swim {
 
     /// Hands over updates that came by another way.
     pub(crate) fn apply(&mut self, now: Time, updates: Vec<Update<Ident>>, spread: bool) {
-        let outcome = self.foca.apply_many(updates.into_iter(), spread, &mut self.runtime);
+        let outcome = self
+            .foca
+            .apply_many(updates.into_iter(), spread, &mut self.runtime);
         self.count(outcome);
         self.schedule(now);
     }
@@ -147,7 +151,9 @@ impl Swim {
     /// Fires the timers that are due.
     pub(crate) fn tick(&mut self, now: Time) {
         while self.timers.peek().is_some_and(|Reverse(due)| due.at <= now) {
-            let Some(Reverse(due)) = self.timers.pop() else { return };
+            let Some(Reverse(due)) = self.timers.pop() else {
+                return;
+            };
             let outcome = self.foca.handle_timer(due.timer, &mut self.runtime);
             self.count(outcome);
             self.schedule(now);
@@ -180,14 +186,19 @@ impl Swim {
 
     /// Forgets a dead member.
     pub(crate) fn forget(&mut self, ident: Ident) {
-        let outcome = self.foca.handle_timer(Timer::RemoveDown(ident), &mut self.runtime);
+        let outcome = self
+            .foca
+            .handle_timer(Timer::RemoveDown(ident), &mut self.runtime);
         self.count(outcome);
     }
 
     /// The next thing that foca wants done.
     pub(crate) fn poll(&mut self) -> Option<SwimOutput> {
         if let Some((subject, incarnation)) = self.accusations.pop_front() {
-            return Some(SwimOutput::Accuse { subject, incarnation });
+            return Some(SwimOutput::Accuse {
+                subject,
+                incarnation,
+            });
         }
         while let Some(notification) = self.runtime.to_notify() {
             if matches!(notification, OwnedNotification::Rejoin(_)) {
@@ -202,7 +213,11 @@ impl Swim {
         while let Some((after, timer)) = self.runtime.to_schedule() {
             match timer {
                 // Suspicion is the engine's: foca only tells whom its probe missed.
-                Timer::ChangeSuspectToDown { member_id, incarnation, .. } => {
+                Timer::ChangeSuspectToDown {
+                    member_id,
+                    incarnation,
+                    ..
+                } => {
                     self.accusations.push_back((member_id, incarnation));
                 }
                 // So is forgetting the dead.
@@ -213,7 +228,11 @@ impl Swim {
                 | Timer::PeriodicAnnounceDown(_)
                 | Timer::PeriodicGossip(_)) => {
                     self.sequence += 1;
-                    let due = Due { at: now + after, sequence: self.sequence, timer };
+                    let due = Due {
+                        at: now + after,
+                        sequence: self.sequence,
+                        timer,
+                    };
                     self.timers.push(Reverse(due));
                 }
             }

@@ -127,7 +127,9 @@ impl Table {
 
     /// The peer that has exactly this identity's run.
     pub(crate) fn run(&self, node: NodeRef) -> Option<&Peer> {
-        self.peers.get(&node.hash).filter(|peer| peer.ident.boot == node.boot)
+        self.peers
+            .get(&node.hash)
+            .filter(|peer| peer.ident.boot == node.boot)
     }
 
     pub(crate) fn name_of(&self, hash: u64) -> Option<Arc<str>> {
@@ -142,13 +144,19 @@ impl Table {
     pub(crate) fn find(&self, name: &str) -> Option<&Peer> {
         self.peers.values().find(|peer| {
             let said = peer.record.parsed();
-            if said.conflict { *alias(said) == *name } else { said.name == name }
+            if said.conflict {
+                *alias(said) == *name
+            } else {
+                said.name == name
+            }
         })
     }
 
     /// Whether foca would change anything for this update of a known member.
     pub(crate) fn is_news(&self, update: &Update<Ident>) -> bool {
-        let Some(peer) = self.peers.get(&update.id().hash) else { return true };
+        let Some(peer) = self.peers.get(&update.id().hash) else {
+            return true;
+        };
         if peer.ident != *update.id() {
             return update.id().beats(peer.ident);
         }
@@ -156,7 +164,13 @@ impl Table {
     }
 
     /// Adds a member with its record and a state.
-    pub(crate) fn insert(&mut self, now: Now, update: &Update<Ident>, record: Record, word: Word) -> bool {
+    pub(crate) fn insert(
+        &mut self,
+        now: Now,
+        update: &Update<Ident>,
+        record: Record,
+        word: Word,
+    ) -> bool {
         if self.peers.len() >= MEMBERS_MAX && !self.peers.contains_key(&update.id().hash) {
             self.refused += 1;
             return false;
@@ -187,7 +201,9 @@ impl Table {
             return false;
         }
         let change = self.change(now, word);
-        let Some(peer) = self.peers.get_mut(&update.id().hash) else { return false };
+        let Some(peer) = self.peers.get_mut(&update.id().hash) else {
+            return false;
+        };
         let before = peer.status();
         peer.ident = *update.id();
         peer.incarnation = update.incarnation();
@@ -228,7 +244,9 @@ impl Table {
     /// Marks a dead member as left. Says whether that is news.
     pub(crate) fn set_left(&mut self, now: Now, hash: u64, word: Word) -> bool {
         let change = self.change(now, word);
-        let Some(peer) = self.peers.get_mut(&hash) else { return false };
+        let Some(peer) = self.peers.get_mut(&hash) else {
+            return false;
+        };
         if peer.left || peer.is_active() {
             return false;
         }
@@ -283,13 +301,24 @@ impl Table {
 
     fn change(&self, now: Now, word: Word) -> StatusChange {
         let by = (word.by != 0).then(|| self.name_of(word.by)).flatten();
-        StatusChange { by, at_unix_ms: now.unix_ms, reason: word.reason }
+        StatusChange {
+            by,
+            at_unix_ms: now.unix_ms,
+            reason: word.reason,
+        }
     }
 
     /// Keeps `active` sorted and in step with one member.
     fn refresh_active(&mut self, hash: u64) {
-        let node = self.peers.get(&hash).filter(|peer| peer.is_active()).map(|p| p.ident.node());
-        match (self.active.binary_search_by_key(&hash, |node| node.hash), node) {
+        let node = self
+            .peers
+            .get(&hash)
+            .filter(|peer| peer.is_active())
+            .map(|p| p.ident.node());
+        match (
+            self.active.binary_search_by_key(&hash, |node| node.hash),
+            node,
+        ) {
             (Ok(at), Some(node)) => self.active[at] = node,
             (Ok(at), None) => drop(self.active.remove(at)),
             (Err(at), Some(node)) => self.active.insert(at, node),
@@ -311,5 +340,15 @@ fn outranks(update: &Update<Ident>, peer: &Peer) -> bool {
         (_, State::Down) => true,
         (State::Alive, State::Alive) | (State::Suspect, _) => newer,
         (State::Alive, State::Suspect) => update.incarnation() >= peer.incarnation,
+    }
+}
+
+impl crate::events::Peers for Table {
+    fn live(&self) -> &[NodeRef] {
+        &self.active
+    }
+
+    fn name_of(&self, hash: u64) -> Option<Arc<str>> {
+        Table::name_of(self, hash)
     }
 }

@@ -137,15 +137,14 @@ fn parse_updates(mut bytes: &[u8]) -> Result<Vec<Update<Ident>>, MessageError> {
     if bytes.len() != count * UPDATE_BYTES {
         return Err(MessageError::Malformed);
     }
-    bytes.chunks_exact(UPDATE_BYTES).map(|chunk| get_update(chunk)).collect()
+    bytes
+        .chunks_exact(UPDATE_BYTES)
+        .map(|chunk| get_update(chunk))
+        .collect()
 }
 
 /// foca wants the count where a message carries updates, and nothing elsewhere.
-fn put_updates<'a>(
-    out: &mut BytesMut,
-    tag: u8,
-    updates: impl Iterator<Item = &'a Update<Ident>>,
-) {
+fn put_updates<'a>(out: &mut BytesMut, tag: u8, updates: impl Iterator<Item = &'a Update<Ident>>) {
     if matches!(tag, TAG_ANNOUNCE | TAG_BROADCAST | TAG_TURN_UNDEAD) {
         return;
     }
@@ -196,7 +195,11 @@ pub(crate) struct IdentCodec;
 impl Codec<Ident> for IdentCodec {
     type Error = CodecError;
 
-    fn encode_header(&mut self, header: &Header<Ident>, mut buf: impl BufMut) -> Result<(), CodecError> {
+    fn encode_header(
+        &mut self,
+        header: &Header<Ident>,
+        mut buf: impl BufMut,
+    ) -> Result<(), CodecError> {
         if buf.remaining_mut() < FOCA_HEAD + 1 + IDENT_BYTES + 1 {
             return Err(CodecError);
         }
@@ -206,16 +209,22 @@ impl Codec<Ident> for IdentCodec {
         let (tag, ident, probe) = match header.message {
             Message::Ping(probe) => (TAG_PING, None, Some(probe)),
             Message::Ack(probe) => (TAG_ACK, None, Some(probe)),
-            Message::PingReq { target, probe_number } => (TAG_PING_REQ, Some(target), Some(probe_number)),
-            Message::IndirectPing { origin, probe_number } => {
-                (TAG_INDIRECT_PING, Some(origin), Some(probe_number))
-            }
-            Message::IndirectAck { target, probe_number } => {
-                (TAG_INDIRECT_ACK, Some(target), Some(probe_number))
-            }
-            Message::ForwardedAck { origin, probe_number } => {
-                (TAG_FORWARDED_ACK, Some(origin), Some(probe_number))
-            }
+            Message::PingReq {
+                target,
+                probe_number,
+            } => (TAG_PING_REQ, Some(target), Some(probe_number)),
+            Message::IndirectPing {
+                origin,
+                probe_number,
+            } => (TAG_INDIRECT_PING, Some(origin), Some(probe_number)),
+            Message::IndirectAck {
+                target,
+                probe_number,
+            } => (TAG_INDIRECT_ACK, Some(target), Some(probe_number)),
+            Message::ForwardedAck {
+                origin,
+                probe_number,
+            } => (TAG_FORWARDED_ACK, Some(origin), Some(probe_number)),
             Message::Announce => (TAG_ANNOUNCE, None, None),
             Message::Feed => (TAG_FEED, None, None),
             Message::Gossip => (TAG_GOSSIP, None, None),
@@ -256,10 +265,19 @@ impl Codec<Ident> for IdentCodec {
             TAG_BROADCAST => Message::Broadcast,
             _ => Message::TurnUndead,
         };
-        Ok(Header { src, src_incarnation, dst, message })
+        Ok(Header {
+            src,
+            src_incarnation,
+            dst,
+            message,
+        })
     }
 
-    fn encode_member(&mut self, member: &Update<Ident>, mut buf: impl BufMut) -> Result<(), CodecError> {
+    fn encode_member(
+        &mut self,
+        member: &Update<Ident>,
+        mut buf: impl BufMut,
+    ) -> Result<(), CodecError> {
         if buf.remaining_mut() < UPDATE_BYTES {
             return Err(CodecError);
         }
@@ -279,9 +297,21 @@ impl Codec<Ident> for IdentCodec {
 
 fn indirect(tag: u8, ident: Ident, probe_number: u8) -> Message<Ident> {
     match tag {
-        TAG_PING_REQ => Message::PingReq { target: ident, probe_number },
-        TAG_INDIRECT_PING => Message::IndirectPing { origin: ident, probe_number },
-        TAG_INDIRECT_ACK => Message::IndirectAck { target: ident, probe_number },
-        _ => Message::ForwardedAck { origin: ident, probe_number },
+        TAG_PING_REQ => Message::PingReq {
+            target: ident,
+            probe_number,
+        },
+        TAG_INDIRECT_PING => Message::IndirectPing {
+            origin: ident,
+            probe_number,
+        },
+        TAG_INDIRECT_ACK => Message::IndirectAck {
+            target: ident,
+            probe_number,
+        },
+        _ => Message::ForwardedAck {
+            origin: ident,
+            probe_number,
+        },
     }
 }

@@ -1,0 +1,5 @@
+//! The API on unix sockets, from the listening socket to the gRPC services.
+
+pub mod authority;
+
+pub mod transport_metrics;

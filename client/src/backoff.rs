@@ -69,7 +69,10 @@ mod tests {
             let ceiling = FIRST.saturating_mul(1 << step).min(LONGEST);
             assert!(longest[step as usize] <= ceiling);
             assert!(longest[step as usize] > ceiling.mul_f64(0.9), "step {step}");
-            assert!(shortest[step as usize] < ceiling.mul_f64(0.1), "step {step}");
+            assert!(
+                shortest[step as usize] < ceiling.mul_f64(0.1),
+                "step {step}"
+            );
         }
     }
 

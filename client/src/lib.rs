@@ -46,8 +46,8 @@ pub use send::{EventSender, Outcome, Receipt, Receipts};
 pub use socket::{SocketError, SocketPath};
 pub use status::{display_name, status_name};
 
-//#[cfg(feature = "cli")]
-//pub mod cli;
+#[cfg(feature = "cli")]
+pub mod cli;
 
 //T
 //mod fake;

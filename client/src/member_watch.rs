@@ -187,7 +187,8 @@ impl MemberWatch {
         if first && self.lost {
             self.lost = false;
             let resumed = matches!(message.event, Some(Message::Resumed(_)));
-            self.pending.push_back(MemberUpdate::Reconnected { resumed });
+            self.pending
+                .push_back(MemberUpdate::Reconnected { resumed });
         }
         match self.copy.take(first, message) {
             Ok(update) => self.pending.extend(update),

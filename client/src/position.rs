@@ -108,9 +108,17 @@ mod tests {
         let token = pb::EventToken::decode(positions.encode().as_slice()).unwrap();
         assert_eq!(
             token.positions,
-            [id("n1", 7, 4), id("n1", 8, 1), id("n2", 1, 5), id("n3", 1, 9)]
+            [
+                id("n1", 7, 4),
+                id("n1", 8, 1),
+                id("n2", 1, 5),
+                id("n3", 1, 9)
+            ]
         );
-        assert_eq!(EventPositions::decode(&positions.encode()).unwrap(), positions);
+        assert_eq!(
+            EventPositions::decode(&positions.encode()).unwrap(),
+            positions
+        );
     }
 
     #[test]
@@ -130,12 +138,19 @@ mod tests {
         assert_eq!(positions.fold_gap(gap(3, 9)), Some(gap(5, 9)));
         assert_eq!(positions.fold_gap(gap(10, 12)), Some(gap(10, 12)));
         assert!(!positions.fold(&id("n1", 7, 12)));
-        assert_eq!(positions.fold_gap(gap(20, 15)), None, "an empty range is no gap");
+        assert_eq!(
+            positions.fold_gap(gap(20, 15)),
+            None,
+            "an empty range is no gap"
+        );
     }
 
     #[test]
     fn garbage_is_no_token() {
         assert!(EventPositions::decode(b"\xff\xff\xff").is_err());
-        assert_eq!(EventPositions::decode(b"").unwrap(), EventPositions::default());
+        assert_eq!(
+            EventPositions::decode(b"").unwrap(),
+            EventPositions::default()
+        );
     }
 }

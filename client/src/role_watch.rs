@@ -105,8 +105,7 @@ impl RoleWatch {
             Message::Heartbeat(_) => None,
             // Without an etag every set counts as another one.
             Message::Set(set) => {
-                let same =
-                    !message.etag.is_empty() && self.etag.as_ref() == Some(&message.etag);
+                let same = !message.etag.is_empty() && self.etag.as_ref() == Some(&message.etag);
                 self.etag = Some(message.etag);
                 (!same).then_some(RoleUpdate::Set(set))
             }

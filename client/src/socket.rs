@@ -106,9 +106,10 @@ impl SocketPath {
             Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
         };
         match set("XDG_RUNTIME_DIR") {
-            Some(directory) if !system_exists => {
-                Self::parse(&format!("{}/muster/api.sock", directory.trim_end_matches('/')))
-            }
+            Some(directory) if !system_exists => Self::parse(&format!(
+                "{}/muster/api.sock",
+                directory.trim_end_matches('/')
+            )),
             Some(_) | None => Ok(Self(system.to_path_buf())),
         }
     }
@@ -206,9 +207,18 @@ mod tests {
 
     #[test]
     fn what_is_no_socket_is_refused() {
-        for text in ["", "unix:", "unix://host/a.sock", "http://localhost:80", "/a\0b"] {
+        for text in [
+            "",
+            "unix:",
+            "unix://host/a.sock",
+            "http://localhost:80",
+            "/a\0b",
+        ] {
             let error = SocketPath::parse(text).unwrap_err();
-            assert!(matches!(error, SocketError::Syntax { .. }), "{text}: {error}");
+            assert!(
+                matches!(error, SocketError::Syntax { .. }),
+                "{text}: {error}"
+            );
         }
         let long = format!("/{}", "x".repeat(SOCKET_PATH_BYTES_MAX));
         let error = SocketPath::parse(&long).unwrap_err().to_string();
@@ -228,8 +238,14 @@ mod tests {
         };
         let system_text = system.display().to_string();
         assert_eq!(find(&[]), system_text);
-        assert_eq!(find(&[("XDG_RUNTIME_DIR", "/run/user/7/")]), "/run/user/7/muster/api.sock");
-        assert_eq!(find(&[("XDG_RUNTIME_DIR", ""), ("MUSTER_SOCKET", "")]), system_text);
+        assert_eq!(
+            find(&[("XDG_RUNTIME_DIR", "/run/user/7/")]),
+            "/run/user/7/muster/api.sock"
+        );
+        assert_eq!(
+            find(&[("XDG_RUNTIME_DIR", ""), ("MUSTER_SOCKET", "")]),
+            system_text
+        );
         std::fs::write(&system, "").unwrap();
         assert_eq!(find(&[("XDG_RUNTIME_DIR", "/run/user/7")]), system_text);
         assert_eq!(find(&[("MUSTER_SOCKET", "unix:///x.sock")]), "/x.sock");
@@ -245,8 +261,14 @@ mod tests {
         let stale = text(Path::new("/run/x.sock"), io::ErrorKind::ConnectionRefused);
         assert!(stale.contains("the daemon that made this socket is gone"));
         let denied = text(Path::new("/etc/passwd"), io::ErrorKind::PermissionDenied);
-        assert!(denied.contains("/etc/passwd belongs to user root and group root"), "{denied}");
-        let hidden = text(Path::new("/etc/nowhere/a.sock"), io::ErrorKind::PermissionDenied);
+        assert!(
+            denied.contains("/etc/passwd belongs to user root and group root"),
+            "{denied}"
+        );
+        let hidden = text(
+            Path::new("/etc/nowhere/a.sock"),
+            io::ErrorKind::PermissionDenied,
+        );
         assert!(hidden.contains("lies in /etc, which belongs"), "{hidden}");
     }
 }

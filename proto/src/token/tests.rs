@@ -117,7 +117,13 @@ fn keys_are_read_as_serf_prints_them() {
     assert_eq!(text.len(), 44);
     assert_eq!(KeyBytes::parse(&format!(" {}\n", *text)).unwrap(), key);
     assert_eq!(KeyBytes::parse(text.trim_end_matches('=')).unwrap(), key);
-    assert_eq!(KeyBytes::parse("cg8StVXbQJ0gPvMd9o7yrg==").unwrap().as_bytes().len(), 16);
+    assert_eq!(
+        KeyBytes::parse("cg8StVXbQJ0gPvMd9o7yrg==")
+            .unwrap()
+            .as_bytes()
+            .len(),
+        16
+    );
 }
 
 #[test]
@@ -125,9 +131,15 @@ fn a_bad_key_is_told_without_repeating_it() {
     let text = |input: &str| KeyBytes::parse(input).unwrap_err().to_string();
     assert!(text("").contains("muster keygen"));
     assert!(text("muster1_abc").contains("--token-file"));
-    assert_eq!(text("AAAA"), "the key has 3 bytes; 16, 24 or 32 are allowed");
+    assert_eq!(
+        text("AAAA"),
+        "the key has 3 bytes; 16, 24 or 32 are allowed"
+    );
     let secret = text("s3cret!!passphrase");
     assert!(secret.contains("character 7"), "{secret}");
-    assert!(!secret.contains("s3cret") && !secret.contains("33"), "{secret}");
+    assert!(
+        !secret.contains("s3cret") && !secret.contains("33"),
+        "{secret}"
+    );
     assert!(text(&"A".repeat(4096)).contains("16, 24 or 32"));
 }

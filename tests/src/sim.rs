@@ -16,16 +16,19 @@
 
 mod clock;
 mod cluster;
+mod events;
 mod exchange;
 #[cfg(test)]
 mod fixtures;
 mod invariants;
+mod life;
 mod machine;
 mod network;
 mod node;
 mod observe;
 mod pipe;
 mod queue;
+mod read;
 mod record;
 mod rng;
 mod script;
@@ -42,6 +45,7 @@ pub use cluster::{Sim, Tap};
 pub use machine::Machine;
 pub use network::{CutId, Weather};
 pub use node::State;
+pub use read::Joined;
 pub use record::{Change, Cursor, Sent, Stream, Traffic, Violation};
 pub use rng::{PPM, Rng};
 pub use script::{Action, Address};

@@ -21,11 +21,14 @@ use crate::sim::machine::Machine;
 
 const PERIOD: Duration = Duration::from_millis(200);
 
+/// Names and payloads, from sequence 1.
+type Log = Vec<(String, Vec<u8>)>;
+
 pub(crate) struct Toy {
     me: Arc<Member>,
     members: BTreeMap<String, Member>,
     /// Events by origin, and how many were handed over.
-    logs: BTreeMap<(String, u64), Vec<(String, Vec<u8>)>>,
+    logs: BTreeMap<(String, u64), Log>,
     acks: BTreeMap<String, u64>,
     replicated: u64,
     asked: BTreeMap<u64, SocketAddr>,

@@ -1,6 +1,7 @@
 //! What is written down of a run: views, cursors, events, traffic.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use muster_engine::{Member, MemberKey, Status, StatusReason};
@@ -16,6 +17,18 @@ pub struct Violation {
     pub invariant: &'static str,
     /// What was seen.
     pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, millis) = (self.at_us / 1_000_000, self.at_us / 1_000 % 1_000);
+        let (slot, what) = (self.slot, self.invariant);
+        write!(
+            f,
+            "{seconds}.{millis:03} s, node {slot}: {what}: {}",
+            self.text
+        )
+    }
 }
 
 /// One change of a member in one node's view.

@@ -23,7 +23,7 @@ const GOSSIP_PROMPT: Duration = Duration::from_millis(20);
 const BULK_ABOVE: usize = 32;
 
 /// Pause between exchanges while they take over.
-const BULK_INTERVAL: Duration = Duration::from_millis(400);
+const BULK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often the rest is looked after.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);

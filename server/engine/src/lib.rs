@@ -20,6 +20,7 @@ pub mod api;
 pub mod crypto;
 pub mod engine;
 pub mod event;
+mod events;
 mod ident;
 pub mod member;
 pub mod name;

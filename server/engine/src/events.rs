@@ -45,8 +45,8 @@ use log::Log;
 use replicate::{Duties, Own};
 use settle::Settle;
 use spread::Spread;
-pub(crate) use wire::{Position, SECTION_BYTES_MAX};
 use wire::{Envelope, Section};
+pub(crate) use wire::{Position, SECTION_BYTES_MAX};
 
 /// Logs kept, over all origins and boots. At the bound the one that has been
 /// quiet longest is forgotten.
@@ -134,6 +134,9 @@ pub(crate) struct Events {
     rng: StdRng,
     lamport: u64,
     logs: BTreeMap<NodeRef, Log>,
+    /// Highest boot of each member that was ever in the list of live ones, so that
+    /// a boot whose predecessor was never heard publishing still waits for it.
+    boots_seen: BTreeMap<u64, u64>,
     bytes: usize,
     settle: Settle,
     spread: Spread,
@@ -168,6 +171,7 @@ impl Events {
             rng: StdRng::seed_from_u64(seed),
             lamport: 1,
             logs: BTreeMap::new(),
+            boots_seen: BTreeMap::new(),
             bytes: 0,
             settle: Settle::default(),
             spread: Spread::default(),
@@ -202,7 +206,7 @@ impl Events {
                 limit,
             });
         }
-        self.follow_members(now.at, peers);
+        self.follow_members(now, peers);
         let sequence = self.own.head + 1;
         let envelope = Envelope {
             origin: self.my_name.as_ref().to_owned(),
@@ -249,7 +253,7 @@ impl Events {
             self.count.sections_bad += 1;
             return;
         };
-        self.follow_members(now.at, peers);
+        self.follow_members(now, peers);
         for batch in section.batches {
             let key = NodeRef {
                 hash: batch.hash,
@@ -340,7 +344,7 @@ impl Events {
 
     /// Everything that time brings. Call at or after [`Events::next_deadline`].
     pub(crate) fn tick(&mut self, now: Now, peers: &dyn Peers) {
-        self.follow_members(now.at, peers);
+        self.follow_members(now, peers);
         self.count_active(now.at);
         self.check_own(now.at, peers);
         self.drive(now, peers);

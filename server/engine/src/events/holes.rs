@@ -115,6 +115,10 @@ impl Events {
             self.on_report(now.at, from, mark.position);
             return;
         }
+        #[cfg(test)]
+        if self.bug == Some(super::tests::Bug::NoHunt) {
+            return;
+        }
         let log = self.logs.get(&key);
         let over = log.is_some_and(|log| log.closed);
         if key.hash == self.me.hash || over || mark.position <= self.position_of(key) {
@@ -125,7 +129,10 @@ impl Events {
             return;
         };
         hunt.rumour = hunt.rumour.max(mark.position);
-        if hunt.source.is_none_or(|(_, claimed)| claimed <= mark.position) {
+        if hunt
+            .source
+            .is_none_or(|(_, claimed)| claimed <= mark.position)
+        {
             hunt.source = Some((from, mark.position));
             hunt.next = now.at;
         }

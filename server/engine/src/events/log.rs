@@ -167,7 +167,9 @@ impl Log {
     pub(super) fn held_after(&self, after: u64) -> impl Iterator<Item = (u64, &Bytes)> {
         let skip = after.saturating_sub(self.floor);
         let first = self.floor + 1 + skip;
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(self.slots.len());
+        let skip = usize::try_from(skip)
+            .unwrap_or(usize::MAX)
+            .min(self.slots.len());
         (first..)
             .zip(self.slots.range(skip..))
             .filter_map(|(sequence, slot)| Some((sequence, slot.as_ref()?)))
@@ -178,7 +180,9 @@ impl Log {
         if self.top <= self.position {
             return None;
         }
-        self.held_after(self.position).next().map(|(sequence, _)| sequence)
+        self.held_after(self.position)
+            .next()
+            .map(|(sequence, _)| sequence)
     }
 
     /// The next thing to hand over, if the log is open.

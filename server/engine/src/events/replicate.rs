@@ -11,7 +11,7 @@ use super::wire::Call;
 use super::{Events, EventsOutput, LOGS_MAX, Peers};
 use crate::api::Limits;
 use crate::ident::NodeRef;
-use crate::time::Time;
+use crate::time::{Now, Time};
 
 /// Members that must hold an event before it is replicated, if there are as many.
 const HOLDERS: usize = 2;
@@ -116,7 +116,10 @@ impl Own {
             let ask = self.asked + ASK_EVERY;
             ask.min(since + PATIENCE)
         });
-        [full, self.poke_at, self.recheck].into_iter().flatten().min()
+        [full, self.poke_at, self.recheck]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
@@ -156,29 +159,35 @@ impl Window {
 
 impl Events {
     /// Keeps the standings in step with the members. New ones count from now on.
-    pub(super) fn follow_members(&mut self, now: Time, peers: &dyn Peers) {
+    pub(super) fn follow_members(&mut self, now: Now, peers: &dyn Peers) {
         let live = peers.live();
         let own = &mut self.own;
         if own.recheck.take().is_none()
             && live.len() == own.members.len()
-            && now.since(own.followed) < FOLLOW_EVERY
+            && now.at.since(own.followed) < FOLLOW_EVERY
         {
             return;
         }
-        own.followed = now;
+        own.followed = now.at;
         if !own.members.keys().eq(live.iter()) {
-            own.members.retain(|node, _| live.binary_search(node).is_ok());
+            own.members
+                .retain(|node, _| live.binary_search(node).is_ok());
             own.replicas.retain(|r| live.binary_search(&r.node).is_ok());
             for node in live {
-                own.members.entry(*node).or_insert(Standing {
+                if self.own.members.contains_key(node) {
+                    continue;
+                }
+                let standing = Standing {
                     held: 0,
-                    window: own.head,
+                    window: self.own.head,
                     counted: true,
-                });
+                };
+                self.own.members.insert(*node, standing);
+                self.see_boot(now, *node);
             }
-            own.find_low();
+            self.own.find_low();
         }
-        self.note_replicated(now);
+        self.note_replicated(now.at);
         self.note_room();
     }
 
@@ -493,8 +502,8 @@ impl Events {
         };
         let events = (self.limits.events_per_origin as u64 / 4).max(1);
         let bytes = self.window().bytes / 4;
-        let quarter = log.position() - log.reported >= events
-            || log.unreported_bytes as u64 >= bytes.max(1);
+        let quarter =
+            log.position() - log.reported >= events || log.unreported_bytes as u64 >= bytes.max(1);
         if quarter || self.duties.owed.contains_key(&key) {
             self.duties.owe(now, key, 0);
         }

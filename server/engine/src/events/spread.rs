@@ -116,13 +116,18 @@ impl Spread {
         let fresh = (!self.fresh.is_empty()).then_some(self.gate);
         let again = self.again.front().map(|again| again.due.max(self.gate));
         let marks = (!self.marks.is_empty()).then(|| self.mark_gate.max(self.gate));
-        [fresh, again, marks, self.recent_at].into_iter().flatten().min()
+        [fresh, again, marks, self.recent_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Up to [`MARKS_MAX`] logs to announce, each in its turn.
     fn next_marks(&mut self) -> Vec<NodeRef> {
         let cursor = self.mark_cursor.unwrap_or(NodeRef { hash: 0, boot: 0 });
-        let after = self.marks.range((Bound::Excluded(cursor), Bound::Unbounded));
+        let after = self
+            .marks
+            .range((Bound::Excluded(cursor), Bound::Unbounded));
         let until = self.marks.range(..=cursor);
         let keys = after.chain(until).map(|(key, _)| *key);
         let keys: Vec<NodeRef> = keys.take(MARKS_MAX).collect();
@@ -273,8 +278,7 @@ impl Events {
     }
 
     fn flush_marks(&mut self, now: Time, live: &[NodeRef], used: &mut Vec<NodeRef>) {
-        if now < self.spread.mark_gate || self.spread.marks.is_empty() || used.len() >= live.len()
-        {
+        if now < self.spread.mark_gate || self.spread.marks.is_empty() || used.len() >= live.len() {
             return;
         }
         let keys = self.spread.next_marks();
@@ -382,9 +386,9 @@ impl Events {
         }
         self.spread.recent_at = Some(now + RECENT_EVERY);
         let section = self.recent_section(MARKS_MAX);
-        let targets =
-            self.spread
-                .pick(&mut self.rng, peers.live(), &mut Vec::new(), RECENT_FANOUT);
+        let targets = self
+            .spread
+            .pick(&mut self.rng, peers.live(), &mut Vec::new(), RECENT_FANOUT);
         for to in targets {
             self.send(to, section.clone());
         }

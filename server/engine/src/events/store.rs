@@ -176,7 +176,18 @@ impl Events {
 
     /// A log that begins after `base`. `None` for a boot older than those kept.
     pub(super) fn make_log(&mut self, now: Now, key: NodeRef, base: u64) -> Option<()> {
-        let boots: Vec<u64> = self.boots(key.hash).collect();
+        let mut boots: Vec<u64> = self.boots(key.hash).collect();
+        if base == 0
+            && boots.is_empty()
+            && let Some(before) = self.boots_seen.get(&key.hash).copied()
+            && before < key.boot
+        {
+            let hash = key.hash;
+            let before_key = NodeRef { hash, boot: before };
+            self.logs
+                .insert(before_key, Log::new(before_key, 0, now.at));
+            boots.push(before);
+        }
         if boots.len() >= BOOTS_MAX {
             let oldest = *boots.first()?;
             if key.boot < oldest {
@@ -211,6 +222,21 @@ impl Events {
             self.finish_before(now, key);
         }
         Some(())
+    }
+
+    /// A member came up. If an earlier boot of it was known, that one ends now and
+    /// not only with the first event of the new one.
+    pub(super) fn see_boot(&mut self, now: Now, node: NodeRef) {
+        let before = self.boots_seen.get(&node.hash).copied();
+        let earlier = self.boots(node.hash).next().or(before);
+        if earlier.is_some_and(|boot| boot < node.boot) && !self.logs.contains_key(&node) {
+            // Refused only if it is older than what is kept.
+            let _: Option<()> = self.make_log(now, node, 0);
+        }
+        if before.is_some() || self.boots_seen.len() < LOGS_MAX {
+            let seen = self.boots_seen.entry(node.hash).or_default();
+            *seen = (*seen).max(node.boot);
+        }
     }
 
     /// Boots of an origin that have a log, oldest first.
@@ -251,6 +277,10 @@ impl Events {
             log.set_name(name);
         }
         self.moved(now.at, key);
+        if let Some(boot) = self.boots_seen.get(&key.hash).copied() {
+            let hash = key.hash;
+            self.see_boot(now, NodeRef { hash, boot });
+        }
         self.out.push_back(EventsOutput::Base {
             origin: Origin {
                 name: Arc::from(name),

@@ -45,9 +45,21 @@ impl Default for Net {
 #[derive(Debug)]
 enum Action {
     Tick,
-    Datagram { from: NodeRef, section: Bytes },
-    PullRequest { from: usize, boot: u64, id: u64, body: Bytes },
-    PullAnswer { id: u64, boot: u64, answer: Result<Bytes, ExchangeError> },
+    Datagram {
+        from: NodeRef,
+        section: Bytes,
+    },
+    PullRequest {
+        from: usize,
+        boot: u64,
+        id: u64,
+        body: Bytes,
+    },
+    PullAnswer {
+        id: u64,
+        boot: u64,
+        answer: Result<Bytes, ExchangeError>,
+    },
     Publish,
 }
 
@@ -223,7 +235,12 @@ impl Sim {
             let node = &mut self.nodes[index];
             let mut live: Vec<NodeRef> = up.iter().filter(|n| **n != node.me).copied().collect();
             live.sort_unstable();
-            let gone: Vec<NodeRef> = node.live.iter().filter(|n| !live.contains(n)).copied().collect();
+            let gone: Vec<NodeRef> = node
+                .live
+                .iter()
+                .filter(|n| !live.contains(n))
+                .copied()
+                .collect();
             node.live = live;
             if !node.up || node.paused {
                 continue;
@@ -336,7 +353,11 @@ impl Sim {
         if !node.up {
             if let Action::PullRequest { from, boot, id, .. } = due.action {
                 let answer = Err(ExchangeError::Connect("refused".to_owned()));
-                self.schedule(self.now + 500, from, Action::PullAnswer { id, boot, answer });
+                self.schedule(
+                    self.now + 500,
+                    from,
+                    Action::PullAnswer { id, boot, answer },
+                );
             }
             return;
         }
@@ -356,7 +377,12 @@ impl Sim {
             Action::Datagram { from, section } => self.call(index, |events, now, peers| {
                 events.on_section(now, from, section, peers);
             }),
-            Action::PullRequest { from, boot, id, body } => {
+            Action::PullRequest {
+                from,
+                boot,
+                id,
+                body,
+            } => {
                 let mut answer = None;
                 self.call(index, |events, now, peers| {
                     answer = events.on_pull_request(now, body, peers);
@@ -418,11 +444,7 @@ impl Sim {
         self.schedule(self.now + 1_000, index, Action::Publish);
     }
 
-    pub(super) fn call(
-        &mut self,
-        index: usize,
-        act: impl FnOnce(&mut Events, Now, &dyn Peers),
-    ) {
+    pub(super) fn call(&mut self, index: usize, act: impl FnOnce(&mut Events, Now, &dyn Peers)) {
         let now = Now {
             at: Time::from_micros(self.now),
             unix_ms: self.now / 1_000,
@@ -452,7 +474,12 @@ impl Sim {
                 match self.find(to) {
                     Some(peer) if node.live.contains(&to) => {
                         let at = self.now + 2 * self.delay();
-                        let action = Action::PullRequest { from: index, boot, id, body };
+                        let action = Action::PullRequest {
+                            from: index,
+                            boot,
+                            id,
+                            body,
+                        };
                         self.schedule(at, peer, action);
                     }
                     Some(_) | None => {
@@ -487,7 +514,8 @@ impl Sim {
                     ..Seen::default()
                 };
                 if self.nodes[index].seen.insert(key, seen).is_some() {
-                    self.violations.push(format!("n{index}: base of {key:?} is late"));
+                    self.violations
+                        .push(format!("n{index}: base of {key:?} is late"));
                 }
             }
             EventsOutput::Replicated { sequence } => self.on_replicated(index, sequence),
@@ -572,7 +600,12 @@ impl Sim {
     fn schedule(&mut self, at: u64, node: usize, action: Action) {
         self.nth += 1;
         let nth = self.nth;
-        self.heap.push(Reverse(Due { at, nth, node, action }));
+        self.heap.push(Reverse(Due {
+            at,
+            nth,
+            node,
+            action,
+        }));
     }
 
     pub(super) fn key(&self, index: usize) -> NodeRef {
@@ -593,7 +626,9 @@ impl Sim {
         let up = self.nodes.iter().filter(|n| n.up && !n.paused);
         self.nodes[of].to_publish.is_empty()
             && published > 0
-            && up.into_iter().all(|n| n.seen.get(&key).is_some_and(|s| s.next > published))
+            && up
+                .into_iter()
+                .all(|n| n.seen.get(&key).is_some_and(|s| s.next > published))
     }
 
     /// Every promise: replicated events were seen by all that are up, in order, or

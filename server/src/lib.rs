@@ -6,3 +6,4 @@
 
 pub mod daemon;
 pub mod gossip;
+pub mod hub;

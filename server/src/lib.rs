@@ -6,4 +6,5 @@
 
 pub mod daemon;
 pub mod gossip;
+pub mod grpc;
 pub mod hub;

@@ -255,14 +255,14 @@ where
                 break;
             }
         }
-        if !this.in_flight.is_empty() || !this.unreplicated.is_empty() {
+        if !this.in_flight.is_empty() {
             return Poll::Pending;
         }
         if let Some(failed) = this.failed.take() {
             this.ended = true;
             return Poll::Ready(Some(Err(failed)));
         }
-        if this.drained {
+        if this.drained && this.unreplicated.is_empty() {
             this.ended = true;
             return Poll::Ready(None);
         }

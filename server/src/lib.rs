@@ -7,3 +7,4 @@
 pub mod daemon;
 pub mod gossip;
 pub mod grpc;
+pub mod hub;

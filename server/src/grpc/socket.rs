@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::peer::SocketKind;
+
 /// Octets that the kernel takes as the path of a socket (`sun_path` less its NUL).
 pub const MAX_PATH: usize = 107;
 
@@ -28,24 +30,6 @@ const TEMPORARY_NAME: usize = 4;
 
 /// How often a lock file that somebody deletes meanwhile is opened anew.
 const LOCK_ATTEMPTS: usize = 10;
-
-/// Which of the daemon's sockets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SocketKind {
-    /// For the host: what a caller may do depends on its uid.
-    Api,
-    /// For children: reading and events for everybody.
-    Child,
-}
-
-impl fmt::Display for SocketKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Api => "api",
-            Self::Child => "child",
-        })
-    }
-}
 
 /// A socket to listen on.
 #[derive(Debug, Clone)]

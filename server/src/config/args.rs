@@ -11,7 +11,7 @@ use super::schema::{self, Default, Setting, Shape};
 
 /// What the flags ask for.
 #[derive(Debug)]
-pub enum Asked {
+pub(super) enum Asked {
     /// Work with the settings that were read into the layers.
     Settings,
     /// Print this text and exit with 0: help or version.
@@ -40,7 +40,7 @@ pub fn command() -> Command {
 }
 
 /// Reads the flags into the layers, `args` without the name of the program.
-pub fn read(args: &[OsString], layers: &mut Layers) -> Asked {
+pub(super) fn read(args: &[OsString], layers: &mut Layers) -> Asked {
     let mut args = args.to_vec();
     // Each round ends or takes one argument at least out of the list.
     loop {
@@ -106,20 +106,21 @@ fn collect(matches: &ArgMatches, layers: &mut Layers) {
 fn problem(error: &clap::Error) -> Problem {
     let offender = text(error, ContextKind::InvalidArg).unwrap_or_default();
     let place = format!("flag {}", offender.split(' ').next().unwrap_or_default());
-    let why = match error.kind() {
-        ErrorKind::UnknownArgument if offender.starts_with('-') => {
-            match text(error, ContextKind::SuggestedArg) {
-                Some(near) => format!("there is no such flag; did you mean {near}?"),
-                None => "there is no such flag; allowed: see musterd --help".to_owned(),
-            }
+    let kind = error.kind();
+    let why = if kind == ErrorKind::UnknownArgument && offender.starts_with('-') {
+        match text(error, ContextKind::SuggestedArg) {
+            Some(near) => format!("there is no such flag; did you mean {near}?"),
+            None => "there is no such flag; allowed: see musterd --help".to_owned(),
         }
-        ErrorKind::UnknownArgument => {
-            let place = format!("argument {offender:?}");
-            return Problem::at(place, "arguments must be flags; see musterd --help");
-        }
-        ErrorKind::InvalidValue | ErrorKind::NoEquals => "its value is missing".to_owned(),
-        ErrorKind::InvalidUtf8 => return Problem::at("flags", "they are not valid UTF-8"),
-        _ => error.kind().to_string(),
+    } else if kind == ErrorKind::UnknownArgument {
+        let place = format!("argument {offender:?}");
+        return Problem::at(place, "arguments must be flags; see musterd --help");
+    } else if matches!(kind, ErrorKind::InvalidValue | ErrorKind::NoEquals) {
+        "its value is missing".to_owned()
+    } else if kind == ErrorKind::InvalidUtf8 {
+        return Problem::at("flags", "they are not valid UTF-8");
+    } else {
+        kind.to_string()
     };
     Problem::at(place, why)
 }
@@ -136,9 +137,10 @@ fn drop_offender(error: &clap::Error, args: &mut Vec<OsString>) -> bool {
         arg == flag || arg == offender || arg.split('=').next() == Some(flag.as_str())
     };
     // A flag without value is the last one of its name: the others were read.
-    let found = match error.kind() {
-        ErrorKind::InvalidValue => args.iter().rposition(is_it),
-        _ => args.iter().position(is_it),
+    let found = if error.kind() == ErrorKind::InvalidValue {
+        args.iter().rposition(is_it)
+    } else {
+        args.iter().position(is_it)
     };
     let Some(index) = found else { return false };
     let was_flag = args.remove(index).to_string_lossy().starts_with('-');

@@ -7,7 +7,7 @@ use super::problem::Source;
 use super::schema::{self, Setting, Shape};
 
 /// Reads the environment into the layers.
-pub fn read(variables: &BTreeMap<String, String>, layers: &mut Layers) {
+pub(super) fn read(variables: &BTreeMap<String, String>, layers: &mut Layers) {
     for (variable, value) in variables.range("MUSTER_".to_owned()..) {
         if !variable.starts_with("MUSTER_") {
             break;
@@ -35,7 +35,7 @@ pub fn read(variables: &BTreeMap<String, String>, layers: &mut Layers) {
 /// begins with `muster`: `<SERVICE>_SERVICE_HOST`, `<SERVICE>_SERVICE_PORT[_<NAME>]`,
 /// `<SERVICE>_PORT` and `<SERVICE>_PORT_<PORT>_<PROTOCOL>[_PROTO|_PORT|_ADDR]`.
 #[must_use]
-pub fn is_injected(variable: &str) -> bool {
+pub(super) fn is_injected(variable: &str) -> bool {
     let link = |rest: &str| {
         let mut parts = rest.split('_');
         let port = parts.next().is_some_and(|port| port.parse::<u16>().is_ok());

@@ -14,7 +14,7 @@ use super::schema::{self, Setting, Shape};
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads a file into the layers.
-pub fn read(path: &Path, layers: &mut Layers) {
+pub(super) fn read(path: &Path, layers: &mut Layers) {
     match read_text(path, FILE_BYTES_MAX) {
         Ok(text) => read_toml(&text, path, layers),
         Err(why) => layers.problem(Problem::at(format!("file {}", path.display()), why)),
@@ -25,7 +25,7 @@ pub fn read(path: &Path, layers: &mut Layers) {
 ///
 /// # Errors
 /// Says what is wrong, without the path.
-pub fn read_text(path: &Path, limit: u64) -> Result<String, String> {
+pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, String> {
     let file = File::open(path).map_err(|error| format!("cannot open it: {error}"))?;
     let mut text = String::new();
     let read = file.take(limit + 1).read_to_string(&mut text);

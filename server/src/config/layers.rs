@@ -7,17 +7,17 @@ use super::schema::{self, Default, Setting};
 
 /// What somebody gave for one setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Where.
-    pub source: Source,
+    pub(super) source: Source,
     /// As text; more than one only for lists.
-    pub values: Vec<String>,
+    pub(super) values: Vec<String>,
 }
 
 /// Settings as given, before they are read. Stronger sources replace weaker ones
 /// whole: lists are not merged.
 #[derive(Debug, Default)]
-pub struct Layers {
+pub(super) struct Layers {
     entries: BTreeMap<&'static str, Entry>,
     problems: Vec<Problem>,
     warnings: Vec<String>,
@@ -25,7 +25,7 @@ pub struct Layers {
 
 impl Layers {
     /// Sets a setting unless a stronger source did.
-    pub fn put(&mut self, setting: &'static Setting, source: Source, values: Vec<String>) {
+    pub(super) fn put(&mut self, setting: &'static Setting, source: Source, values: Vec<String>) {
         let weaker = |entry: &Entry| entry.source <= source;
         if self.entries.get(setting.name).is_none_or(weaker) {
             self.entries.insert(setting.name, Entry { source, values });
@@ -34,23 +34,23 @@ impl Layers {
 
     /// What was given for a setting.
     #[must_use]
-    pub fn entry(&self, name: &str) -> Option<&Entry> {
+    pub(super) fn entry(&self, name: &str) -> Option<&Entry> {
         self.entries.get(name)
     }
 
     /// The only value of a setting that is no list.
     #[must_use]
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.entry(name)?.values.first().map(String::as_str)
     }
 
     /// Notes a mistake.
-    pub fn problem(&mut self, problem: Problem) {
+    pub(super) fn problem(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
 
     /// Notes a mistake in what was given for a setting.
-    pub fn refuse(&mut self, name: &str, why: &str) {
+    pub(super) fn refuse(&mut self, name: &str, why: &str) {
         let entry = self.entries.get(name);
         let problem = match (schema::find(name), entry) {
             (Some(setting), Some(entry)) => {
@@ -62,12 +62,12 @@ impl Layers {
     }
 
     /// Notes something that a person should look at.
-    pub fn warn(&mut self, text: String) {
+    pub(super) fn warn(&mut self, text: String) {
         self.warnings.push(text);
     }
 
     /// Takes what should be warned of.
-    pub fn take_warnings(&mut self) -> Vec<String> {
+    pub(super) fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
     }
 
@@ -75,7 +75,7 @@ impl Layers {
     ///
     /// # Errors
     /// If there is any.
-    pub fn finish(&mut self) -> Result<(), Problems> {
+    pub(super) fn finish(&mut self) -> Result<(), Problems> {
         if self.problems.is_empty() {
             return Ok(());
         }
@@ -84,7 +84,7 @@ impl Layers {
 
     /// Reads a setting that has a default in the table. A bad value is noted and
     /// the default is returned, so that the other settings are still checked.
-    pub fn value<T>(&mut self, name: &str, read: impl Fn(&str) -> Result<T, String>) -> T {
+    pub(super) fn value<T>(&mut self, name: &str, read: impl Fn(&str) -> Result<T, String>) -> T {
         let given = self.optional(name, &read);
         given.unwrap_or_else(|| {
             let default = match schema::find(name).map(|setting| setting.default) {
@@ -100,7 +100,7 @@ impl Layers {
     }
 
     /// Reads a setting that may be absent. A bad value is noted and counts as absent.
-    pub fn optional<T>(
+    pub(super) fn optional<T>(
         &mut self,
         name: &str,
         read: impl Fn(&str) -> Result<T, String>,
@@ -109,7 +109,11 @@ impl Layers {
     }
 
     /// Reads every item of a list; bad ones are noted and left out.
-    pub fn list<T>(&mut self, name: &str, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+    pub(super) fn list<T>(
+        &mut self,
+        name: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
         let Some(setting) = schema::find(name) else {
             return Vec::new();
         };

@@ -47,7 +47,7 @@ impl Machine for ThisMachine {
 /// Whether an address is on this machine or in a private network: loopback,
 /// RFC 1918, link-local, and IPv6 unique local addresses.
 #[must_use]
-pub fn is_private(ip: IpAddr) -> bool {
+pub(super) fn is_private(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
@@ -58,7 +58,7 @@ pub fn is_private(ip: IpAddr) -> bool {
 /// of the same family that is neither loopback nor link-local. Bridges that
 /// container engines make come last, since peers cannot reach them.
 #[must_use]
-pub fn address_to_advertise(machine: &dyn Machine, bind: IpAddr) -> Option<IpAddr> {
+pub(super) fn address_to_advertise(machine: &dyn Machine, bind: IpAddr) -> Option<IpAddr> {
     let usable = |ip: IpAddr| {
         let local = match ip {
             IpAddr::V4(ip) => ip.is_link_local(),

@@ -100,7 +100,7 @@ fn with_unit(text: &str, units: &[(&str, u64)], names: &str) -> Result<u64, Stri
 }
 
 fn show(amount: u64, units: &[(&str, u64)]) -> String {
-    let exact = |(_, factor): &&(&str, u64)| amount != 0 && amount % factor == 0;
+    let exact = |(_, factor): &&(&str, u64)| amount != 0 && amount.is_multiple_of(*factor);
     let fits = units.iter().rev().find(exact);
     let (unit, factor) = fits.copied().unwrap_or(units[usize::from(amount == 0)]);
     format!("{}{unit}", amount / factor)

@@ -74,11 +74,6 @@ pub(super) fn member_name(text: &str) -> Read<String> {
     Ok(text.to_owned())
 }
 
-/// Any text, for what is checked elsewhere.
-pub(super) fn any(text: &str) -> Read<String> {
-    Ok(text.to_owned())
-}
-
 /// `IP:PORT`.
 pub(super) fn address(text: &str) -> Read<SocketAddr> {
     text.parse().map_err(|_error| {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::Subscriber;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
@@ -57,18 +58,18 @@ pub fn parse_filter(text: &str) -> Result<EnvFilter, String> {
     if text.trim().is_empty() {
         return Err("it is empty".to_owned());
     }
+    let directives: Vec<&str> = text.split(',').map(str::trim).collect();
     // The filter library takes a lone word for a target, so that a misspelt level
     // would silence the log.
-    for directive in text.split(',').map(str::trim) {
+    for directive in &directives {
         let word = directive.rsplit('=').next().unwrap_or_default();
-        let level = word.parse::<tracing_subscriber::filter::LevelFilter>();
+        let level = word.parse::<LevelFilter>();
         if level.is_err() || word.is_empty() || word.parse::<usize>().is_ok() {
             return Err(format!("{word:?} is no level"));
         }
     }
-    EnvFilter::builder()
-        .parse(text)
-        .map_err(|error| error.to_string())
+    let parsed = EnvFilter::builder().parse(directives.join(","));
+    parsed.map_err(|error| error.to_string())
 }
 
 /// Makes the log of the process: every thread, until it ends.

@@ -13,7 +13,7 @@ use crate::daemon::{self, Setup};
 use crate::telemetry;
 
 /// Exit code of a configuration that cannot work (`EX_CONFIG` of sysexits).
-pub const EXIT_CONFIG: u8 = 78;
+const EXIT_CONFIG: u8 = 78;
 
 /// How long work on the disk may hold up the end of the process.
 const RUNTIME_WAIT: Duration = Duration::from_millis(200);

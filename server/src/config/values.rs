@@ -8,16 +8,16 @@ use std::path::PathBuf;
 use muster_engine::name;
 
 /// Longest path of a unix socket, bytes: `sun_path` less its final zero.
-pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+pub(super) const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Longest address to join, bytes.
-pub const JOIN_BYTES_MAX: usize = 255;
+pub(super) const JOIN_BYTES_MAX: usize = 255;
 
 /// Longest tag key, bytes.
-pub const TAG_KEY_BYTES_MAX: usize = 128;
+pub(super) const TAG_KEY_BYTES_MAX: usize = 128;
 
 /// Longest log filter, bytes.
-pub const LOG_FILTER_BYTES_MAX: usize = 4_096;
+pub(super) const LOG_FILTER_BYTES_MAX: usize = 4_096;
 
 /// Something that a socket lets its callers do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,11 +59,11 @@ pub enum LogFormat {
 
 /// A role before the defaults for its service are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoleSpec {
+pub(super) struct RoleSpec {
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     /// Its service, if it says so itself.
-    pub service: Option<SocketAddr>,
+    pub(super) service: Option<SocketAddr>,
 }
 
 type Read<T> = Result<T, String>;

@@ -8,7 +8,6 @@ use super::{Assembled, Shared};
 ///
 /// # Errors
 /// Which socket could not be bound.
-#[expect(clippy::unused_async, reason = "binding is asynchronous")]
 pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let bound = shared.config.peers.bind;
     let (tasks, heart) = (shared.tasks, shared.heart);

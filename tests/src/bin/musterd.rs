@@ -1,1 +1,7 @@
-fn main() {}
+//! The Muster daemon, for tests.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    musterd::main(std::env::args_os().skip(1))
+}

@@ -1,1 +1,3 @@
+//! The daemon as a binary of the tests' package, so that tests can start it.
+
 fn main() {}

@@ -14,6 +14,7 @@ pub mod events;
 pub mod members;
 pub mod muster;
 pub mod process;
+pub mod tap;
 pub mod wait;
 
 pub use api::Api;
@@ -23,6 +24,7 @@ pub use events::EventLog;
 pub use members::MemberView;
 pub use muster::{Muster, Ran, Running};
 pub use process::Process;
+pub use tap::Tap;
 
 /// The binaries under test, as cargo tells them to an integration test.
 #[derive(Debug, Clone, Copy)]

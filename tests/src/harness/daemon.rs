@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -364,7 +364,8 @@ fn launch(spec: &DaemonBuilder, home: &Path) -> Process {
     // Never the sockets of a daemon that runs on this machine for real.
     env.push(("XDG_RUNTIME_DIR".to_owned(), home.display().to_string()));
     let program = OsStr::new(spec.binaries.musterd);
-    Process::start(&spec.name, program, &spec.command_line(home), &env, home)
+    let args = spec.command_line(home);
+    Process::start(&spec.name, program, &args, &env, home, Stdio::null())
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The `muster` command line.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ pub struct Muster {
     binaries: Binaries,
     dir: PathBuf,
     env: Vec<(String, String)>,
+    stdin: Option<PathBuf>,
 }
 
 impl Muster {
@@ -32,6 +35,7 @@ impl Muster {
             binaries,
             dir: dir.to_owned(),
             env: Vec::new(),
+            stdin: None,
         }
     }
 
@@ -45,6 +49,20 @@ impl Muster {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Gives its commands this text as standard input; nothing unless set.
+    ///
+    /// # Panics
+    ///
+    /// When the text cannot be written to a file.
+    #[must_use]
+    pub fn stdin(mut self, text: &str) -> Self {
+        let number = RUNS.fetch_add(1, Ordering::Relaxed);
+        let path = self.dir.join(format!("muster-{number}.in"));
+        std::fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        self.stdin = Some(path);
         self
     }
 
@@ -93,7 +111,12 @@ impl Muster {
         let command = format!("muster {}", words.join(" "));
         let what = format!("muster-{number}");
         let program = OsStr::new(self.binaries.muster);
-        let process = Process::start(&what, program, &args, &self.env, &self.dir);
+        let stdin = self.stdin.as_ref().map_or_else(Stdio::null, |path| {
+            let file = File::open(path);
+            file.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+                .into()
+        });
+        let process = Process::start(&what, program, &args, &self.env, &self.dir, stdin);
         Running {
             process,
             command,
@@ -121,7 +144,6 @@ impl Ran {
     /// # Panics
     ///
     /// If it is another.
-    #[must_use]
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(
             self.code,
@@ -271,10 +293,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn standard_input_is_handed_on() {
+        let dir = temp_dir();
+        let muster = Muster::new(SHELL, dir.path()).stdin("a\nb\n");
+        assert_eq!(muster.ok(&["-c", "cat"]).await, "a\nb\n");
+    }
+
+    #[tokio::test]
     #[should_panic(expected = "muster -c exit 1")]
     async fn a_wrong_exit_code_names_the_command() {
         let dir = temp_dir();
         let ran = Muster::new(SHELL, dir.path()).run(&["-c", "exit 1"]).await;
-        drop(ran.expect_code(0));
+        ran.expect_code(0);
     }
 }

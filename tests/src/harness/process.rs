@@ -37,6 +37,7 @@ impl Process {
         args: &[OsString],
         env: &[(String, String)],
         dir: &Path,
+        stdin: Stdio,
     ) -> Self {
         let stdout = dir.join(format!("{what}.out"));
         let stderr = dir.join(format!("{what}.err"));
@@ -45,7 +46,7 @@ impl Process {
             .args(args)
             .envs(env.iter().map(|(key, value)| (key, value)))
             .current_dir(dir)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(append(&stdout))
             .stderr(append(&stderr));
         let child = command.spawn().unwrap_or_else(|error| {
@@ -184,7 +185,7 @@ mod tests {
 
     fn shell(script: &str, dir: &Path) -> Process {
         let args = ["-c".into(), script.into()];
-        Process::start("shell", OsStr::new("sh"), &args, &[], dir)
+        Process::start("shell", OsStr::new("sh"), &args, &[], dir, Stdio::null())
     }
 
     #[tokio::test]

@@ -3,7 +3,10 @@
 //! One binary; a module per surface. Every test starts what it needs, waits for
 //! conditions, and leaves nothing behind.
 
-#![expect(clippy::unwrap_used, reason = "in a test binary helpers are tests as well")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test binary helpers are tests as well"
+)]
 
 mod api;
 mod cli;

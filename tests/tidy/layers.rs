@@ -73,7 +73,8 @@ fn expand(text: &str, prefix: &str, paths: &mut BTreeSet<String>) {
     let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
     let (path, rest) = text.split_at(end.unwrap_or(text.len()));
     let path = format!("{prefix}{path}");
-    if !path.ends_with("::") || !rest.starts_with('{') {
+    let is_group = path.is_empty() || path.ends_with("::");
+    if !is_group || !rest.starts_with('{') {
         paths.insert(path.trim_end_matches(':').to_owned());
         return;
     }

@@ -1,3 +1,5 @@
-//! What the whole-system tests share, and the simulator.
+//! Whole-system tests of Muster: the harness that runs real daemons, and the
+//! simulator that runs hundreds of engines in virtual time.
 
+pub mod harness;
 pub mod sim;

@@ -19,7 +19,7 @@ use self::ring::EventRing;
 use self::store::{Store, Update};
 
 /// One change of the member table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemberUpdate {
     /// A member appeared or changed.
     Updated(Arc<Member>),
@@ -28,7 +28,7 @@ pub enum MemberUpdate {
 }
 
 /// One step of the event streams, in order per origin.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventUpdate {
     /// An event for the consumers of this node.
     Event(Arc<Event>),

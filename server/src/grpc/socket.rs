@@ -1,7 +1,6 @@
 //! Unix sockets that are bound safely: never over a live daemon or a foreign
 //! file, with the right mode from the first moment, and again if they vanish.
 
-use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{

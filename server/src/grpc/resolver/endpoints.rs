@@ -9,7 +9,6 @@ use bytes::Bytes;
 use muster_engine::{Member, Role, Status};
 use muster_proto::v1 as pb;
 use pb::resolve_role_response::Event;
-use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use super::super::convert;

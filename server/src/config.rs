@@ -24,7 +24,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use muster_engine::{Limits, Role};
+use muster_engine::crypto::Keyring;
+use muster_engine::{self as engine, Limits, Role};
 
 use args::Asked;
 pub use args::command;
@@ -140,6 +141,26 @@ pub enum Request {
     Run(Box<Config>),
     /// Print this and exit with 0.
     Print(String),
+}
+
+impl Config {
+    /// What the engine is told. Port 0 in `advertise` is still to become the bound one.
+    #[must_use]
+    pub fn engine(&self, boot: u64, version: &str, keyring: Option<Keyring>) -> engine::Config {
+        engine::Config {
+            name: self.node.name.clone(),
+            cluster: self.node.cluster.clone(),
+            advertise: self.peers.advertise,
+            boot,
+            tags: self.node.tags.clone(),
+            roles: self.node.roles.clone(),
+            version: version.to_owned(),
+            keyring,
+            limits: self.limits.clone(),
+            reap_left: self.members.reap_left,
+            reap_failed: self.members.reap_failed,
+        }
+    }
 }
 
 impl Peers {

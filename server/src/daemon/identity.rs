@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prost::Message;
 use rand::{Rng, RngExt as _};
 
+use super::supervisor::Tasks;
 use crate::storage::{DataDir, Loaded, StorageError};
 
 /// File in the data directory.
@@ -29,6 +30,8 @@ pub struct Identity {
 #[derive(Debug, Clone, Default)]
 pub struct BootStore {
     data: Option<Arc<DataDir>>,
+    /// The highest boot given to be kept; held while it is written.
+    highest: Arc<Mutex<u64>>,
     warning: Arc<Mutex<Option<String>>>,
 }
 
@@ -61,16 +64,34 @@ impl BootStore {
     pub fn new(data: Option<Arc<DataDir>>) -> Self {
         Self {
             data,
-            warning: Arc::default(),
+            ..Self::default()
         }
     }
 
     /// Keeps a boot for the next run; blocks on the disk. A failure is logged and
-    /// stays as [`BootStore::warning`] until a write succeeds.
+    /// stays as [`BootStore::warning`] until a write succeeds. A boot below one that
+    /// was given before changes nothing.
     pub fn keep(&self, boot: u64) {
         let Some(data) = &self.data else { return };
+        let mut highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
+        if boot < *highest {
+            return;
+        }
+        *highest = boot;
         let written = data.write(FILE, &BootFile { boot });
         self.note(written.err(), "the boot number is not kept");
+    }
+
+    /// As [`BootStore::keep`], off this thread, on the current runtime: for the
+    /// engine's, which must not wait for a disk.
+    pub fn keep_soon(&self, tasks: &Tasks, boot: u64) {
+        let store = self.clone();
+        tasks.spawn_guarded("keep boot", async move {
+            let written = tokio::task::spawn_blocking(move || store.keep(boot)).await;
+            if let Err(error) = written {
+                tracing::error!(%error, "the boot number is not kept");
+            }
+        });
     }
 
     /// What an operator should know of the disk.
@@ -151,6 +172,19 @@ mod tests {
         assert_eq!(boot(&store(&dir), 6), 901);
     }
 
+    #[tokio::test]
+    async fn the_highest_boot_wins_whatever_the_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, tasks) = (store(&dir), Tasks::default());
+        for raised in [900, 800, 950, 10] {
+            first.keep_soon(&tasks, raised);
+        }
+        let late = tasks.stop_within(std::time::Duration::from_secs(10)).await;
+        assert!(late.is_empty(), "{late:?}");
+        drop(first);
+        assert_eq!(boot(&store(&dir), 6), 951);
+    }
+
     #[test]
     fn without_a_directory_the_clock_decides() {
         let none = BootStore::default();
@@ -171,10 +205,9 @@ mod tests {
             std::fs::read(path.with_extension("bad")).unwrap(),
             b"garbage"
         );
-        let kept = store(&dir);
-        kept.keep(u64::MAX);
-        assert_eq!(boot(&kept, 30), 30);
-        assert_eq!(boot(&kept, 30), 31);
+        store(&dir).keep(u64::MAX);
+        assert_eq!(boot(&store(&dir), 30), 30);
+        assert_eq!(boot(&store(&dir), 30), 31);
     }
 
     #[test]

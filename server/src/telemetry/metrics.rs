@@ -1,10 +1,7 @@
 //! The one metrics registry of the daemon.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -15,21 +12,14 @@ use prometheus_client::registry::Registry;
 
 use super::process::ProcessCollector;
 
-/// How long a scrape waits for the engine. Without an answer its last numbers
-/// are shown and `muster_engine_scrape_ok` is 0.
-pub const ENGINE_WAIT: Duration = Duration::from_secs(1);
-
 /// Numbers of the engine, by name.
 pub type Counters = Vec<(&'static str, u64)>;
-
-type Source = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Option<Counters>> + Send>> + Send + Sync>;
 
 /// Every metric of the daemon. Clones share everything.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<RwLock<Registry>>,
     engine: Arc<Mutex<Engine>>,
-    source: Arc<RwLock<Option<Source>>>,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +44,6 @@ impl Metrics {
         Self {
             registry: Arc::new(RwLock::new(registry)),
             engine,
-            source: Arc::new(RwLock::new(None)),
         }
     }
 
@@ -67,29 +56,15 @@ impl Metrics {
         module(&mut registry);
     }
 
-    /// Where the numbers of the engine come from at each scrape; `None` from the
-    /// future means that the engine is gone.
-    pub fn set_engine_source<F, R>(&self, source: F)
-    where
-        F: Fn() -> R + Send + Sync + 'static,
-        R: Future<Output = Option<Counters>> + Send + 'static,
-    {
-        let source: Source = Box::new(move || Box::pin(source()));
-        *self.source.write().unwrap_or_else(PoisonError::into_inner) = Some(source);
-    }
-
-    /// All metrics as OpenMetrics text.
-    pub async fn encode(&self) -> String {
-        let asked = {
-            let source = self.source.read().unwrap_or_else(PoisonError::into_inner);
-            source.as_ref().map(|source| source())
-        };
-        if let Some(answer) = asked {
-            let answer = tokio::time::timeout(ENGINE_WAIT, answer).await;
+    /// All metrics as OpenMetrics text, with the numbers of the engine as it just
+    /// reported them. Without a report its last numbers are shown, and
+    /// `muster_engine_scrape_ok` is 0.
+    #[must_use]
+    pub fn encode(&self, report: Option<Counters>) -> String {
+        {
             let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-            let counters = answer.ok().flatten();
-            engine.answered = counters.is_some();
-            if let Some(counters) = counters {
+            engine.answered = report.is_some();
+            if let Some(counters) = report {
                 engine.counters = counters;
             }
         }
@@ -142,14 +117,13 @@ mod tests {
         line.rsplit(' ').next()?.parse().ok()
     }
 
-    #[tokio::test]
-    async fn one_text_has_process_modules_and_engine() {
+    #[test]
+    fn one_text_has_process_modules_and_engine() {
         let metrics = Metrics::new("1.2.3");
         let drops = Counter::<u64>::default();
         drops.inc_by(3);
         metrics.register(|registry| registry.register("muster_drops", "Drops", drops.clone()));
-        metrics.set_engine_source(|| async { Some(vec![("members", 5), ("probes_sent", 7)]) });
-        let text = metrics.encode().await;
+        let text = metrics.encode(Some(vec![("members", 5), ("probes_sent", 7)]));
         assert!(
             text.contains(r#"muster_build_info{version="1.2.3"} 1"#),
             "{text}"
@@ -179,13 +153,15 @@ mod tests {
         assert!(text.ends_with("# EOF\n"), "{text}");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_stuck_engine_does_not_hold_up_a_scrape() {
+    #[test]
+    fn an_engine_that_does_not_answer_shows_its_last_numbers() {
         let metrics = Metrics::new("1.2.3");
-        metrics.set_engine_source(|| async { Some(vec![("members", 5)]) });
-        metrics.encode().await;
-        metrics.set_engine_source(std::future::pending);
-        let text = metrics.encode().await;
+        assert_eq!(
+            value(&metrics.encode(None), "muster_engine_scrape_ok"),
+            Some(0.0)
+        );
+        let _first = metrics.encode(Some(vec![("members", 5)]));
+        let text = metrics.encode(None);
         assert_eq!(value(&text, "muster_engine_scrape_ok"), Some(0.0), "{text}");
         assert_eq!(value(&text, "muster_engine_members"), Some(5.0), "{text}");
     }

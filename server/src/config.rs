@@ -24,16 +24,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use muster_engine::crypto::Keyring;
-use muster_engine::{self as engine, Limits, Role};
+use muster_engine::{Limits, Role};
 
+pub use crate::grpc::Capability;
 use args::Asked;
 pub use args::command;
 use layers::Layers;
 pub use machine::{Machine, ThisMachine};
 pub use problem::{Problem, Problems, Source};
 pub use secrets::{KEYS_MAX, Security};
-pub use values::{Capability, LogFormat};
+pub use values::LogFormat;
 
 /// Everything that the daemon is told, checked.
 #[derive(Debug, Clone)]
@@ -141,26 +141,6 @@ pub enum Request {
     Run(Box<Config>),
     /// Print this and exit with 0.
     Print(String),
-}
-
-impl Config {
-    /// What the engine is told. Port 0 in `advertise` is still to become the bound one.
-    #[must_use]
-    pub fn engine(&self, boot: u64, version: &str, keyring: Option<Keyring>) -> engine::Config {
-        engine::Config {
-            name: self.node.name.clone(),
-            cluster: self.node.cluster.clone(),
-            advertise: self.peers.advertise,
-            boot,
-            tags: self.node.tags.clone(),
-            roles: self.node.roles.clone(),
-            version: version.to_owned(),
-            keyring,
-            limits: self.limits.clone(),
-            reap_left: self.members.reap_left,
-            reap_failed: self.members.reap_failed,
-        }
-    }
 }
 
 impl Peers {

@@ -60,22 +60,14 @@ pub struct Shared {
     pub metrics: Metrics,
     /// The log of the process.
     pub log_filter: LogFilter,
+    /// The engine's loop beats here, at least once a second.
+    pub heart: Heartbeat,
     /// The phase, for health: only [`Phase::Running`] serves.
     pub phase: watch::Receiver<Phase>,
     /// To be cancelled once a client made this node leave and the daemon is to end.
     pub left: CancellationToken,
     /// When this run began, milliseconds since 1970.
     pub started_unix_ms: u64,
-}
-
-impl Shared {
-    /// What an operator should look at, beside what the engine says.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.config.warnings.clone();
-        warnings.extend(self.boots.warning());
-        warnings
-    }
 }
 
 /// How the cluster is left.
@@ -87,8 +79,6 @@ pub struct Assembled {
     pub bound: SocketAddr,
     /// API sockets.
     pub sockets: Vec<PathBuf>,
-    /// Beats at least once a second while the engine's loop turns.
-    pub heart: Heartbeat,
     /// Leaves the cluster.
     pub leave: Leave,
 }
@@ -146,7 +136,9 @@ where
     notifier.ready(&status);
     tasks.spawn_guarded(
         "watchdog",
-        notifier.clone().watch(assembled.heart, tasks.stop_token()),
+        notifier
+            .clone()
+            .watch(shared.heart.clone(), tasks.stop_token()),
     );
     let process = &shared.config.process;
     let life = Lifecycle {
@@ -180,6 +172,7 @@ fn shared(setup: Setup, phase: watch::Receiver<Phase>) -> anyhow::Result<Shared>
         tasks,
         metrics,
         log_filter: setup.log.filter,
+        heart: Heartbeat::default(),
         phase,
         left: CancellationToken::new(),
         started_unix_ms,

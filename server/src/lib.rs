@@ -7,6 +7,8 @@
 pub mod config;
 pub mod daemon;
 pub mod gossip;
+pub mod grpc;
+pub mod hub;
 pub mod storage;
 pub mod telemetry;
 

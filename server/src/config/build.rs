@@ -11,8 +11,9 @@ use super::layers::Layers;
 use super::machine::{Machine, address_to_advertise, is_private};
 use super::problem::Problem;
 use super::secrets::{self, Secrets, Security};
-use super::values::{self, Capability};
+use super::values;
 use super::{Api, Config, Members, Node, Peers, Process, units};
+use crate::grpc::Capability;
 
 /// Most addresses to join.
 const JOIN_MAX: usize = 1_024;

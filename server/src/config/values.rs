@@ -1,11 +1,12 @@
 //! Values of single settings, read from text.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use muster_engine::name;
+
+use crate::grpc::Capability;
 
 /// Longest path of a unix socket, bytes: `sun_path` less its final zero.
 pub(super) const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -18,35 +19,6 @@ pub(super) const TAG_KEY_BYTES_MAX: usize = 128;
 
 /// Longest log filter, bytes.
 pub(super) const LOG_FILTER_BYTES_MAX: usize = 4_096;
-
-/// Something that a socket lets its callers do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Capability {
-    /// See members, roles and events.
-    Read,
-    /// Send events.
-    Events,
-    /// Change the node and the cluster.
-    Admin,
-}
-
-impl Capability {
-    /// The word for it in settings and in `muster info`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Events => "events",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,12 +149,7 @@ pub(super) fn allow(text: &str) -> Read<(u32, BTreeSet<Capability>)> {
     let uid = uid
         .parse()
         .map_err(|_error| "the user is not a number".to_owned())?;
-    let capability = |word: &str| match word.trim() {
-        "read" => Ok(Capability::Read),
-        "events" => Ok(Capability::Events),
-        "admin" => Ok(Capability::Admin),
-        other => Err(format!("there is no capability {other:?}")),
-    };
+    let capability = |word: &str| word.trim().parse::<Capability>().map_err(|e| e.to_string());
     let capabilities: Read<BTreeSet<_>> = capabilities.split('+').map(capability).collect();
     Ok((uid, capabilities?))
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prost::Message;
 use rand::{Rng, RngExt as _};
 
-use super::supervisor::Tasks;
 use crate::storage::{DataDir, Loaded, StorageError};
 
 /// File in the data directory.
@@ -80,18 +79,6 @@ impl BootStore {
         *highest = boot;
         let written = data.write(FILE, &BootFile { boot });
         self.note(written.err(), "the boot number is not kept");
-    }
-
-    /// As [`BootStore::keep`], off this thread, on the current runtime: for the
-    /// engine's, which must not wait for a disk.
-    pub fn keep_soon(&self, tasks: &Tasks, boot: u64) {
-        let store = self.clone();
-        tasks.spawn_guarded("keep boot", async move {
-            let written = tokio::task::spawn_blocking(move || store.keep(boot)).await;
-            if let Err(error) = written {
-                tracing::error!(%error, "the boot number is not kept");
-            }
-        });
     }
 
     /// What an operator should know of the disk.
@@ -172,15 +159,13 @@ mod tests {
         assert_eq!(boot(&store(&dir), 6), 901);
     }
 
-    #[tokio::test]
-    async fn the_highest_boot_wins_whatever_the_order() {
+    #[test]
+    fn the_highest_boot_wins_whatever_the_order() {
         let dir = tempfile::tempdir().unwrap();
-        let (first, tasks) = (store(&dir), Tasks::default());
+        let first = store(&dir);
         for raised in [900, 800, 950, 10] {
-            first.keep_soon(&tasks, raised);
+            first.keep(raised);
         }
-        let late = tasks.stop_within(std::time::Duration::from_secs(10)).await;
-        assert!(late.is_empty(), "{late:?}");
         drop(first);
         assert_eq!(boot(&store(&dir), 6), 951);
     }

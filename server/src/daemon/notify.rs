@@ -29,12 +29,6 @@ impl Heartbeat {
     }
 }
 
-impl From<Arc<AtomicU64>> for Heartbeat {
-    fn from(rounds: Arc<AtomicU64>) -> Self {
-        Self(rounds)
-    }
-}
-
 /// Talks to the service manager; without one it does nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Notifier {

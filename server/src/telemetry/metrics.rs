@@ -19,17 +19,11 @@ pub type Counters = Vec<(&'static str, u64)>;
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<RwLock<Registry>>,
-    engine: Arc<Mutex<Engine>>,
-}
-
-#[derive(Debug, Default)]
-struct Engine {
-    counters: Counters,
-    answered: bool,
+    engine: Arc<Mutex<Counters>>,
 }
 
 #[derive(Debug)]
-struct EngineCollector(Arc<Mutex<Engine>>);
+struct EngineCollector(Arc<Mutex<Counters>>);
 
 impl Metrics {
     /// A registry with the metrics of the process in it.
@@ -39,7 +33,7 @@ impl Metrics {
         let labels = [("version".to_owned(), version.to_owned())];
         registry.register("muster_build", "What runs", Info::new(labels));
         registry.register_collector(Box::new(ProcessCollector::new()));
-        let engine = Arc::new(Mutex::new(Engine::default()));
+        let engine = Arc::new(Mutex::new(Counters::new()));
         registry.register_collector(Box::new(EngineCollector(Arc::clone(&engine))));
         Self {
             registry: Arc::new(RwLock::new(registry)),
@@ -56,18 +50,11 @@ impl Metrics {
         module(&mut registry);
     }
 
-    /// All metrics as OpenMetrics text, with the numbers of the engine as it just
-    /// reported them. Without a report its last numbers are shown, and
-    /// `muster_engine_scrape_ok` is 0.
+    /// All metrics as OpenMetrics text, with the numbers of the engine and its driver
+    /// as they are now.
     #[must_use]
-    pub fn encode(&self, report: Option<Counters>) -> String {
-        {
-            let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-            engine.answered = report.is_some();
-            if let Some(counters) = report {
-                engine.counters = counters;
-            }
-        }
+    pub fn encode(&self, engine: Counters) -> String {
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = engine;
         let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
         // Writing to a string fails only if a collector does, and ours do not.
@@ -92,10 +79,7 @@ impl Collector for EngineCollector {
                 .encode_descriptor(name, help, None, kind)?
                 .encode_gauge(&value)
         };
-        let answered = u64::from(engine.answered);
-        let help = "Whether the engine answered this scrape";
-        put("muster_engine_scrape_ok", help, MetricType::Gauge, answered)?;
-        for (name, value) in &engine.counters {
+        for (name, value) in engine.iter() {
             let name = format!("muster_engine_{name}");
             // The engine does not say which of its numbers only grow.
             put(&name, "Number of the engine", MetricType::Unknown, *value)?;
@@ -123,7 +107,7 @@ mod tests {
         let drops = Counter::<u64>::default();
         drops.inc_by(3);
         metrics.register(|registry| registry.register("muster_drops", "Drops", drops.clone()));
-        let text = metrics.encode(Some(vec![("members", 5), ("probes_sent", 7)]));
+        let text = metrics.encode(vec![("members", 5), ("probes_sent", 7)]);
         assert!(
             text.contains(r#"muster_build_info{version="1.2.3"} 1"#),
             "{text}"
@@ -135,7 +119,6 @@ mod tests {
             Some(7.0),
             "{text}"
         );
-        assert_eq!(value(&text, "muster_engine_scrape_ok"), Some(1.0), "{text}");
         assert!(
             value(&text, "process_resident_memory_bytes") > Some(100_000.0),
             "{text}"
@@ -151,18 +134,5 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("# EOF\n"), "{text}");
-    }
-
-    #[test]
-    fn an_engine_that_does_not_answer_shows_its_last_numbers() {
-        let metrics = Metrics::new("1.2.3");
-        assert_eq!(
-            value(&metrics.encode(None), "muster_engine_scrape_ok"),
-            Some(0.0)
-        );
-        let _first = metrics.encode(Some(vec![("members", 5)]));
-        let text = metrics.encode(None);
-        assert_eq!(value(&text, "muster_engine_scrape_ok"), Some(0.0), "{text}");
-        assert_eq!(value(&text, "muster_engine_members"), Some(5.0), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! The Muster daemon, for tests.
+//! The daemon as a binary of the tests' package, so that tests can start it.
 
 use std::process::ExitCode;
 

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Security};
 use crate::storage::{DataDir, StorageError};
-use crate::telemetry::{LogFilter, Metrics};
+use crate::telemetry::{Log, LogFilter, Metrics};
 
 pub use assemble::assemble;
 use identity::{BootStore, Identity};
@@ -42,7 +42,7 @@ pub struct Setup {
     /// The environment, for the service manager's variables.
     pub environment: BTreeMap<String, String>,
     /// The log of the process.
-    pub log_filter: LogFilter,
+    pub log: Log,
 }
 
 /// What the parts of a daemon are built from and share.
@@ -161,14 +161,17 @@ fn shared(setup: Setup, phase: watch::Receiver<Phase>) -> anyhow::Result<Shared>
     let boots = boots(&setup.config)?;
     let metrics = Metrics::new(VERSION);
     let tasks = Tasks::default();
-    metrics.register(|registry| tasks.register(registry));
+    metrics.register(|registry| {
+        tasks.register(registry);
+        setup.log.writer.register(registry);
+    });
     Ok(Shared {
         identity: Identity::begin(&boots, started_unix_ms, &mut rand::rng()),
         config: Arc::new(setup.config),
         boots,
         tasks,
         metrics,
-        log_filter: setup.log_filter,
+        log_filter: setup.log.filter,
         heart: Heartbeat::default(),
         phase,
         left: CancellationToken::new(),

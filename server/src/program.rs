@@ -18,6 +18,9 @@ const EXIT_CONFIG: u8 = 78;
 /// How long work on the disk may hold up the end of the process.
 const RUNTIME_WAIT: Duration = Duration::from_millis(200);
 
+/// How long a blocked standard error may hold up the end of the process.
+const LOG_WAIT: Duration = Duration::from_millis(200);
+
 /// Runs the program with `args`, the name of the program left out.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
@@ -54,16 +57,17 @@ fn run(config: Config, environment: BTreeMap<String, String>) -> ExitCode {
 
 fn start(config: Config, environment: BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
     let process = &config.process;
-    let log_filter = telemetry::log::init(&process.log_filter, process.log_format)?;
+    let log = telemetry::log::init(&process.log_filter, process.log_format)?;
     let runtime = runtime(config.api.threads)?;
     let setup = Setup {
         config,
         environment,
-        log_filter,
+        log: log.clone(),
     };
     let ended = runtime.block_on(daemon::run(setup, daemon::assemble));
     // What still runs was told to stop and overran, or a second signal is not to wait.
     runtime.shutdown_timeout(RUNTIME_WAIT);
+    log.writer.flush(LOG_WAIT);
     ended
 }
 

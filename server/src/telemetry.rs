@@ -3,6 +3,8 @@
 pub mod log;
 pub mod metrics;
 mod process;
+pub mod writer;
 
-pub use log::{LogFilter, LogFilterError, parse_filter};
+pub use log::{Log, LogFilter, LogFilterError, parse_filter};
 pub use metrics::Metrics;
+pub use writer::LogWriter;

@@ -66,6 +66,9 @@ pub(super) fn read(args: &[OsString], layers: &mut Layers) -> Asked {
 
 fn arg(setting: &'static Setting) -> Arg {
     let mut help = setting.doc.replace('`', "");
+    if matches!(setting.shape, Shape::List | Shape::Pairs) {
+        help.push_str(" Can be repeated.");
+    }
     match setting.default {
         Default::None => {}
         Default::Text(_) if setting.shape == Shape::Switch => {}

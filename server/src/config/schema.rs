@@ -334,7 +334,7 @@ const API: &[Setting] = &[
     one(
         "socket-group",
         "GROUP",
-        "the name or number of a group",
+        "the number of a group, or its name in /etc/group",
         "Group of the API sockets.",
     )
     .derived("the group of the process"),

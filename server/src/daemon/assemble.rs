@@ -160,6 +160,7 @@ async fn services(
     let hooks = Arc::new(Surroundings {
         metrics: shared.metrics.clone(),
         log_filter: shared.log_filter.clone(),
+        config: Arc::clone(config),
         boots: shared.boots.clone(),
         left: shared.left.clone(),
     });
@@ -207,6 +208,7 @@ impl Sink for Outlet {
 struct Surroundings {
     metrics: Metrics,
     log_filter: LogFilter,
+    config: Arc<Config>,
     boots: BootStore,
     left: tokio_util::sync::CancellationToken,
 }
@@ -233,6 +235,8 @@ impl Hooks for Surroundings {
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.boots.warning().into_iter().collect()
+        let mut warnings = self.config.warnings.clone();
+        warnings.extend(self.boots.warning());
+        warnings
     }
 }

@@ -29,6 +29,8 @@ pub struct Identity {
 #[derive(Debug, Clone, Default)]
 pub struct BootStore {
     data: Option<Arc<DataDir>>,
+    /// The highest boot given to be kept; held while it is written.
+    highest: Arc<Mutex<u64>>,
     warning: Arc<Mutex<Option<String>>>,
 }
 
@@ -61,14 +63,20 @@ impl BootStore {
     pub fn new(data: Option<Arc<DataDir>>) -> Self {
         Self {
             data,
-            warning: Arc::default(),
+            ..Self::default()
         }
     }
 
     /// Keeps a boot for the next run; blocks on the disk. A failure is logged and
-    /// stays as [`BootStore::warning`] until a write succeeds.
+    /// stays as [`BootStore::warning`] until a write succeeds. A boot below one that
+    /// was given before changes nothing.
     pub fn keep(&self, boot: u64) {
         let Some(data) = &self.data else { return };
+        let mut highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
+        if boot < *highest {
+            return;
+        }
+        *highest = boot;
         let written = data.write(FILE, &BootFile { boot });
         self.note(written.err(), "the boot number is not kept");
     }
@@ -152,6 +160,17 @@ mod tests {
     }
 
     #[test]
+    fn the_highest_boot_wins_whatever_the_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = store(&dir);
+        for raised in [900, 800, 950, 10] {
+            first.keep(raised);
+        }
+        drop(first);
+        assert_eq!(boot(&store(&dir), 6), 951);
+    }
+
+    #[test]
     fn without_a_directory_the_clock_decides() {
         let none = BootStore::default();
         assert_eq!(boot(&none, 77), 77);
@@ -171,10 +190,9 @@ mod tests {
             std::fs::read(path.with_extension("bad")).unwrap(),
             b"garbage"
         );
-        let kept = store(&dir);
-        kept.keep(u64::MAX);
-        assert_eq!(boot(&kept, 30), 30);
-        assert_eq!(boot(&kept, 30), 31);
+        store(&dir).keep(u64::MAX);
+        assert_eq!(boot(&store(&dir), 30), 30);
+        assert_eq!(boot(&store(&dir), 30), 31);
     }
 
     #[test]

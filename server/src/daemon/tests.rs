@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::signal::Signal;
 use super::*;
 use crate::config::{Inputs, LogFormat, Request, ThisMachine};
-use crate::telemetry::log;
+use crate::telemetry::{LogWriter, log};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -26,11 +26,12 @@ fn setup(dir: &Path, extra: &[&str]) -> Setup {
     let Request::Run(config) = crate::config::load(&inputs).unwrap() else {
         panic!("it prints");
     };
-    let (_log, log_filter) = log::build("off", LogFormat::Text, std::io::sink).unwrap();
+    let writer = LogWriter::start(std::io::sink()).unwrap();
+    let (_log, filter) = log::build("off", LogFormat::Text, writer.clone()).unwrap();
     Setup {
         config: *config,
         environment: BTreeMap::new(),
-        log_filter,
+        log: Log { filter, writer },
     }
 }
 

@@ -10,6 +10,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
+use super::writer::LogWriter;
 use crate::config::LogFormat;
 
 /// Why a filter was not taken.
@@ -72,16 +73,26 @@ pub fn parse_filter(text: &str) -> Result<EnvFilter, String> {
     parsed.map_err(|error| error.to_string())
 }
 
+/// The log of the process.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// What is logged.
+    pub filter: LogFilter,
+    /// Where to.
+    pub writer: LogWriter,
+}
+
 /// Makes the log of the process: every thread, until it ends.
 ///
 /// # Errors
 /// If the filter makes no sense or the process has a log already.
-pub fn init(filter: &str, format: LogFormat) -> anyhow::Result<LogFilter> {
-    let (subscriber, filter) = build(filter, format, io::stderr)?;
+pub fn init(filter: &str, format: LogFormat) -> anyhow::Result<Log> {
+    let writer = LogWriter::start(io::stderr())?;
+    let (subscriber, filter) = build(filter, format, writer.clone())?;
     subscriber
         .try_init()
         .map_err(|error: TryInitError| anyhow::anyhow!(error))?;
-    Ok(filter)
+    Ok(Log { filter, writer })
 }
 
 /// A log to any writer.

@@ -43,8 +43,8 @@ pub const MAX_SEND_BUFFER: usize = 16 * 1024;
 /// that has more than half as many small frames unread as this has bytes.
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Bytes that one stream may have on the way to us: two of the largest messages
-/// would not fit, so that a caller who is not read does not fill the connection.
+/// Bytes that one stream may have on the way to us: four events of the default
+/// limit. A caller who is not read leaves room for others on its connection.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// Streams that a client may open and reset before we have looked at them. With

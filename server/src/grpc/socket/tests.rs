@@ -189,23 +189,3 @@ async fn a_directory_that_cannot_be_made_is_named() {
     );
     assert!(std::error::Error::source(&refused).is_some());
 }
-
-#[test]
-fn groups_are_found_by_name_and_number() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let text = "root:x:0:\nbroken\nodd:x:many:\ndocker:x:998:alice,bob\ndockers:x:7:\n";
-    fs::write(file.path(), text).unwrap();
-    let find = |name| group_id_in(file.path(), name);
-    assert_eq!(find("docker").unwrap(), 998);
-    assert_eq!(find("4242").unwrap(), 4242);
-    for name in ["dock", "broken", "odd", ""] {
-        let text = find(name).unwrap_err().to_string();
-        assert!(text.contains(&format!("no group {name}")), "{text}");
-    }
-    let missing = group_id_in(Path::new("/nonexistent/group"), "docker").unwrap_err();
-    assert!(
-        missing.to_string().contains("/nonexistent/group"),
-        "{missing}"
-    );
-    assert_eq!(group_id("root").unwrap(), 0);
-}

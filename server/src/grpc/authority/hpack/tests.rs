@@ -4,12 +4,7 @@ use super::*;
 const KINDS: [(u8, u32); 3] = [(0x40, 6), (0x00, 4), (0x10, 4)];
 
 fn out() -> Output<'static> {
-    Output {
-        block: &[],
-        copied: 0,
-        rewritten: Vec::new(),
-        changed: false,
-    }
+    Output::new(&[])
 }
 
 /// `:authority` with the value, by the static index.
@@ -187,27 +182,6 @@ fn a_detached_block_does_not_grow_without_bound() {
         corrector.correct(&reference(62).repeat(within + 2)),
         Err(Malformed)
     );
-}
-
-#[test]
-fn the_table_evicts_the_oldest_and_follows_its_limit() {
-    let mut table = Table::default();
-    for value in 0..200u8 {
-        table.insert(Name::Static(2), [value; 25].into());
-    }
-    // 32 + 7 + 25 = 64 octets each.
-    assert_eq!((table.entries.len(), table.size), (64, 4096));
-    assert_eq!(table.get(62).unwrap().value[0], 199);
-    assert_eq!(table.get(62 + 63).unwrap().value[0], 136);
-    assert!(table.get(62 + 64).is_err() && table.get(61).is_err() && table.get(0).is_err());
-    table.resize(130);
-    assert_eq!((table.entries.len(), table.size), (2, 128));
-    // One that does not fit empties the table.
-    table.insert(Name::Static(2), vec![0; 100].into());
-    assert_eq!((table.entries.len(), table.size), (0, 0));
-    table.resize(TABLE_LIMIT);
-    table.insert(Name::Static(2), vec![0; 4096 - 39].into());
-    assert_eq!(table.size, 4096);
 }
 
 #[test]

@@ -128,13 +128,20 @@ where
     let mut file_check = interval(FILE_CHECK);
     file_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut keeper = Keeper::default();
+    let mut accepting = true;
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok(stream) => server.admit(stream, listener.config().kind, &open),
+                Ok(stream) => {
+                    accepting = true;
+                    server.admit(stream, listener.config().kind, &open);
+                }
                 Err(error) => {
                     server.metrics.accept_errors.inc();
-                    tracing::warn!(%error, "cannot accept a connection");
+                    if accepting {
+                        tracing::warn!(%error, "cannot accept connections, trying on");
+                    }
+                    accepting = false;
                     tokio::select! {
                         () = sleep(ACCEPT_BACKOFF) => {}
                         () = stop.cancelled() => break,

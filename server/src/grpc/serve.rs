@@ -25,7 +25,8 @@ use tower::Service;
 use self::guard::{Executor, guarded};
 use self::stall::StallGuard;
 use super::authority::AuthorityFilter;
-use super::socket::{Listener, SocketKind};
+use super::peer::{Peer, SocketKind};
+use super::socket::Listener;
 use super::transport_metrics::TransportMetrics;
 use crate::daemon::supervisor::Tasks;
 
@@ -67,18 +68,6 @@ const FILE_CHECK: Duration = Duration::from_millis(500);
 
 /// How long connections that are cut off may take to notice.
 const CUT_LIMIT: Duration = Duration::from_secs(1);
-
-/// Who called, as an extension of every request. The kernel took it down when the
-/// client connected; only the primary group is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer {
-    /// Effective user of the client.
-    pub uid: u32,
-    /// Effective group of the client.
-    pub gid: u32,
-    /// By which socket it came.
-    pub socket: SocketKind,
-}
 
 /// What bounds the serving of one socket.
 #[derive(Debug, Clone)]

@@ -5,7 +5,6 @@ mod error;
 mod group;
 mod lock;
 
-use std::fmt;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{
@@ -16,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
+
+use super::peer::SocketKind;
 
 pub use self::error::SocketError;
 pub use self::group::group_id;
@@ -32,24 +33,6 @@ const DIRECTORY_MODE: u32 = 0o750;
 
 /// Random octets in the name that a socket has before it is in place.
 const TEMPORARY_NAME: usize = 4;
-
-/// Which of the daemon's sockets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SocketKind {
-    /// For the host: what a caller may do depends on its uid.
-    Api,
-    /// For children: reading and events for everybody.
-    Child,
-}
-
-impl fmt::Display for SocketKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Api => "api",
-            Self::Child => "child",
-        })
-    }
-}
 
 /// A socket to listen on.
 #[derive(Debug, Clone)]

@@ -44,8 +44,8 @@ pub const MAX_SEND_BUFFER: usize = 16 * 1024;
 /// that has more than half as many small frames unread as this has bytes.
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Bytes that one stream may have on the way to us: two of the largest messages
-/// would not fit, so that a caller who is not read does not fill the connection.
+/// Bytes that one stream may have on the way to us: four events of the default
+/// limit. A caller who is not read leaves room for others on its connection.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// Streams that a client may open and reset before we have looked at them. With
@@ -117,13 +117,20 @@ where
     let mut file_check = interval(FILE_CHECK);
     file_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut keeper = Keeper::default();
+    let mut accepting = true;
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok(stream) => server.admit(stream, listener.config().kind, &open),
+                Ok(stream) => {
+                    accepting = true;
+                    server.admit(stream, listener.config().kind, &open);
+                }
                 Err(error) => {
                     server.metrics.accept_errors.inc();
-                    tracing::warn!(%error, "cannot accept a connection");
+                    if accepting {
+                        tracing::warn!(%error, "cannot accept connections, trying on");
+                    }
+                    accepting = false;
                     tokio::select! {
                         () = sleep(ACCEPT_BACKOFF) => {}
                         () = stop.cancelled() => break,

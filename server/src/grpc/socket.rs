@@ -1,11 +1,14 @@
 //! Unix sockets that are bound safely: never over a live daemon or a foreign
 //! file, with the right mode from the first moment, and again if they vanish.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+mod error;
+mod group;
+mod lock;
+
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{
-    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
-    PermissionsExt as _,
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
 };
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
@@ -14,6 +17,10 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::peer::SocketKind;
+
+pub use self::error::SocketError;
+pub use self::group::group_id;
+use self::lock::Lock;
 
 /// Octets that the kernel takes as the path of a socket (`sun_path` less its NUL).
 pub const MAX_PATH: usize = 107;
@@ -26,9 +33,6 @@ const DIRECTORY_MODE: u32 = 0o750;
 
 /// Random octets in the name that a socket has before it is in place.
 const TEMPORARY_NAME: usize = 4;
-
-/// How often a lock file that somebody deletes meanwhile is opened anew.
-const LOCK_ATTEMPTS: usize = 10;
 
 /// A socket to listen on.
 #[derive(Debug, Clone)]
@@ -54,127 +58,6 @@ impl SocketConfig {
             group: None,
         }
     }
-}
-
-/// Why a socket cannot be had, with what to do about it.
-#[derive(Debug, thiserror::Error)]
-pub enum SocketError {
-    /// The path does not fit into a socket address.
-    #[error(
-        "socket path {path} needs {length} bytes, but a unix socket path has at most {MAX_PATH}: \
-         choose a shorter one"
-    )]
-    TooLong {
-        /// The configured path.
-        path: PathBuf,
-        /// Bytes that it needs, or that the name needs under which it is made.
-        length: usize,
-    },
-    /// The path names no file.
-    #[error("socket path {path} does not end in a file name")]
-    NoName {
-        /// The configured path.
-        path: PathBuf,
-    },
-    /// Somebody listens there.
-    #[error(
-        "another daemon is running on socket {path}: stop it, or choose another path with --socket"
-    )]
-    InUse {
-        /// The configured path.
-        path: PathBuf,
-    },
-    /// Something that is no socket is there, and is not deleted.
-    #[error("{path} exists and is not a socket: remove it, or choose another path with --socket")]
-    NotASocket {
-        /// The configured path.
-        path: PathBuf,
-    },
-    /// The daemon's user may not do what is needed there.
-    #[error(
-        "cannot {action} {path} as uid {uid}: make the directory writable for it, run the daemon \
-         as another user, or choose another path with --socket"
-    )]
-    Permission {
-        /// What was tried.
-        action: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// The effective user of the daemon.
-        uid: u32,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file system refused for another reason.
-    #[error("cannot {action} {path}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// No such group.
-    #[error("there is no group {name} in {file}: create it, or give its number")]
-    UnknownGroup {
-        /// The name that was looked for.
-        name: String,
-        /// Where.
-        file: PathBuf,
-    },
-}
-
-impl SocketError {
-    fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        let path = path.to_owned();
-        let refused = [
-            io::ErrorKind::PermissionDenied,
-            io::ErrorKind::ReadOnlyFilesystem,
-        ];
-        if refused.contains(&source.kind()) {
-            let uid = rustix::process::geteuid().as_raw();
-            return Self::Permission {
-                action,
-                path,
-                uid,
-                source,
-            };
-        }
-        Self::Io {
-            action,
-            path,
-            source,
-        }
-    }
-}
-
-/// The number of a group that is given by number or by its name in `/etc/group`.
-///
-/// # Errors
-/// If the file cannot be read or does not have the name.
-pub fn group_id(group: &str) -> Result<u32, SocketError> {
-    group_id_in(Path::new("/etc/group"), group)
-}
-
-fn group_id_in(file: &Path, group: &str) -> Result<u32, SocketError> {
-    if let Ok(number) = group.parse() {
-        return Ok(number);
-    }
-    let text = fs::read_to_string(file).map_err(|error| SocketError::io("read", file, error))?;
-    let numbers = text.lines().filter_map(|line| {
-        let mut fields = line.split(':');
-        let number = fields
-            .next()
-            .filter(|name| *name == group)
-            .and_then(|_| fields.nth(1))?;
-        number.parse().ok()
-    });
-    let unknown = || SocketError::UnknownGroup {
-        name: group.to_owned(),
-        file: file.to_owned(),
-    };
-    numbers.into_iter().next().ok_or_else(unknown)
 }
 
 /// A bound socket. While it lives no other daemon gets the path; when it is
@@ -282,66 +165,6 @@ impl Bound {
 
     fn is_in_place(&self, path: &Path) -> bool {
         identity(path).is_ok_and(|file| file == self.file)
-    }
-}
-
-/// The lock file beside a socket. A daemon holds its lock as long as it lives.
-#[derive(Debug)]
-struct Lock {
-    path: PathBuf,
-    file: File,
-}
-
-impl Lock {
-    fn take(socket: &Path) -> Result<Self, SocketError> {
-        let mut path = socket.to_owned().into_os_string();
-        path.push(".lock");
-        let path = PathBuf::from(path);
-        for _ in 0..LOCK_ATTEMPTS {
-            let mut options = OpenOptions::new();
-            options
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600);
-            let file = options
-                .open(&path)
-                .map_err(|error| SocketError::io("open lock file", &path, error))?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => break,
-                Err(TryLockError::Error(error)) => {
-                    return Err(SocketError::io("lock", &path, error));
-                }
-            }
-            let lock = Self {
-                path: path.clone(),
-                file,
-            };
-            // A daemon that ends deletes the file: then this lock is of no use.
-            if lock.is_in_place() {
-                return Ok(lock);
-            }
-        }
-        Err(SocketError::InUse {
-            path: socket.to_owned(),
-        })
-    }
-
-    fn is_in_place(&self) -> bool {
-        let held = self.file.metadata().map(|file| (file.dev(), file.ino()));
-        held.is_ok_and(|held| identity(&self.path).is_ok_and(|there| held == there))
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        if self.is_in_place()
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::debug!(path = %self.path.display(), %error, "lock file stays behind");
-        }
     }
 }
 

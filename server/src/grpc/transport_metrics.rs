@@ -89,3 +89,37 @@ impl TransportMetrics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_on_show() {
+        let (metrics, mut registry) = (TransportMetrics::default(), Registry::default());
+        metrics.register(&mut registry);
+        let counters = [
+            &metrics.connections_accepted,
+            &metrics.connections_refused,
+            &metrics.consumers_stalled,
+            &metrics.connections_cut,
+            &metrics.accept_errors,
+            &metrics.call_panics,
+            &metrics.authorities_rewritten,
+            &metrics.authority_filters_off,
+            &metrics.sockets_recreated,
+            &metrics.socket_recreation_errors,
+        ];
+        for (counter, value) in counters.iter().zip(101..) {
+            counter.inc_by(value);
+        }
+        metrics.connections.set(100);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(text.contains("muster_grpc_connections 100\n"), "{text}");
+        for value in 101..=110 {
+            let ending = format!("_total {value}\n");
+            assert_eq!(text.matches(&ending).count(), 1, "{text}");
+        }
+    }
+}

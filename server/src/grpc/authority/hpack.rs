@@ -7,20 +7,16 @@
 //! *detached*: from there on we resolve the table ourselves and hand on literals
 //! that touch no table, so the two need not agree any more.
 
+mod codec;
+mod table;
+
 use std::borrow::Cow;
-use std::collections::VecDeque;
-use std::sync::Arc;
 
 use http::uri::Authority;
 
+use self::codec::{Field, Literal, Output, Reader};
+use self::table::{AUTHORITY, Name, STATIC_NAMES, TABLE_LIMIT, Table};
 use super::huffman;
-
-/// Octets that the dynamic table may hold. It is the default of
-/// SETTINGS_HEADER_TABLE_SIZE, which our server never changes.
-const TABLE_LIMIT: usize = 4096;
-
-/// What an entry costs besides its octets (RFC 7541, section 4.1).
-const ENTRY_OVERHEAD: usize = 32;
 
 /// Octets of a detached block; beyond them it counts as malformed. h2 ends a
 /// connection whose header list is four times the 16 KiB that we accept.
@@ -32,76 +28,8 @@ const LOCALHOST: &[u8] = b"localhost";
 /// What stands for an octet that no authority may hold.
 const FILLER: u8 = b'-';
 
-/// Where `:authority` is in the static table.
-const AUTHORITY: usize = 1;
-
 /// A header block that no decoder accepts: index zero.
 pub(super) const POISON: &[u8] = &[0x80];
-
-/// The names of the static table (RFC 7541, appendix A), from index 1.
-const STATIC_NAMES: [&str; 61] = [
-    ":authority",
-    ":method",
-    ":method",
-    ":path",
-    ":path",
-    ":scheme",
-    ":scheme",
-    ":status",
-    ":status",
-    ":status",
-    ":status",
-    ":status",
-    ":status",
-    ":status",
-    "accept-charset",
-    "accept-encoding",
-    "accept-language",
-    "accept-ranges",
-    "accept",
-    "access-control-allow-origin",
-    "age",
-    "allow",
-    "authorization",
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "content-length",
-    "content-location",
-    "content-range",
-    "content-type",
-    "cookie",
-    "date",
-    "etag",
-    "expect",
-    "expires",
-    "from",
-    "host",
-    "if-match",
-    "if-modified-since",
-    "if-none-match",
-    "if-range",
-    "if-unmodified-since",
-    "last-modified",
-    "link",
-    "location",
-    "max-forwards",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "range",
-    "referer",
-    "refresh",
-    "retry-after",
-    "server",
-    "set-cookie",
-    "strict-transport-security",
-    "transfer-encoding",
-    "user-agent",
-    "vary",
-    "via",
-    "www-authenticate",
-];
 
 /// The block is not HPACK, or needs more than we allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,13 +52,8 @@ impl Corrector {
     /// The block to hand on in place of `block`, or `None` if it is right as it
     /// is. Blocks must come in the order of the connection, each once.
     pub(super) fn correct(&mut self, block: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
-        let mut output = Output {
-            block,
-            copied: 0,
-            rewritten: Vec::new(),
-            changed: false,
-        };
-        let mut reader = Reader { block, at: 0 };
+        let mut output = Output::new(block);
+        let mut reader = Reader::new(block);
         let mut resizable = true;
         while reader.at < block.len() {
             let start = reader.at;
@@ -268,261 +191,6 @@ fn legalised(value: &[u8]) -> Option<Vec<u8>> {
     Some(with(&|octet| {
         octet.is_ascii_alphanumeric() || b"-._~".contains(&octet)
     }))
-}
-
-/// The name of an entry.
-#[derive(Debug, Clone)]
-enum Name {
-    /// That of the static table at this index.
-    Static(usize),
-    Literal(Arc<[u8]>),
-}
-
-impl Name {
-    fn is_authority(&self) -> bool {
-        matches!(self, Self::Static(AUTHORITY))
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Static(index) => STATIC_NAMES[index - 1].len(),
-            Self::Literal(name) => name.len(),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Entry {
-    name: Name,
-    value: Box<[u8]>,
-}
-
-impl Entry {
-    fn size(&self) -> usize {
-        self.name.len() + self.value.len() + ENTRY_OVERHEAD
-    }
-}
-
-/// The dynamic table: at most [`TABLE_LIMIT`] octets, the oldest entries go first.
-#[derive(Debug)]
-struct Table {
-    entries: VecDeque<Entry>,
-    size: usize,
-    limit: usize,
-}
-
-impl Default for Table {
-    fn default() -> Self {
-        Self {
-            entries: VecDeque::new(),
-            size: 0,
-            limit: TABLE_LIMIT,
-        }
-    }
-}
-
-impl Table {
-    /// By the index that blocks use, which counts on after the static table.
-    fn get(&self, index: usize) -> Result<&Entry, Malformed> {
-        let place = index.checked_sub(STATIC_NAMES.len() + 1).ok_or(Malformed)?;
-        self.entries.get(place).ok_or(Malformed)
-    }
-
-    fn insert(&mut self, name: Name, value: Box<[u8]>) {
-        let entry = Entry { name, value };
-        self.evict_to(self.limit.saturating_sub(entry.size()));
-        if entry.size() <= self.limit {
-            self.size += entry.size();
-            self.entries.push_front(entry);
-        }
-    }
-
-    fn resize(&mut self, limit: usize) {
-        self.limit = limit;
-        self.evict_to(limit);
-    }
-
-    fn evict_to(&mut self, size: usize) {
-        while self.size > size
-            && let Some(entry) = self.entries.pop_back()
-        {
-            self.size -= entry.size();
-        }
-    }
-}
-
-/// One representation in a block (RFC 7541, section 6).
-enum Field<'a> {
-    Indexed(usize),
-    Literal(Literal<'a>),
-    Resize(usize),
-}
-
-struct Literal<'a> {
-    /// Whether the field goes into the dynamic table.
-    indexing: bool,
-    /// Where the name is; zero if it is spelled out.
-    index: usize,
-    name: Option<Text<'a>>,
-    value: Text<'a>,
-    /// Where the value begins in the block.
-    value_at: usize,
-}
-
-/// A string literal.
-struct Text<'a> {
-    huffman: bool,
-    octets: &'a [u8],
-    /// With its length in front.
-    encoded: &'a [u8],
-}
-
-impl<'a> Text<'a> {
-    fn decoded(&self) -> Result<Cow<'a, [u8]>, Malformed> {
-        if self.huffman {
-            return huffman::decode(self.octets)
-                .map(Cow::Owned)
-                .ok_or(Malformed);
-        }
-        Ok(Cow::Borrowed(self.octets))
-    }
-}
-
-struct Reader<'a> {
-    block: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn field(&mut self) -> Result<Field<'a>, Malformed> {
-        let first = *self.block.get(self.at).ok_or(Malformed)?;
-        if first & 0x80 != 0 {
-            return self.integer(7).map(Field::Indexed);
-        }
-        if first & 0xe0 == 0x20 {
-            return self.integer(5).map(Field::Resize);
-        }
-        let indexing = first & 0x40 != 0;
-        let index = self.integer(if indexing { 6 } else { 4 })?;
-        let name = if index == 0 { Some(self.text()?) } else { None };
-        let value_at = self.at;
-        let value = self.text()?;
-        Ok(Field::Literal(Literal {
-            indexing,
-            index,
-            name,
-            value,
-            value_at,
-        }))
-    }
-
-    fn text(&mut self) -> Result<Text<'a>, Malformed> {
-        let start = self.at;
-        let huffman = self.block.get(start).ok_or(Malformed)? & 0x80 != 0;
-        let length = self.integer(7)?;
-        let octets = self.block[self.at..].get(..length).ok_or(Malformed)?;
-        self.at += length;
-        Ok(Text {
-            huffman,
-            octets,
-            encoded: &self.block[start..self.at],
-        })
-    }
-
-    /// An integer whose first octet has `prefix` bits of it; like h2 we allow
-    /// four octets more.
-    fn integer(&mut self, prefix: u32) -> Result<usize, Malformed> {
-        let most = (1usize << prefix) - 1;
-        let mut value = usize::from(self.octet()?) & most;
-        if value < most {
-            return Ok(value);
-        }
-        for shift in [0, 7, 14, 21] {
-            let octet = self.octet()?;
-            value += usize::from(octet & 0x7f) << shift;
-            if octet & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(Malformed)
-    }
-
-    fn octet(&mut self) -> Result<u8, Malformed> {
-        let octet = *self.block.get(self.at).ok_or(Malformed)?;
-        self.at += 1;
-        Ok(octet)
-    }
-}
-
-/// The block with the replacements so far. Nothing is copied before the first.
-struct Output<'a> {
-    block: &'a [u8],
-    /// Octets of the block that are dealt with.
-    copied: usize,
-    rewritten: Vec<u8>,
-    changed: bool,
-}
-
-impl Output<'_> {
-    /// Takes the block over up to `start` and leaves out what is before `end`.
-    fn replace(&mut self, start: usize, end: usize) {
-        self.rewritten
-            .extend_from_slice(&self.block[self.copied..start]);
-        self.copied = end;
-        self.changed = true;
-    }
-
-    /// A field that goes into no table.
-    fn literal(&mut self, name: &Name, value: &[u8]) {
-        self.name(name);
-        self.string(value, false);
-    }
-
-    /// The first part of a field that goes into no table.
-    fn name(&mut self, name: &Name) {
-        match name {
-            Name::Static(index) => self.integer(0, 4, *index),
-            Name::Literal(name) => {
-                self.rewritten.push(0);
-                self.string(name, false);
-            }
-        }
-    }
-
-    fn string(&mut self, octets: &[u8], huffman: bool) {
-        if !huffman {
-            self.integer(0, 7, octets.len());
-            self.rewritten.extend_from_slice(octets);
-            return;
-        }
-        let mut encoded = Vec::with_capacity(octets.len());
-        huffman::encode(octets, &mut encoded);
-        self.integer(0x80, 7, encoded.len());
-        self.rewritten.extend_from_slice(&encoded);
-    }
-
-    fn integer(&mut self, flags: u8, prefix: u32, value: usize) {
-        let most = (1usize << prefix) - 1;
-        if value < most {
-            self.rewritten.push(flags | value as u8);
-            return;
-        }
-        self.rewritten.push(flags | most as u8);
-        let mut rest = value - most;
-        while rest >= 0x80 {
-            self.rewritten.push(0x80 | (rest & 0x7f) as u8);
-            rest >>= 7;
-        }
-        self.rewritten.push(rest as u8);
-    }
-
-    fn finish(mut self) -> Option<Vec<u8>> {
-        if !self.changed {
-            return None;
-        }
-        self.replace(self.block.len(), self.block.len());
-        Some(self.rewritten)
-    }
 }
 
 #[cfg(test)]

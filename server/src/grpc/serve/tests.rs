@@ -1,4 +1,3 @@
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 
@@ -265,21 +264,22 @@ async fn a_connection_too_many_is_closed() {
     fixture.stop().await;
 }
 
-/// Opens calls and never reads, so that answers pile up.
-fn flood(stream: &UnixStream) -> impl Future<Output = ()> + '_ {
-    async move {
-        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        bytes.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
-        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-        bytes.extend(ping.iter().cycle().take(ping.len() * 100_000));
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            stream.writable().await.unwrap();
-            match stream.try_write(rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
+/// Pings for ever and reads no answer; ends when the server closes.
+async fn flood(stream: &UnixStream) {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let pings = ping.repeat(1000);
+    let mut rest = bytes.as_slice();
+    loop {
+        stream.writable().await.unwrap();
+        match stream.try_write(rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+        if rest.is_empty() {
+            rest = &pings;
         }
     }
 }

@@ -7,8 +7,8 @@ use rand::RngExt as _;
 use super::client::{Client, END_STREAM, Field, frame};
 use super::server::{Chunks, Outcome, Seen, filtered, play};
 
-const RANDOM_CONNECTIONS: u64 = 1_500;
-const DAMAGED_CONNECTIONS: u64 = 3_000;
+const RANDOM_CONNECTIONS: u64 = 500;
+const DAMAGED_CONNECTIONS: u64 = 1_000;
 
 /// What clients send, and what none should.
 const AUTHORITIES: [&[u8]; 22] = [

@@ -301,11 +301,12 @@ impl Events {
     ) {
         for position in theirs.iter().take(LOGS_MAX) {
             let key = position.origin();
-            if !wire::name_fits(&position.name, key.hash) {
+            if !self.fits_name(key, &position.name) {
                 self.count.dropped_bad_name += 1;
                 continue;
             }
-            if joining && key != self.me && !self.logs.contains_key(&key) {
+            let untouched = self.logs.get(&key).is_none_or(Log::is_untouched);
+            if joining && key.hash != self.me.hash && untouched && position.sequence > 0 {
                 self.begin_at(now, key, &position.name, position.sequence);
                 continue;
             }

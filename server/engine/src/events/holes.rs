@@ -202,9 +202,9 @@ impl Events {
             hunt.source = None;
         }
         if let Some((to, _)) = hunt.source {
-            self.start_pull(now.at, to, key);
+            self.start_pull(to, key);
         } else if let Some(to) = hunt.round.pop() {
-            self.start_pull(now.at, to, key);
+            self.start_pull(to, key);
         } else if hunt.round_began.is_some() {
             self.end_round(now, key, peers);
         } else {

@@ -52,6 +52,9 @@ const RECENT_FOR: Duration = Duration::from_secs(3);
 /// Marks in one section.
 const MARKS_MAX: usize = (SECTION_BYTES_MAX - CALL_BYTES_MAX) / MARK_BYTES_MAX;
 
+/// Marks that ride on a datagram that leaves anyway.
+const PIGGYBACK_MAX: usize = 8;
+
 /// One packet that is sent again.
 #[derive(Debug)]
 struct Again {
@@ -410,7 +413,7 @@ impl Events {
     /// A section of at most `room` bytes to ride on a datagram to `to` that leaves
     /// anyway: positions that moved lately.
     pub(crate) fn piggyback(&mut self, _now: Now, _to: NodeRef, room: usize) -> Option<Bytes> {
-        let most = room.min(SECTION_BYTES_MAX) / MARK_BYTES_MAX;
+        let most = (room / MARK_BYTES_MAX).min(PIGGYBACK_MAX);
         if self.spread.recent.is_empty() || most == 0 {
             return None;
         }

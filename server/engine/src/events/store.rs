@@ -143,7 +143,7 @@ impl Events {
     }
 
     /// The name must be the one behind the hash; hashed once per log.
-    fn fits_name(&self, key: NodeRef, name: &str) -> bool {
+    pub(super) fn fits_name(&self, key: NodeRef, name: &str) -> bool {
         match self.logs.get(&key).and_then(|log| log.origin.as_ref()) {
             Some(origin) => origin.name.as_ref() == name,
             None => name_fits(name, key.hash),
@@ -267,10 +267,12 @@ impl Events {
 
     /// This node's time begins after `base` of this origin.
     pub(super) fn begin_at(&mut self, now: Now, key: NodeRef, name: &str, base: u64) {
-        if key.hash == self.me.hash {
-            return;
-        }
-        if self.make_log(now, key, base).is_none() {
+        if let Some(log) = self.logs.get_mut(&key) {
+            // Events came before the state exchange: those after the base stay.
+            self.bytes -= log.bytes();
+            log.rebase(base);
+            self.bytes += log.bytes();
+        } else if self.make_log(now, key, base).is_none() {
             return;
         }
         if let Some(log) = self.logs.get_mut(&key) {
@@ -288,6 +290,7 @@ impl Events {
             },
             sequence: base,
         });
+        self.hand_over(now, key, None);
     }
 
     /// The position moved: the digest waits, and others hear of it.
@@ -303,6 +306,8 @@ impl Events {
         }
         if !log.recent {
             log.recent = true;
+            // Shares the memory at once; counted exactly within a second.
+            self.active.1 += 1;
             self.spread.add_recent(now, key);
         }
     }

@@ -124,7 +124,7 @@ fn a_paused_member_is_waited_for_and_then_let_go() {
     assert_eq!(origin.let_go.len(), 1, "{:?}", origin.let_go);
     let (at, member, behind) = origin.let_go[0];
     assert_eq!(member, paused);
-    assert!(behind >= 7_680 && behind <= 8_192, "{behind}");
+    assert!((7_680..=8_192).contains(&behind), "{behind}");
     assert!(
         (2_000_000..2_600_000).contains(&(at - began)),
         "{}",

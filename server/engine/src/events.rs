@@ -13,6 +13,9 @@
 //!   replicas acknowledge by their marks; REPLICATED = two of them, or all
 //! ```
 
+mod acks;
+mod boots;
+mod bounds;
 mod holes;
 mod log;
 mod pull;
@@ -22,6 +25,7 @@ mod spread;
 mod store;
 #[cfg(test)]
 mod tests;
+mod window;
 mod wire;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -40,9 +44,10 @@ use crate::ident::NodeRef;
 use crate::name::check_name;
 use crate::time::{Now, Time};
 
+use acks::Duties;
 use holes::Hunts;
 use log::Log;
-use replicate::{Duties, Own};
+use replicate::Own;
 use settle::Settle;
 use spread::Spread;
 use wire::{Envelope, Section};

@@ -125,6 +125,11 @@ impl Events {
             hash: want.hash,
             boot: want.boot,
         };
+        let next = self.boots(key.hash).find(|boot| {
+            let hash = key.hash;
+            *boot > key.boot && self.position_of(NodeRef { hash, boot: *boot }) > 0
+        });
+        range.next_boot = next.unwrap_or(0);
         let Some(log) = self.logs.get(&key) else {
             return range;
         };
@@ -228,6 +233,7 @@ impl Events {
                 self.skip_to(now, key, range.floor);
             }
         }
+        self.hear_of_boot(now, from, key, range.next_boot);
         for entry in &range.entries {
             self.take_in(now, key, entry.clone(), Way::Pulled);
         }

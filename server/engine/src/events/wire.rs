@@ -175,6 +175,9 @@ pub(super) struct Range {
     pub(super) more: bool,
     #[prost(message, repeated, tag = "7")]
     pub(super) entries: Vec<Entry>,
+    /// The next boot of this origin that the member has events of; 0 for none.
+    #[prost(uint64, tag = "8")]
+    pub(super) next_boot: u64,
 }
 
 /// Answer to a pull: one range for each want, in any order.

@@ -231,7 +231,7 @@ impl Events {
         let raw = Bytes::from(envelope.encode_to_vec());
         self.store_own(now, sequence, raw, &envelope);
         if peers.live().is_empty() {
-            self.note_replicated(now.at);
+            self.note_replicated();
         }
         self.flush(now.at, peers);
         Ok(Accepted {

@@ -42,7 +42,7 @@ impl Events {
             let hash = key.hash;
             self.forget_log(now, NodeRef { hash, boot: oldest });
         }
-        if self.logs.len() >= LOGS_MAX {
+        while self.logs.len() >= LOGS_MAX {
             let quiet = self.logs.values().filter(|log| log.key != self.me);
             let quietest = quiet.min_by_key(|log| log.changed)?.key;
             self.forget_log(now, quietest);

@@ -139,7 +139,7 @@ impl Events {
             }
             self.own.find_low();
         }
-        self.note_replicated(now.at);
+        self.note_replicated();
         self.note_room();
     }
 
@@ -162,20 +162,22 @@ impl Events {
         }
         let was = standing.window;
         standing.window = was.max(position);
-        let inside = self.own.head - position <= window.events / 4 * 3;
+        // A quarter in at least, so that it is not let go again at once.
+        let floor = self.logs.get(&self.me).map_or(0, super::log::Log::floor);
+        let inside = position >= floor && self.own.head - position <= window.events / 4 * 3;
         let back = !standing.counted && inside;
         standing.counted |= back;
         if back || self.own.low == Some(was) {
             self.own.find_low();
         }
         if position > self.own.replicated || self.own.members.is_empty() {
-            self.note_replicated(now);
+            self.note_replicated();
         }
         self.note_room();
     }
 
     /// Tells how far the own events are replicated, if that grew.
-    pub(super) fn note_replicated(&mut self, _now: Time) {
+    pub(super) fn note_replicated(&mut self) {
         let own = &mut self.own;
         let mut best = [0; HOLDERS];
         for standing in own.members.values() {

@@ -178,7 +178,7 @@ impl Spread {
 
 impl Events {
     /// Announces the position of a log, anew if it moved.
-    pub(super) fn announce(&mut self, _now: Time, key: NodeRef) {
+    pub(super) fn announce(&mut self, key: NodeRef) {
         let packets = self.spread.limit.max(FANOUT);
         self.spread.marks.insert(key, packets);
     }

@@ -88,7 +88,7 @@ impl Events {
         self.keep_bounds(key);
         match way {
             Way::Eager => self.queue_event(now.at, key, sequence, size),
-            Way::Pulled if moved => self.announce(now.at, key),
+            Way::Pulled if moved => self.announce(key),
             Way::Pulled => {}
         }
     }
@@ -276,7 +276,7 @@ impl Events {
     /// log's position.
     fn queue_event(&mut self, now: Time, key: NodeRef, sequence: u64, size: usize) {
         if size > EAGER_BYTES_MAX || !self.spread.queue(now, key, sequence) {
-            self.announce(now, key);
+            self.announce(key);
         }
     }
 }

@@ -175,81 +175,28 @@ fn foreign_and_broken_envelopes_are_counted_and_dropped() {
     let mut events = events();
     let key = node("b", 1);
     let good = envelope("b", 1, 1);
-    send(
-        &mut events,
-        key,
-        1,
-        &Envelope {
-            origin: "c".to_owned(),
-            ..good.clone()
-        },
-    );
-    send(
-        &mut events,
-        key,
-        1,
-        &Envelope {
-            boot: 2,
-            ..good.clone()
-        },
-    );
-    send(
-        &mut events,
-        key,
-        1,
-        &Envelope {
-            sequence: 2,
-            ..good.clone()
-        },
-    );
-    send(
-        &mut events,
-        key,
-        0,
-        &Envelope {
-            sequence: 0,
-            ..good.clone()
-        },
-    );
-    assert_eq!(counter(&events, "events_dropped_foreign"), 4);
-    send(
-        &mut events,
-        key,
-        1,
-        &Envelope {
-            name: "no spaces".to_owned(),
-            ..good.clone()
-        },
-    );
-    send(
-        &mut events,
-        key,
-        1,
-        &Envelope {
-            name: "_muster_x".to_owned(),
-            ..good.clone()
-        },
-    );
-    assert_eq!(counter(&events, "events_dropped_bad_name"), 2);
-    send(
-        &mut events,
-        key,
-        8_193,
-        &Envelope {
-            sequence: 8_193,
-            ..good.clone()
-        },
-    );
-    send(
-        &mut events,
-        key,
-        u64::MAX,
-        &Envelope {
-            sequence: u64::MAX,
-            ..good.clone()
-        },
-    );
-    assert_eq!(counter(&events, "events_dropped_ahead"), 2);
+    type Spoil = fn(&mut Envelope);
+    let cases: [(u64, Spoil, &str); 8] = [
+        (1, |e| e.origin = "c".to_owned(), "events_dropped_foreign"),
+        (1, |e| e.boot = 2, "events_dropped_foreign"),
+        (1, |e| e.sequence = 2, "events_dropped_foreign"),
+        (0, |e| e.sequence = 0, "events_dropped_foreign"),
+        (1, |e| e.name = "a b".to_owned(), "events_dropped_bad_name"),
+        (
+            1,
+            |e| e.name = "_muster_x".to_owned(),
+            "events_dropped_bad_name",
+        ),
+        (8_193, |e| e.sequence = 8_193, "events_dropped_ahead"),
+        (u64::MAX, |e| e.sequence = u64::MAX, "events_dropped_ahead"),
+    ];
+    for (sequence, spoil, name) in cases {
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        let before = counter(&events, name);
+        send(&mut events, key, sequence, &bad);
+        assert_eq!(counter(&events, name), before + 1, "{bad:?}");
+    }
     assert_eq!(counter(&events, "events_delivered"), 0);
     assert_eq!(events.logs.len(), 0);
     // The good one still gets in, once.
@@ -572,4 +519,73 @@ fn positions_ride_along_while_they_are_fresh() {
         drain(&mut events);
     }
     assert_eq!(events.piggyback(at(5_000), to, 1_000), None);
+}
+
+#[test]
+fn a_raised_boot_counts_from_one() {
+    let mut events = events();
+    events.boot_raised(node("a", 5));
+    let accepted = events.publish(at(1), draft(1), &peers()).unwrap();
+    assert_eq!((accepted.boot, accepted.sequence), (5, 1));
+    let positions = events.positions();
+    assert_eq!(positions[0].origin(), node("a", 5));
+    assert_eq!(
+        (positions[0].name.as_str(), positions[0].sequence),
+        ("a", 1)
+    );
+}
+
+#[test]
+fn a_base_holds_even_if_events_came_before_it() {
+    let mut events = events();
+    let key = node("b", 1);
+    send(&mut events, key, 9, &envelope("b", 1, 9));
+    send(&mut events, key, 5, &envelope("b", 1, 5));
+    let base = crate::events::Position {
+        hash: key.hash,
+        boot: 1,
+        name: "b".to_owned(),
+        sequence: 8,
+    };
+    drain(&mut events);
+    events.on_positions(at(1_001), node("c", 1), &[base], true, &peers());
+    let outputs = drain(&mut events);
+    let first = outputs.iter().find_map(|output| match output {
+        EventsOutput::Base { sequence, .. } => Some((0, *sequence)),
+        EventsOutput::Deliver(event) => Some((1, event.sequence)),
+        _ => None,
+    });
+    assert_eq!(first, Some((0, 8)));
+    assert_eq!(counter(&events, "events_delivered"), 1);
+    assert_eq!(counter(&events, "events_gaps"), 0);
+    assert_eq!(events.logs[&key].position(), 9);
+}
+
+#[test]
+fn the_window_is_bounded_in_bytes_too() {
+    let limits = Limits {
+        event_bytes_per_origin: 10_000,
+        ..Limits::default()
+    };
+    let mut events = Events::new(node("a", 1), Arc::from("a"), &limits, 1);
+    let mut taken = 0;
+    while events.publish(at(1), draft(900), &peers()).is_ok() {
+        taken += 1;
+        assert!(taken < 20);
+    }
+    assert!((9..=11).contains(&taken), "{taken}");
+    // One event always fits behind members that hold everything.
+    let mut events = Events::new(node("a", 1), Arc::from("a"), &limits, 1);
+    assert!(events.publish(at(1), draft(20_000), &peers()).is_ok());
+    assert_eq!(
+        events.publish(at(1), draft(1), &peers()),
+        Err(EventError::Full)
+    );
+    // Alone nobody is waited for, and the log still keeps its bound.
+    for _ in 0..40 {
+        events
+            .publish(at(2), draft(900), &Fixed(Vec::new()))
+            .unwrap();
+    }
+    assert!(events.bytes <= 10_000, "{}", events.bytes);
 }

@@ -13,6 +13,9 @@
 //!   replicas acknowledge by their marks; REPLICATED = two of them, or all
 //! ```
 
+mod acks;
+mod boots;
+mod bounds;
 mod holes;
 mod log;
 mod pull;
@@ -22,6 +25,7 @@ mod spread;
 mod store;
 #[cfg(test)]
 mod tests;
+mod window;
 mod wire;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -40,9 +44,10 @@ use crate::ident::NodeRef;
 use crate::name::check_name;
 use crate::time::{Now, Time};
 
+use acks::Duties;
 use holes::Hunts;
 use log::Log;
-use replicate::{Duties, Own};
+use replicate::Own;
 use settle::Settle;
 use spread::Spread;
 use wire::{Envelope, Section};
@@ -226,7 +231,7 @@ impl Events {
         let raw = Bytes::from(envelope.encode_to_vec());
         self.store_own(now, sequence, raw, &envelope);
         if peers.live().is_empty() {
-            self.note_replicated(now.at);
+            self.note_replicated();
         }
         self.flush(now.at, peers);
         Ok(Accepted {
@@ -301,11 +306,12 @@ impl Events {
     ) {
         for position in theirs.iter().take(LOGS_MAX) {
             let key = position.origin();
-            if !wire::name_fits(&position.name, key.hash) {
+            if !self.fits_name(key, &position.name) {
                 self.count.dropped_bad_name += 1;
                 continue;
             }
-            if joining && key != self.me && !self.logs.contains_key(&key) {
+            let untouched = self.logs.get(&key).is_none_or(Log::is_untouched);
+            if joining && key.hash != self.me.hash && untouched && position.sequence > 0 {
                 self.begin_at(now, key, &position.name, position.sequence);
                 continue;
             }

@@ -32,6 +32,10 @@ const ROUNDS_MAX: u32 = 10;
 /// A boot is over when this long nothing more of it was found.
 const BOOT_QUIET: Duration = Duration::from_secs(1);
 
+/// Members other than the origin that must have found nothing, if there are as
+/// many: one of them may have joined after that boot.
+const BOOT_ANSWERS: usize = 2;
+
 /// Logs hunted for at once. Above it claims are dropped: they are repeated.
 const HUNTS_MAX: usize = 1_024;
 
@@ -57,8 +61,8 @@ pub(super) struct Hunt {
     low_floor: Option<u64>,
     /// The next boot waits for the end of this one, since then.
     holds: Option<Time>,
-    /// Somebody answered since then.
-    holds_answered: bool,
+    /// Answers since then, other than the origin's.
+    holds_answers: usize,
 }
 
 impl Hunt {
@@ -74,7 +78,7 @@ impl Hunt {
             rounds: 0,
             low_floor: None,
             holds: None,
-            holds_answered: false,
+            holds_answers: 0,
         }
     }
 }
@@ -124,17 +128,19 @@ impl Events {
         if key.hash == self.me.hash || over || mark.position <= self.position_of(key) {
             return;
         }
-        let Some(hunt) = self.hunts.entry(key, now.at) else {
+        self.claim(now.at, from, key, mark.position);
+    }
+
+    /// `from` holds more than this node.
+    pub(super) fn claim(&mut self, now: Time, from: NodeRef, key: NodeRef, position: u64) {
+        let Some(hunt) = self.hunts.entry(key, now) else {
             self.count.claims_dropped += 1;
             return;
         };
-        hunt.rumour = hunt.rumour.max(mark.position);
-        if hunt
-            .source
-            .is_none_or(|(_, claimed)| claimed <= mark.position)
-        {
-            hunt.source = Some((from, mark.position));
-            hunt.next = now.at;
+        hunt.rumour = hunt.rumour.max(position);
+        if hunt.source.is_none_or(|(_, claimed)| claimed <= position) {
+            hunt.source = Some((from, position));
+            hunt.next = now;
         }
     }
 
@@ -159,7 +165,7 @@ impl Events {
             hunt.low_floor = None;
             if hunt.holds.is_some() {
                 hunt.holds = Some(now);
-                hunt.holds_answered = false;
+                hunt.holds_answers = 0;
             }
         }
     }
@@ -202,9 +208,9 @@ impl Events {
             hunt.source = None;
         }
         if let Some((to, _)) = hunt.source {
-            self.start_pull(now.at, to, key);
+            self.start_pull(to, key);
         } else if let Some(to) = hunt.round.pop() {
-            self.start_pull(now.at, to, key);
+            self.start_pull(to, key);
         } else if hunt.round_began.is_some() {
             self.end_round(now, key, peers);
         } else {
@@ -214,16 +220,15 @@ impl Events {
 
     fn begin_round(&mut self, now: Now, key: NodeRef, peers: &dyn Peers) {
         let live = peers.live();
-        let mut round = Vec::new();
-        if !live.is_empty() {
-            let start = self.rng.random_range(0..live.len());
-            let step = self.rng.random_range(0..live.len());
-            // Neighbours of a random place, a random stride apart.
-            for nth in 0..ROUND_MEMBERS {
-                let node = live[(start + nth * (step + 1)) % live.len()];
-                if !round.contains(&node) && node.hash != key.hash {
-                    round.push(node);
-                }
+        let mut round: Vec<NodeRef> = Vec::with_capacity(ROUND_MEMBERS + 1);
+        // Small numbers: a few tries find three different ones, if there are.
+        for _ in 0..4 * ROUND_MEMBERS {
+            if live.is_empty() || round.len() >= ROUND_MEMBERS {
+                break;
+            }
+            let node = live[self.rng.random_range(0..live.len())];
+            if !round.contains(&node) && node.hash != key.hash {
+                round.push(node);
             }
         }
         // Taken from the end: the origin first, in whatever boot it runs now.
@@ -248,7 +253,8 @@ impl Events {
         hunt.rounds += u32::from(hunt.answered);
         let rounds = hunt.rounds;
         if let Some(since) = hunt.holds {
-            let sure = hunt.holds_answered || peers.live().is_empty();
+            let others = peers.live().iter().filter(|n| n.hash != key.hash);
+            let sure = hunt.holds_answers >= others.take(BOOT_ANSWERS).count();
             if sure && now.at.since(since) >= BOOT_QUIET {
                 self.end_boot(now, key);
                 return;
@@ -298,7 +304,7 @@ impl Events {
             return;
         };
         hunt.answered = true;
-        hunt.holds_answered = true;
+        hunt.holds_answers += usize::from(from.hash != key.hash);
         hunt.next = now.at;
         if range.floor > position {
             let low = hunt.low_floor.unwrap_or(u64::MAX);

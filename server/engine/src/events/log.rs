@@ -86,6 +86,29 @@ impl Log {
         }
     }
 
+    /// Nothing was handed over or given up yet.
+    pub(super) const fn is_untouched(&self) -> bool {
+        self.position == 0
+    }
+
+    /// Begins after `base` instead of 0; what is held beyond it stays.
+    pub(super) fn rebase(&mut self, base: u64) {
+        while self.floor < base {
+            match self.slots.pop_front() {
+                Some(slot) => {
+                    self.bytes -= slot.map_or(0, |raw| raw.len());
+                    self.floor += 1;
+                }
+                None => self.floor = base,
+            }
+        }
+        self.position = base;
+        self.delivered = base;
+        self.reported = base;
+        self.top = self.top.max(base);
+        self.advance();
+    }
+
     pub(super) fn set_name(&mut self, name: &str) {
         if self.origin.is_none() {
             self.origin = Some(Origin {

@@ -1,25 +1,28 @@
 //! Ranges of events over exchanges: asking, answering, taking in.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
 
 use super::store::Way;
-use super::wire::{Entry, PullAnswer, PullRequest, Range, WANTS_MAX, Want, entry_bytes, name_fits};
+use super::wire::{
+    Entry, PullAnswer, PullRequest, Range, WANTS_MAX, Want, answer_is_sane, entry_bytes, name_fits,
+};
 use super::{Events, EventsOutput, Peers};
 use crate::api::{EXCHANGE_BYTES_MAX, ExchangeError};
 use crate::ident::NodeRef;
-use crate::time::{Now, Time};
+use crate::time::Now;
 
 /// Pulls under way at once. Above it searches wait for an answer.
 const PULLS_MAX: usize = 4;
 
-/// An answer is cut when it is this long; one event is always in it.
+/// An answer is cut after the event that makes it longer than this.
 const ANSWER_BYTES: usize = 256 << 10;
 
-/// What one range takes without its entries: numbers and the name.
-const RANGE_OVERHEAD: usize = 192;
+/// A pull request larger than this is refused: [`WANTS_MAX`] wants take less.
+const REQUEST_BYTES_MAX: usize = 8 << 10;
 
 /// One pull under way.
 #[derive(Debug)]
@@ -44,7 +47,7 @@ impl Pulls {
 impl Events {
     /// Asks `to` for what `key` misses, and for every other log that waits for the
     /// same member.
-    pub(super) fn start_pull(&mut self, now: Time, to: NodeRef, key: NodeRef) {
+    pub(super) fn start_pull(&mut self, to: NodeRef, key: NodeRef) {
         let mut keys = vec![key];
         for (other, hunt) in &mut self.hunts.by_log {
             let same = hunt.source.is_some_and(|(source, _)| source == to);
@@ -62,7 +65,6 @@ impl Events {
         let id = pulls.last;
         pulls.under_way.insert(id, Pull { to, keys });
         self.count.pulls_sent += 1;
-        debug_assert!(now >= Time::default());
         self.out.push_back(EventsOutput::Pull {
             id,
             to,
@@ -94,13 +96,14 @@ impl Events {
         body: Bytes,
         _peers: &dyn Peers,
     ) -> Option<Bytes> {
-        let request = PullRequest::decode(body).ok();
+        let small = body.len() <= REQUEST_BYTES_MAX;
+        let request = small.then(|| PullRequest::decode(body).ok()).flatten();
         let Some(request) = request.filter(|request| request.wants.len() <= WANTS_MAX) else {
             self.count.pull_requests_bad += 1;
             return None;
         };
         self.count.pulls_served += 1;
-        let mut room = ANSWER_BYTES;
+        let mut room = Some(ANSWER_BYTES);
         let ranges = request
             .wants
             .iter()
@@ -111,7 +114,8 @@ impl Events {
         Some(Bytes::from(answer))
     }
 
-    fn range(&self, want: &Want, room: &mut usize) -> Range {
+    /// `room` is what is left of the answer; `None` once it is cut.
+    fn range(&self, want: &Want, room: &mut Option<usize>) -> Range {
         let mut range = Range {
             hash: want.hash,
             boot: want.boot,
@@ -121,6 +125,11 @@ impl Events {
             hash: want.hash,
             boot: want.boot,
         };
+        let next = self.boots(key.hash).find(|boot| {
+            let hash = key.hash;
+            *boot > key.boot && self.position_of(NodeRef { hash, boot: *boot }) > 0
+        });
+        range.next_boot = next.unwrap_or(0);
         let Some(log) = self.logs.get(&key) else {
             return range;
         };
@@ -129,18 +138,16 @@ impl Events {
         range.floor = log.floor();
         range.position = log.position();
         let upto = if want.upto == 0 { u64::MAX } else { want.upto };
-        *room = room.saturating_sub(RANGE_OVERHEAD);
         for (sequence, raw) in log.held_after(want.after) {
             if sequence > upto {
                 break;
             }
-            let need = entry_bytes(raw.len());
-            // The first one always fits into a whole answer.
-            if need > *room && *room < ANSWER_BYTES - RANGE_OVERHEAD {
+            let Some(left) = *room else {
                 range.more = true;
                 break;
-            }
-            *room = room.saturating_sub(need);
+            };
+            // What no longer fits is the last one: so every answer has one.
+            *room = left.checked_sub(entry_bytes(raw.len()));
             range.entries.push(Entry {
                 sequence,
                 envelope: raw.clone(),
@@ -169,7 +176,7 @@ impl Events {
         let ranges = self.open_answer(&pull, answer);
         for key in &pull.keys {
             match ranges.get(key) {
-                Some(range) => self.on_range(now, &pull, *key, range),
+                Some(range) => self.on_range(now, pull.to, *key, range, peers),
                 None => self.after_failure(now.at, pull.to, *key),
             }
         }
@@ -188,7 +195,8 @@ impl Events {
             self.count.pulls_failed += 1;
             return BTreeMap::new();
         };
-        let Ok(answer) = PullAnswer::decode(body) else {
+        let answer = answer_is_sane(&body).then(|| PullAnswer::decode(body));
+        let Some(Ok(answer)) = answer else {
             self.count.pull_answers_bad += 1;
             return BTreeMap::new();
         };
@@ -207,18 +215,28 @@ impl Events {
         ranges
     }
 
-    fn on_range(&mut self, now: Now, pull: &Pull, key: NodeRef, range: &Range) {
+    fn on_range(
+        &mut self,
+        now: Now,
+        from: NodeRef,
+        key: NodeRef,
+        range: &Range,
+        peers: &dyn Peers,
+    ) {
         // Only the origin can say that something is gone for good.
-        let gone = pull.to == key && range.floor > self.position_of(key);
-        if gone && name_fits(&range.name, key.hash) {
-            if let Some(log) = self.log_for(now, key) {
-                log.set_name(&range.name);
+        if from == key && range.floor > self.position_of(key) {
+            let known = name_fits(&range.name, key.hash).then(|| Arc::from(range.name.as_str()));
+            if let Some(name) = known.or_else(|| peers.name_of(key.hash)) {
+                if let Some(log) = self.log_for(now, key) {
+                    log.set_name(&name);
+                }
+                self.skip_to(now, key, range.floor);
             }
-            self.skip_to(now, key, range.floor);
         }
+        self.hear_of_boot(now, from, key, range.next_boot);
         for entry in &range.entries {
             self.take_in(now, key, entry.clone(), Way::Pulled);
         }
-        self.after_range(now, pull.to, key, range);
+        self.after_range(now, from, key, range);
     }
 }

@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rand::RngExt as _;
-use rand::seq::SliceRandom as _;
 
-use super::wire::Call;
-use super::{Events, EventsOutput, LOGS_MAX, Peers};
-use crate::api::Limits;
+use super::window::{ASK_EVERY, PATIENCE};
+use super::{Events, EventsOutput, Peers};
 use crate::ident::NodeRef;
 use crate::time::{Now, Time};
 
@@ -18,9 +16,6 @@ const HOLDERS: usize = 2;
 
 /// Members asked to acknowledge.
 const REPLICAS: usize = 3;
-
-/// Acknowledgements leave in batches this far apart.
-const ACK_EVERY: Duration = Duration::from_millis(5);
 
 /// A replica that owes is asked again at this pace.
 const POKE_EVERY: Duration = Duration::from_millis(100);
@@ -31,24 +26,15 @@ const SILENT: Duration = Duration::from_millis(300);
 /// The list of members is compared at this pace, and whenever its length changed.
 const FOLLOW_EVERY: Duration = Duration::from_millis(50);
 
-/// Members behind are asked for their position at this pace while room is short.
-const ASK_EVERY: Duration = Duration::from_millis(100);
-
-/// Members asked at once. At the bound a random choice is asked.
-const ASKED_MAX: usize = 64;
-
-/// A member that leaves no room for this long is let go.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-
 /// What one member is known to hold of the own events.
 #[derive(Debug, Clone, Copy)]
-struct Standing {
+pub(super) struct Standing {
     /// It said so.
-    held: u64,
+    pub(super) held: u64,
     /// What the window counts from: `held`, or the head when it was first seen.
-    window: u64,
+    pub(super) window: u64,
     /// It is waited for.
-    counted: bool,
+    pub(super) counted: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,15 +50,15 @@ pub(super) struct Own {
     /// Last sequence published.
     pub(super) head: u64,
     /// Bytes published up to each of the last sequences, the newest last.
-    through: VecDeque<u64>,
-    members: BTreeMap<NodeRef, Standing>,
+    pub(super) through: VecDeque<u64>,
+    pub(super) members: BTreeMap<NodeRef, Standing>,
     /// Smallest `window` of counted members, if there are any.
     low: Option<u64>,
     replicas: Vec<Replica>,
     replicated: u64,
     followed: Time,
-    full_since: Option<Time>,
-    asked: Time,
+    pub(super) full_since: Option<Time>,
+    pub(super) asked: Time,
     poke_at: Option<Time>,
     /// Something changed while no list of members was at hand.
     pub(super) recheck: Option<Time>,
@@ -97,13 +83,13 @@ impl Own {
         self.low.unwrap_or(self.head)
     }
 
-    fn find_low(&mut self) {
+    pub(super) fn find_low(&mut self) {
         let counted = self.members.values().filter(|m| m.counted);
         self.low = counted.map(|m| m.window).min();
     }
 
     /// Bytes of the events above `sequence`.
-    fn bytes_above(&self, sequence: u64) -> u64 {
+    pub(super) fn bytes_above(&self, sequence: u64) -> u64 {
         let above = usize::try_from(self.head - sequence).unwrap_or(usize::MAX);
         let total = self.through.back().copied().unwrap_or(0);
         let index = self.through.len().checked_sub(above + 1);
@@ -120,40 +106,6 @@ impl Own {
             .into_iter()
             .flatten()
             .min()
-    }
-}
-
-/// What a member may have in flight to all others.
-#[derive(Debug, Clone, Copy)]
-struct Window {
-    events: u64,
-    bytes: u64,
-}
-
-impl Window {
-    fn of(limits: &Limits, active: usize) -> Self {
-        let share = limits.event_bytes_total / active.max(1);
-        Self {
-            events: limits.events_per_origin as u64,
-            bytes: limits.event_bytes_per_origin.min(share) as u64,
-        }
-    }
-
-    /// The part that must be free before waiting publishers go on, so that they
-    /// do not wake for every single place.
-    const fn eased(self) -> Self {
-        let events = self.events / 16;
-        Self {
-            events: self.events - if events == 0 { 1 } else { events },
-            bytes: self.bytes - self.bytes / 16,
-        }
-    }
-
-    /// Whether `size` more bytes fit behind a member that holds up to `slowest`.
-    /// One event always fits behind a member that holds everything.
-    fn fits(self, own: &Own, slowest: u64, size: u64) -> bool {
-        let behind = own.head - slowest;
-        behind == 0 || (behind < self.events && own.bytes_above(slowest) + size <= self.bytes)
     }
 }
 
@@ -187,30 +139,8 @@ impl Events {
             }
             self.own.find_low();
         }
-        self.note_replicated(now.at);
+        self.note_replicated();
         self.note_room();
-    }
-
-    fn window(&self) -> Window {
-        Window::of(&self.limits, self.active.1)
-    }
-
-    /// Whether the next own event has room. If not, the laggards are asked.
-    pub(super) fn admit(&mut self, now: Time, size: usize, peers: &dyn Peers) -> bool {
-        let window = self.window();
-        let slowest = self.own.slowest();
-        let fits = window.fits(&self.own, slowest, size as u64);
-        if !fits {
-            self.own.full_since.get_or_insert(now);
-        }
-        let behind = self.own.head - slowest;
-        if !fits || behind >= window.events / 4 * 3 {
-            self.ask_laggards(now, peers);
-        }
-        if fits && self.own.through.len() > self.limits.events_per_origin {
-            self.own.through.pop_front();
-        }
-        fits
     }
 
     /// A member says that it holds own events up to `position`.
@@ -232,20 +162,22 @@ impl Events {
         }
         let was = standing.window;
         standing.window = was.max(position);
-        let inside = self.own.head - position <= window.events / 4 * 3;
+        // A quarter in at least, so that it is not let go again at once.
+        let floor = self.logs.get(&self.me).map_or(0, super::log::Log::floor);
+        let inside = position >= floor && self.own.head - position <= window.events / 4 * 3;
         let back = !standing.counted && inside;
         standing.counted |= back;
         if back || self.own.low == Some(was) {
             self.own.find_low();
         }
         if position > self.own.replicated || self.own.members.is_empty() {
-            self.note_replicated(now);
+            self.note_replicated();
         }
         self.note_room();
     }
 
     /// Tells how far the own events are replicated, if that grew.
-    pub(super) fn note_replicated(&mut self, _now: Time) {
+    pub(super) fn note_replicated(&mut self) {
         let own = &mut self.own;
         let mut best = [0; HOLDERS];
         for standing in own.members.values() {
@@ -270,18 +202,6 @@ impl Events {
             self.out.push_back(EventsOutput::Replicated {
                 sequence: replicated,
             });
-        }
-    }
-
-    /// Tells waiting publishers that there is room again.
-    fn note_room(&mut self) {
-        if self.own.full_since.is_none() {
-            return;
-        }
-        let eased = self.window().eased();
-        if eased.fits(&self.own, self.own.slowest(), 0) {
-            self.own.full_since = None;
-            self.out.push_back(EventsOutput::Room);
         }
     }
 
@@ -336,63 +256,8 @@ impl Events {
         }
     }
 
-    /// Stops waiting for the members that leave no room.
-    fn let_go(&mut self) {
-        let eased = self.window().eased();
-        let own = &mut self.own;
-        let blocking: Vec<NodeRef> = own
-            .members
-            .iter()
-            .filter(|(_, m)| m.counted && !eased.fits(own, m.window, 0))
-            .map(|(node, _)| *node)
-            .collect();
-        for member in blocking {
-            if let Some(standing) = own.members.get_mut(&member) {
-                standing.counted = false;
-                self.count.laggards += 1;
-                self.out.push_back(EventsOutput::LaggardLetGo {
-                    member,
-                    behind: own.head - standing.window,
-                });
-            }
-        }
-        own.find_low();
-        self.note_room();
-    }
-
-    /// Asks members that are far behind where they are.
-    fn ask_laggards(&mut self, now: Time, peers: &dyn Peers) {
-        if now.since(self.own.asked) < ASK_EVERY {
-            return;
-        }
-        self.own.asked = now;
-        let window = self.window();
-        let half = Window {
-            events: window.events / 2,
-            bytes: window.bytes / 2,
-        };
-        let own = &self.own;
-        let mut behind: Vec<NodeRef> = own
-            .members
-            .iter()
-            .filter(|(node, m)| {
-                let live = peers.live().binary_search(node).is_ok();
-                live && m.counted && !half.fits(own, m.window, 0)
-            })
-            .map(|(node, _)| *node)
-            .collect();
-        if behind.len() > ASKED_MAX {
-            behind.shuffle(&mut self.rng);
-            behind.truncate(ASKED_MAX);
-        }
-        for node in behind {
-            let section = self.asking(&[node]);
-            self.send(node, section);
-        }
-    }
-
     /// Own position and a call.
-    fn asking(&self, who: &[NodeRef]) -> Bytes {
+    pub(super) fn asking(&self, who: &[NodeRef]) -> Bytes {
         let mut section = BytesMut::new();
         section.extend_from_slice(&self.marks_section(&[self.me]));
         section.extend_from_slice(&self.call_bytes(who));
@@ -440,103 +305,6 @@ impl Events {
                     node: *node,
                     since: now,
                 };
-            }
-        }
-    }
-}
-
-/// Acknowledgements that this node owes to origins.
-#[derive(Debug, Default)]
-pub(super) struct Duties {
-    owed: BTreeMap<NodeRef, Duty>,
-    at: Option<Time>,
-    gate: Time,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Duty {
-    /// Tell each move until here.
-    through: u64,
-    /// There is something to tell.
-    pending: bool,
-}
-
-impl Duties {
-    pub(super) const fn deadline(&self) -> Option<Time> {
-        self.at
-    }
-
-    pub(super) fn remove(&mut self, key: NodeRef) {
-        self.owed.remove(&key);
-    }
-
-    fn owe(&mut self, now: Time, key: NodeRef, through: u64) {
-        // One for each log at most; above that an origin has to ask again.
-        if self.owed.len() >= LOGS_MAX && !self.owed.contains_key(&key) {
-            return;
-        }
-        let duty = self.owed.entry(key).or_insert(Duty {
-            through,
-            pending: true,
-        });
-        duty.through = duty.through.max(through);
-        duty.pending = true;
-        let at = now.max(self.gate);
-        self.at = Some(self.at.map_or(at, |earlier| earlier.min(at)));
-    }
-}
-
-impl Events {
-    /// An origin wants to hear positions.
-    pub(super) fn on_call(&mut self, now: Time, from: NodeRef, call: &Call) {
-        if from.hash != self.me.hash && call.who.contains(&self.me.hash) {
-            self.duties.owe(now, from, call.through);
-        }
-    }
-
-    /// A log moved: tell its origin if it waits for that, or every quarter of the
-    /// window.
-    pub(super) fn owe_report(&mut self, now: Time, key: NodeRef) {
-        let Some(log) = self.logs.get(&key) else {
-            return;
-        };
-        let events = (self.limits.events_per_origin as u64 / 4).max(1);
-        let bytes = self.window().bytes / 4;
-        let quarter =
-            log.position() - log.reported >= events || log.unreported_bytes as u64 >= bytes.max(1);
-        if quarter || self.duties.owed.contains_key(&key) {
-            self.duties.owe(now, key, 0);
-        }
-    }
-
-    /// Tells origins what they wait for.
-    pub(super) fn send_acks(&mut self, now: Time) {
-        if self.duties.at.is_none_or(|at| now < at) {
-            return;
-        }
-        self.duties.at = None;
-        self.duties.gate = now + ACK_EVERY;
-        let pending: Vec<NodeRef> = self
-            .duties
-            .owed
-            .iter()
-            .filter(|(_, duty)| duty.pending)
-            .map(|(key, _)| *key)
-            .collect();
-        for key in pending {
-            let section = self.marks_section(&[key]);
-            self.send(key, section);
-            let log = self.logs.get_mut(&key);
-            let position = log.map_or(0, |log| {
-                log.reported = log.position();
-                log.unreported_bytes = 0;
-                log.position()
-            });
-            if let Some(duty) = self.duties.owed.get_mut(&key) {
-                duty.pending = false;
-                if position >= duty.through {
-                    self.duties.owed.remove(&key);
-                }
             }
         }
     }

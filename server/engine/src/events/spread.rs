@@ -43,14 +43,18 @@ const BULK_EVENTS: u32 = 32;
 /// Announcements of moving positions are this far apart.
 const ANNOUNCE_EVERY: Duration = Duration::from_millis(20);
 
-/// Positions that moved are repeated at this pace, to this many members, for this
-/// long, so that a lost last packet is noticed.
-const RECENT_EVERY: Duration = Duration::from_millis(200);
+/// Positions that moved are repeated after this time, then after twice as long and
+/// so on, to this many members each time, for this long: so a lost last packet is
+/// noticed.
+const RECENT_FIRST: Duration = Duration::from_millis(200);
 const RECENT_FANOUT: usize = 2;
 const RECENT_FOR: Duration = Duration::from_secs(3);
 
 /// Marks in one section.
 const MARKS_MAX: usize = (SECTION_BYTES_MAX - CALL_BYTES_MAX) / MARK_BYTES_MAX;
+
+/// Marks that ride on a datagram that leaves anyway.
+const PIGGYBACK_MAX: usize = 8;
 
 /// One packet that is sent again.
 #[derive(Debug)]
@@ -79,6 +83,7 @@ pub(super) struct Spread {
     bulk: Option<(Time, u32)>,
     recent: Vec<NodeRef>,
     recent_at: Option<Time>,
+    recent_wait: Duration,
 }
 
 impl Spread {
@@ -109,7 +114,15 @@ impl Spread {
 
     pub(super) fn add_recent(&mut self, now: Time, key: NodeRef) {
         self.recent.push(key);
-        self.recent_at.get_or_insert(now + RECENT_EVERY);
+        self.repeat_soon(now);
+    }
+
+    /// Positions moved: they are repeated soon, and then ever more slowly.
+    pub(super) fn repeat_soon(&mut self, now: Time) {
+        if self.recent_wait != RECENT_FIRST || self.recent_at.is_none() {
+            self.recent_wait = RECENT_FIRST;
+            self.recent_at = Some(now + RECENT_FIRST);
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
@@ -165,7 +178,7 @@ impl Spread {
 
 impl Events {
     /// Announces the position of a log, anew if it moved.
-    pub(super) fn announce(&mut self, _now: Time, key: NodeRef) {
+    pub(super) fn announce(&mut self, key: NodeRef) {
         let packets = self.spread.limit.max(FANOUT);
         self.spread.marks.insert(key, packets);
     }
@@ -371,6 +384,24 @@ impl Events {
         if self.spread.recent_at.is_none_or(|at| now < at) {
             return;
         }
+        self.prune_recent(now);
+        if self.spread.recent.is_empty() {
+            self.spread.recent_at = None;
+            self.spread.recent_wait = Duration::ZERO;
+            return;
+        }
+        self.spread.recent_wait *= 2;
+        self.spread.recent_at = Some(now + self.spread.recent_wait);
+        let section = self.recent_section(MARKS_MAX);
+        let targets = self
+            .spread
+            .pick(&mut self.rng, peers.live(), &mut Vec::new(), RECENT_FANOUT);
+        for to in targets {
+            self.send(to, section.clone());
+        }
+    }
+
+    fn prune_recent(&mut self, now: Time) {
         let logs = &mut self.logs;
         self.spread.recent.retain(|key| match logs.get_mut(key) {
             Some(log) if now.since(log.changed) <= RECENT_FOR => true,
@@ -380,18 +411,6 @@ impl Events {
             }
             None => false,
         });
-        if self.spread.recent.is_empty() {
-            self.spread.recent_at = None;
-            return;
-        }
-        self.spread.recent_at = Some(now + RECENT_EVERY);
-        let section = self.recent_section(MARKS_MAX);
-        let targets = self
-            .spread
-            .pick(&mut self.rng, peers.live(), &mut Vec::new(), RECENT_FANOUT);
-        for to in targets {
-            self.send(to, section.clone());
-        }
     }
 
     fn recent_section(&mut self, most: usize) -> Bytes {
@@ -409,8 +428,9 @@ impl Events {
 
     /// A section of at most `room` bytes to ride on a datagram to `to` that leaves
     /// anyway: positions that moved lately.
-    pub(crate) fn piggyback(&mut self, _now: Now, _to: NodeRef, room: usize) -> Option<Bytes> {
-        let most = room.min(SECTION_BYTES_MAX) / MARK_BYTES_MAX;
+    pub(crate) fn piggyback(&mut self, now: Now, _to: NodeRef, room: usize) -> Option<Bytes> {
+        let most = (room / MARK_BYTES_MAX).min(PIGGYBACK_MAX);
+        self.prune_recent(now.at);
         if self.spread.recent.is_empty() || most == 0 {
             return None;
         }

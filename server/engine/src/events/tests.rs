@@ -1,4 +1,8 @@
 //! A small cluster of [`Events`] in virtual time, and what it must keep.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "tests pick the outputs that they are about"
+)]
 
 mod hostile;
 mod scenarios;

@@ -175,6 +175,9 @@ pub(super) struct Range {
     pub(super) more: bool,
     #[prost(message, repeated, tag = "7")]
     pub(super) entries: Vec<Entry>,
+    /// The next boot of this origin that the member has events of; 0 for none.
+    #[prost(uint64, tag = "8")]
+    pub(super) next_boot: u64,
 }
 
 /// Answer to a pull: one range for each want, in any order.
@@ -238,3 +241,58 @@ pub(super) const CALL_BYTES_MAX: usize = 2 + 2 + 24 + 11;
 /// Largest envelope that rides in a datagram; larger ones are announced.
 pub(super) const EAGER_BYTES_MAX: usize =
     SECTION_BYTES_MAX - BATCH_OVERHEAD - ENTRY_OVERHEAD - CALL_BYTES_MAX;
+
+/// Smallest entry that can be real, in bytes: both tags, lengths, and the names.
+const ENTRY_BYTES_MIN: usize = 8;
+
+/// Looks at the outer shape of a pull answer before it is decoded: a body of
+/// empty messages would take fifty times its size in memory.
+pub(super) fn answer_is_sane(body: &[u8]) -> bool {
+    let most = body.len() / ENTRY_BYTES_MIN + 1;
+    let mut entries = 0;
+    let mut ranges = 0;
+    let mut rest = body;
+    while let Some(field) = next_field(&mut rest) {
+        let Some(range) = field.1 else {
+            continue;
+        };
+        ranges += 1;
+        let mut inner = range;
+        while let Some((_, content)) = next_field(&mut inner) {
+            entries += usize::from(content.is_some());
+        }
+    }
+    ranges <= WANTS_MAX && entries <= most
+}
+
+/// Takes one protobuf field off the front: its number and, if it has a length,
+/// its content. `None` at the end or where it makes no sense.
+fn next_field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Option<&'a [u8]>)> {
+    let key = varint(rest)?;
+    let skip = match key & 7 {
+        0 => {
+            varint(rest)?;
+            return Some((key >> 3, None));
+        }
+        1 => 8,
+        2 => usize::try_from(varint(rest)?).ok()?,
+        5 => 4,
+        _ => return None,
+    };
+    let (content, after) = rest.split_at_checked(skip)?;
+    *rest = after;
+    Some((key >> 3, (key & 7 == 2).then_some(content)))
+}
+
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (first, after) = rest.split_first()?;
+        *rest = after;
+        value |= u64::from(first & 0x7f) << shift;
+        if first & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
 use super::Bug;
 use super::sim::{Net, Sim};
 use crate::api::Limits;
@@ -38,8 +41,8 @@ fn burst(nodes: usize, count: usize, size: usize, net: Net, limit: Duration) -> 
 #[test]
 fn one_event_reaches_64_members_at_once() {
     let sim = burst(64, 1, 100, Net::default(), Duration::from_millis(60));
-    // serf's cost: 8 packets a node, and a few marks.
-    assert!(sim.sections < 64 * 60, "{} sections", sim.sections);
+    // serf's cost, 8 packets a node, and as many marks at most.
+    assert!(sim.sections < 64 * 16, "{} sections", sim.sections);
 }
 
 #[test]
@@ -49,7 +52,17 @@ fn a_burst_of_500_reaches_64_members() {
 
 #[test]
 fn a_burst_of_3000_reaches_64_members() {
-    burst(64, 3_000, 200, Net::default(), Duration::from_secs(2));
+    let sim = burst(64, 3_000, 200, Net::default(), Duration::from_secs(1));
+    // Nothing is pulled twice: what came twice came in the first datagrams.
+    let mut counters = Vec::new();
+    for node in &sim.nodes {
+        node.events.counters(&mut counters);
+    }
+    let copies = counters
+        .iter()
+        .filter(|(name, _)| *name == "events_duplicates");
+    let copies: u64 = copies.map(|(_, value)| value).sum();
+    assert!(copies < 64 * 64, "{copies} copies");
 }
 
 #[test]
@@ -124,7 +137,7 @@ fn a_paused_member_is_waited_for_and_then_let_go() {
     assert_eq!(origin.let_go.len(), 1, "{:?}", origin.let_go);
     let (at, member, behind) = origin.let_go[0];
     assert_eq!(member, paused);
-    assert!(behind >= 7_680 && behind <= 8_192, "{behind}");
+    assert!((7_680..=8_192).contains(&behind), "{behind}");
     assert!(
         (2_000_000..2_600_000).contains(&(at - began)),
         "{}",
@@ -330,4 +343,68 @@ fn the_oracle_sees_planted_bugs() {
     sim.publish(0, 40, 100);
     sim.run(Duration::from_secs(5));
     assert_ne!(sim.check(&[]), NOTHING);
+}
+
+/// Random publishing, pausing, killing and restarting on a random network.
+fn storm(seed: u64) -> (Vec<String>, u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let count = rng.random_range(3..10);
+    let mut sim = Sim::new(count, seed);
+    sim.net = Net {
+        loss: rng.random_range(0.0..0.4),
+        duplication: rng.random_range(0.0..0.2),
+        delay_us: (50, rng.random_range(100..30_000)),
+        ..Net::default()
+    };
+    for _ in 0..12 {
+        let index = rng.random_range(0..count);
+        let up = sim.nodes[index].up && !sim.nodes[index].paused;
+        match rng.random_range(0..10) {
+            0..5 if up => {
+                let (events, size) = match rng.random_range(0..4) {
+                    0 => (1, rng.random_range(0..65_536)),
+                    1 => (rng.random_range(1..10), 100),
+                    2 => (rng.random_range(100..2_000), 150),
+                    _ => (rng.random_range(1..60), rng.random_range(0..3_000)),
+                };
+                sim.publish(index, events, size);
+            }
+            5 if up => sim.pause(index),
+            6 | 7 if sim.nodes[index].paused => sim.resume(index),
+            8 if up && sim.nodes.iter().filter(|n| n.up).count() > 3 => {
+                sim.kill(index);
+                sim.run(Duration::from_millis(rng.random_range(0..2_500)));
+                let helper = (0..count).find(|n| sim.nodes[*n].up && !sim.nodes[*n].paused);
+                match helper {
+                    Some(helper) if rng.random_bool(0.6) => sim.restart(index, helper),
+                    Some(_) | None => sim.everybody_sees_everybody(),
+                }
+            }
+            _ => {}
+        }
+        sim.run(Duration::from_millis(rng.random_range(0..600)));
+    }
+    for index in 0..count {
+        if sim.nodes[index].paused {
+            sim.resume(index);
+        }
+    }
+    sim.everybody_sees_everybody();
+    sim.run(Duration::from_secs(25));
+    (sim.check(&[]), sim.trace)
+}
+
+#[test]
+fn storms() {
+    for seed in 0..40 {
+        let (found, _) = storm(seed);
+        assert_eq!(found, NOTHING, "seed {seed}");
+    }
+}
+
+#[test]
+fn equal_seeds_run_equally() {
+    let (first, second, third) = (storm(3), storm(3), storm(4));
+    assert_eq!(first, second);
+    assert_ne!(first.1, third.1);
 }

@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(rfc3339(None), None);
         assert_eq!(rfc3339(at(i64::MAX, 0).as_ref()), None);
         let now = Timestamp::new(1_000_000, 0).unwrap();
-        let age_of = |ago| age(at(1_000_000 - ago, 0).as_ref(), now);
+        let age_of = |ago: i64| age(at(1_000_000 - ago, 0).as_ref(), now);
         assert_eq!(
             [
                 age_of(-5),

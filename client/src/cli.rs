@@ -170,10 +170,11 @@ fn note(text: &str) {
     let _unprintable = writeln!(std::io::stderr(), "muster: {}", text::escape(text));
 }
 
-/// Ctrl-C and SIGTERM, so that a live view can end in order.
+/// Ctrl-C, SIGTERM and a closed terminal, so that a live view can end in order.
 struct StopSignal {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 fn stop_signal() -> Result<StopSignal, Failure> {
@@ -181,6 +182,7 @@ fn stop_signal() -> Result<StopSignal, Failure> {
     Ok(StopSignal {
         interrupt: signal(SignalKind::interrupt())?,
         terminate: signal(SignalKind::terminate())?,
+        hangup: signal(SignalKind::hangup())?,
     })
 }
 
@@ -190,6 +192,7 @@ impl StopSignal {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }

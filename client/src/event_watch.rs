@@ -194,6 +194,3 @@ impl Cursor {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -48,6 +48,3 @@ pub use status::{display_name, status_name};
 
 #[cfg(feature = "cli")]
 pub mod cli;
-
-//T
-//mod fake;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::{Response, Status, Streaming};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, LONGEST};
 use crate::error::Error;
 
 /// Silence after which the daemon is asked to send a heartbeat.
@@ -65,7 +65,7 @@ impl<M> Link<M> {
     pub(crate) fn new(call: &'static str) -> Self {
         Self {
             call,
-            state: State::Waiting(Box::pin(sleep(Duration::ZERO))),
+            state: waiting(Duration::ZERO),
             backoff: Backoff::new(),
         }
     }
@@ -74,7 +74,8 @@ impl<M> Link<M> {
     /// then to be asked for. Cancel-safe: all progress is kept in `self`.
     ///
     /// # Errors
-    /// When the daemon refuses in a way that no later try can change.
+    /// When the daemon refuses in a way that no later try can change; asked again, it
+    /// tries again after the longest wait.
     pub(crate) async fn next(
         &mut self,
         mut open: impl FnMut() -> Opening<M>,
@@ -135,27 +136,37 @@ impl<M> Link<M> {
     }
 
     fn fail(&mut self, error: Error) -> Result<LinkEvent<M>, Error> {
-        let lost = self.lose(error);
-        match lost {
-            LinkEvent::Lost(lost) if lost.error.is_final() => Err(lost.error),
-            other => Ok(other),
+        if error.is_final() {
+            self.settle();
+            self.state = waiting(LONGEST);
+            return Err(error);
         }
+        Ok(self.lose(error))
     }
 
     fn lose(&mut self, error: Error) -> LinkEvent<M> {
-        if let State::Open { since, .. } = &self.state
-            && since.elapsed() >= HEALTHY_AFTER
-        {
-            self.backoff.reset();
-        }
+        self.settle();
         let retry_in = self.backoff.fail();
-        self.state = State::Waiting(Box::pin(sleep(retry_in)));
+        self.state = waiting(retry_in);
         LinkEvent::Lost(Lost {
             error,
             retry_in,
             failures: self.backoff.failures(),
         })
     }
+
+    /// Starts the waits over when the stream was a success.
+    fn settle(&mut self) {
+        if let State::Open { since, .. } = &self.state
+            && since.elapsed() >= HEALTHY_AFTER
+        {
+            self.backoff.reset();
+        }
+    }
+}
+
+fn waiting<M>(wait: Duration) -> State<M> {
+    State::Waiting(Box::pin(sleep(wait)))
 }
 
 impl<M> fmt::Debug for Link<M> {

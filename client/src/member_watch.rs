@@ -333,6 +333,3 @@ impl Copy {
         self.partial = None;
     }
 }
-
-#[cfg(test)]
-mod tests;

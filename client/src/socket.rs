@@ -131,15 +131,21 @@ impl SocketError {
     /// Explains a failed connect.
     pub(crate) fn connect(path: &Path, source: io::Error) -> Self {
         let shown = path.display();
-        let text = match source.kind() {
-            io::ErrorKind::NotFound => format!(
-                "no daemon listens on {shown}: is musterd running? Start it, or name its socket with --socket or MUSTER_SOCKET"
-            ),
-            io::ErrorKind::PermissionDenied => permission_text(path),
-            io::ErrorKind::ConnectionRefused => format!(
-                "nobody listens on {shown} any more: the daemon that made this socket is gone. Start musterd again; it replaces the socket"
-            ),
-            _ => format!("cannot connect to {shown}: {source}"),
+        let kind = source.kind();
+        let text = if kind == io::ErrorKind::NotFound {
+            format!(
+                "no daemon listens on {shown}: is musterd running? Start it, or name its socket \
+                 with --socket or MUSTER_SOCKET"
+            )
+        } else if kind == io::ErrorKind::PermissionDenied {
+            permission_text(path)
+        } else if kind == io::ErrorKind::ConnectionRefused {
+            format!(
+                "nobody listens on {shown} any more: the daemon that made this socket is gone. \
+                 Start musterd again; it replaces the socket"
+            )
+        } else {
+            format!("cannot connect to {shown}: {source}")
         };
         Self::Connect {
             path: path.to_path_buf(),

@@ -117,7 +117,7 @@ pub(super) struct Keygen {
 #[derive(Debug, Args)]
 pub(super) struct Token {
     /// Name of the cluster
-    #[arg(long, value_name = "NAME", default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = "muster")]
     pub(super) cluster: String,
     /// Address that the new host joins: IP:PORT, NAME or NAME:PORT (repeatable)
     #[arg(long = "seed", value_name = "ADDR")]

@@ -15,7 +15,6 @@ mod udp;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
 
@@ -35,6 +34,7 @@ use self::resolve::Seeds;
 use self::sockets::Sockets;
 use self::task::{ARRIVALS_MAX, Core, Network, Parts, Sources, Task};
 use self::udp::Udp;
+use crate::daemon::notify::Heartbeat;
 use crate::daemon::supervisor::Tasks;
 pub use handle::{CommandError, Handle, JoinOutcome, Report};
 pub use sink::{EventUpdate, MemberUpdate, Sink};
@@ -58,7 +58,6 @@ pub struct Config {
 pub struct Driver {
     local_addr: SocketAddr,
     advertise: SocketAddr,
-    heartbeat: Arc<AtomicU64>,
     thread: JoinHandle<()>,
 }
 
@@ -75,12 +74,6 @@ impl Driver {
         self.advertise
     }
 
-    /// A number that grows at least once a second while the engine's loop turns.
-    #[must_use]
-    pub fn heartbeat(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.heartbeat)
-    }
-
     /// Waits for the end of the thread. It ends after the stop token of the tasks.
     pub fn join(self) {
         if self.thread.join().is_err() {
@@ -89,7 +82,8 @@ impl Driver {
     }
 }
 
-/// Binds the sockets and starts the thread. Updates go to `sink`, from that thread.
+/// Binds the sockets and starts the thread. Updates go to `sink`, from that thread,
+/// whose loop beats `heart` at least once a second.
 ///
 /// # Errors
 /// A port in use, a bad seed, no thread: each names what and where.
@@ -97,6 +91,7 @@ pub fn start(
     mut config: Config,
     sink: Arc<dyn Sink>,
     tasks: &Tasks,
+    heart: Heartbeat,
 ) -> anyhow::Result<(Handle, Driver)> {
     let counters = Arc::new(Counters::default());
     let seeds = Seeds::new(config.seeds, Arc::clone(&counters))?;
@@ -106,7 +101,6 @@ pub fn start(
         config.engine.advertise.set_port(local_addr.port());
     }
     let advertise = config.engine.advertise;
-    let heartbeat = Arc::new(AtomicU64::new(0));
     let (handle, ends) = Handle::new();
     let setup = Setup {
         engine: config.engine,
@@ -115,7 +109,7 @@ pub fn start(
         ends,
         sink,
         counters,
-        heartbeat: Arc::clone(&heartbeat),
+        heart,
         tasks: tasks.clone(),
     };
     let (started, starting) = sync_mpsc::sync_channel(1);
@@ -127,11 +121,10 @@ pub fn start(
         .recv()
         .context("the gossip thread ended at once")?
         .context("cannot start gossip")?;
-    tracing::debug!(%local_addr, %advertise, ticks = heartbeat.load(Ordering::Relaxed), "gossip runs");
+    tracing::debug!(%local_addr, %advertise, "gossip runs");
     let driver = Driver {
         local_addr,
         advertise,
-        heartbeat,
         thread,
     };
     Ok((handle, driver))
@@ -145,7 +138,7 @@ struct Setup {
     ends: HandleEnds,
     sink: Arc<dyn Sink>,
     counters: Arc<Counters>,
-    heartbeat: Arc<AtomicU64>,
+    heart: Heartbeat,
     tasks: Tasks,
 }
 
@@ -234,7 +227,7 @@ impl Setup {
             core,
             sources,
             clock,
-            heartbeat: self.heartbeat,
+            heart: self.heart,
             counters,
         })
     }

@@ -6,9 +6,9 @@ mod joins;
 mod net;
 mod notes;
 
+use crate::daemon::notify::Heartbeat;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -76,7 +76,7 @@ pub(crate) struct Task {
     pub(crate) core: Core<Network>,
     pub(crate) sources: Sources,
     pub(crate) clock: Clock,
-    pub(crate) heartbeat: Arc<AtomicU64>,
+    pub(crate) heart: Heartbeat,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -151,7 +151,7 @@ impl Task {
             self.take_events(),
         ];
         self.core.flush();
-        self.heartbeat.fetch_add(1, Ordering::Relaxed);
+        self.heart.beat();
         let took = self.clock.now().at.since(began);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.counters.loop_turn_us_max.raise_to(micros);

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use muster_engine::{Engine, EventError, ExchangeError, ExchangeId, Input, Now, Output, Time};
+use muster_engine::{
+    Engine, EventError, ExchangeError, ExchangeId, Input, Note, Now, Output, Time,
+};
 use tokio::sync::{oneshot, watch};
 
 use super::joins::Joins;
@@ -278,7 +280,12 @@ impl<N: Net> Core<N> {
                     respond(reply, ());
                 }
             }
-            Output::Note(note) => notes::log(&note),
+            Output::Note(note) => {
+                if let Note::BootRaised { boot } = note {
+                    self.sink.boot_raised(boot);
+                }
+                notes::log(&note);
+            }
         }
     }
 

@@ -22,6 +22,8 @@ pub(crate) mod message;
 pub(crate) mod outgoing;
 pub(crate) mod pool;
 pub(crate) mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::time::Duration;
 

@@ -6,7 +6,6 @@ mod joins;
 mod net;
 mod notes;
 
-use crate::daemon::notify::Heartbeat;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+
+use crate::daemon::notify::Heartbeat;
 
 pub(crate) use self::core::{Core, Parts};
 use super::clock::Clock;
@@ -217,6 +218,3 @@ impl Task {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,28 @@
+//! Peers for the tests of pipes.
+
+use std::sync::Arc;
+
+use muster_engine::crypto::{Key, Keyring};
+use tokio::io::{DuplexStream, duplex};
+
+use super::handshake::{Identity, accept, initiate};
+use super::stream::SealedStream;
+
+/// A node of `cluster` with the key of that byte, or without one.
+pub(crate) fn identity(cluster: &str, key: Option<u8>) -> Arc<Identity> {
+    let keyring = key.map(|byte| Keyring::new(Key::new(&[byte; 32]).unwrap()));
+    Arc::new(Identity {
+        cluster: cluster.to_owned(),
+        keyring,
+    })
+}
+
+/// Two ends of a pipe over a small in-memory connection.
+pub(crate) async fn pair(
+    key: Option<u8>,
+) -> (SealedStream<DuplexStream>, SealedStream<DuplexStream>) {
+    let (near, far) = duplex(1_000);
+    let (one, two) = (identity("c", key), identity("c", key));
+    let (near, far) = tokio::join!(initiate(near, &one), accept(far, &two));
+    (near.unwrap(), far.unwrap())
+}

@@ -128,3 +128,6 @@ pub async fn services(
     let gate = Gate::new(routes, config.access, config.calls_max, metrics, stop);
     Ok((gate, health))
 }
+
+#[cfg(test)]
+mod tests;

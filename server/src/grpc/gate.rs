@@ -13,6 +13,7 @@ use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 use tonic::body::Body;
@@ -20,6 +21,7 @@ use tower::Service;
 
 use super::access::{Access, Rule, rule};
 use super::frames::trailers;
+use super::limits::STALLED_AFTER;
 use super::metrics::Metrics;
 use super::peer::Peer;
 use super::routes::Routes;
@@ -147,6 +149,7 @@ where
                     inner,
                     stop,
                     shared,
+                    handed: None,
                     done: false,
                     _call: call,
                 })
@@ -156,11 +159,13 @@ where
 }
 
 /// The body of an answer: holds the call's place, ends a stream when the daemon
-/// drains, and turns a panic into a status.
+/// drains or its reader has stalled, and turns a panic into a status.
 struct GateBody {
     inner: Body,
     stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     shared: Arc<Shared>,
+    /// When a stream handed over data for the last time, until it is asked for more.
+    handed: Option<Instant>,
     done: bool,
     _call: Call,
 }
@@ -191,6 +196,14 @@ impl HttpBody for GateBody {
         if stopping {
             return self.end(&status::shutting_down());
         }
+        if self
+            .handed
+            .take()
+            .is_some_and(|handed| handed.elapsed() > STALLED_AFTER)
+        {
+            self.shared.metrics.stalled.inc();
+            return self.end(&status::stalled(STALLED_AFTER));
+        }
         let inner = &mut self.inner;
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx)));
         let Ok(polled) = polled else {
@@ -199,6 +212,9 @@ impl HttpBody for GateBody {
             return self.end(&status::panicked());
         };
         self.done = matches!(&polled, Poll::Ready(None));
+        if self.stop.is_some() && matches!(&polled, Poll::Ready(Some(_))) {
+            self.handed = Some(Instant::now());
+        }
         polled
     }
 

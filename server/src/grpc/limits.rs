@@ -105,3 +105,7 @@ pub const RESOLVE_INTERVAL_DEFAULT: Duration = Duration::from_millis(100);
 
 /// When a caller that was refused for load should try again.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A reader that took nothing for this long while something was handed to it is
+/// told so and its stream ended: RESOURCE_EXHAUSTED, reason CONSUMER_STALLED.
+pub const STALLED_AFTER: Duration = Duration::from_secs(600);

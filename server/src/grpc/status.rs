@@ -2,6 +2,7 @@
 //! `google.rpc.ErrorInfo` for programs. The only place that makes a status.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use muster_engine::{EngineError, EventError};
 use muster_proto::ERROR_DOMAIN;
@@ -68,6 +69,12 @@ pub(crate) fn too_many_streams(limit: usize) -> Status {
     let message = format!("{limit} calls are under way, more are not taken");
     let facts = [("limit", limit.as_str())];
     status(Code::ResourceExhausted, "TOO_MANY_STREAMS", message, &facts)
+}
+
+/// The reader of a stream took nothing for too long.
+pub(crate) fn stalled(after: Duration) -> Status {
+    let message = format!("the reader took nothing for {} s", after.as_secs());
+    status(Code::ResourceExhausted, "CONSUMER_STALLED", message, &[])
 }
 
 /// A request was larger than the daemon reads.

@@ -2,6 +2,7 @@ use muster_engine::Origin;
 use pb::watch_events_response::Event;
 use tonic::{Code, Status, Streaming};
 
+use super::super::events::token;
 use super::super::*;
 use super::harness::{Served, next, reason, serve, silent};
 use crate::hub::EventUpdate;
@@ -169,7 +170,7 @@ async fn a_consumer_resumes_from_every_event() {
     }
     for (at_a, at_b) in [(0, 0), (1, 0), (7, 30), (29, 12), (30, 30), (35, 1)] {
         let positions = [(a.clone(), at_a), (b.clone(), at_b)];
-        let token = super::super::events::token::encode(&positions.into_iter().collect());
+        let token = token::encode(&positions.into_iter().collect());
         let (mut stream, _) = begun(&served, resume(&token)).await;
         let mut wanted = Vec::new();
         for n in 1..=30 {
@@ -191,7 +192,7 @@ async fn a_token_ahead_of_this_node_hands_nothing_over_twice() {
     let a = origin("a", 1);
     push(&served, &a, 1..=2);
     let positions = [(a.clone(), 5), (origin("gone", 1), 9)];
-    let token = super::super::events::token::encode(&positions.into_iter().collect());
+    let token = token::encode(&positions.into_iter().collect());
     let (mut stream, _) = begun(&served, resume(&token)).await;
     push(&served, &a, 3..=4);
     silent(&mut stream).await;
@@ -210,7 +211,7 @@ async fn a_gap_is_cut_where_the_token_stands() {
     served
         .hub
         .push_events(vec![gap(&a, 1, 8), event(&a, 9, "e", b"")]);
-    let token = super::super::events::token::encode(&[(a, 3)].into_iter().collect());
+    let token = token::encode(&[(a, 3)].into_iter().collect());
     let (mut stream, _) = begun(&served, resume(&token)).await;
     assert_eq!(briefs(&mut stream, 2).await, ["a4-8!", "a9"]);
 }
@@ -290,7 +291,7 @@ async fn replay_hands_over_all_that_is_left() {
     };
     let (mut stream, token) = begun(&served, ask).await;
     assert_eq!(brief(&mut stream).await, "a2", "and no word on a1");
-    let begin = super::super::events::token::decode(&token).unwrap();
+    let begin = token::decode(&token).unwrap();
     assert_eq!(begin.get(&a), Some(1));
 }
 
@@ -300,14 +301,14 @@ async fn heartbeats_carry_every_position() {
     let (a, b) = (origin("a", 1), origin("b", 1));
     push(&served, &a, 1..=3);
     let positions = [(origin("far", 4), 44)];
-    let token = super::super::events::token::encode(&positions.into_iter().collect());
+    let token = token::encode(&positions.into_iter().collect());
     let (mut stream, _) = begun(&served, resume(&token)).await;
     push(&served, &b, 1..=1);
     assert_eq!(briefs(&mut stream, 4).await, ["a1", "a2", "a3", "b1"]);
     let Some(Event::Heartbeat(beat)) = next(&mut stream).await.event else {
         panic!("no heartbeat");
     };
-    let at = super::super::events::token::decode(&beat.token).unwrap();
+    let at = token::decode(&beat.token).unwrap();
     let far = origin("far", 4);
     assert_eq!(
         (at.get(&a), at.get(&b), at.get(&far)),

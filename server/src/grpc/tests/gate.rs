@@ -206,3 +206,34 @@ async fn unknown_methods_and_services_are_unimplemented() {
         assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_took_nothing_for_long_is_told_so() {
+    let served = serve().await;
+    let ask = pb::WatchEventsRequest::default();
+    let mut stream = served
+        .events()
+        .watch_events(ask)
+        .await
+        .unwrap()
+        .into_inner();
+    next(&mut stream).await;
+    // More than all windows between the two hold.
+    let of = crate::hub::testing::origin("a", 1);
+    for n in 1..=100 {
+        let event = crate::hub::testing::event(&of, n, "e", &[0; 60_000]);
+        served.hub.push_events(vec![event]);
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(limits::STALLED_AFTER + Duration::from_secs(1)).await;
+    let ended = loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("ended without a word"),
+            Err(ended) => break ended,
+        }
+    };
+    assert_eq!(ended.code(), Code::ResourceExhausted);
+    assert_eq!(reason(&ended), "CONSUMER_STALLED");
+    assert_eq!(served.metrics.stalled.get(), 1);
+}

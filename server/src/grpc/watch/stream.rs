@@ -215,7 +215,6 @@ fn start<W: Watched>(
 }
 
 /// For a histogram; exact up to 2^53.
-#[allow(clippy::cast_precision_loss)]
 fn precise(count: u64) -> f64 {
     count as f64
 }

@@ -15,8 +15,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower::Service;
 
 use super::access::{Access, Rule, rule};
@@ -38,23 +38,32 @@ pub struct Gate {
 struct Shared {
     access: Access,
     calls: Arc<Semaphore>,
-    calls_max: usize,
+    bounds: Bounds,
     metrics: Metrics,
     stop: CancellationToken,
+}
+
+/// What the gate lets through.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Calls under way.
+    pub(crate) calls: usize,
+    /// Bytes of a message that the generated servers read.
+    pub(crate) message_bytes: usize,
 }
 
 impl Gate {
     pub(crate) fn new(
         routes: Routes,
         access: Access,
-        calls_max: usize,
+        bounds: Bounds,
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Self {
         let shared = Shared {
             access,
-            calls: Arc::new(Semaphore::new(calls_max)),
-            calls_max,
+            calls: Arc::new(Semaphore::new(bounds.calls)),
+            bounds,
             metrics,
             stop,
         };
@@ -83,7 +92,7 @@ impl Shared {
         }
         let Ok(permit) = Arc::clone(&self.calls).try_acquire_owned() else {
             self.metrics.refused("streams");
-            return Err(status::too_many_streams(self.calls_max));
+            return Err(status::too_many_streams(self.bounds.calls));
         };
         request.extensions_mut().insert(granted);
         Ok((Call::new(permit, &self.metrics), streams))
@@ -143,6 +152,10 @@ where
                     return Ok(status::panicked().into_http());
                 }
             };
+            if let Some(error) = undetailed(&answer) {
+                let limit = shared.bounds.message_bytes;
+                return Ok(status::undecodable(error, limit).into_http());
+            }
             let stop = streams.then(|| Box::pin(shared.stop.clone().cancelled_owned()));
             Ok(answer.map(|inner| {
                 Body::new(GateBody {
@@ -156,6 +169,13 @@ where
             }))
         })
     }
+}
+
+/// The error of an answer that ended before its first message and tells no reason:
+/// one that tonic made.
+fn undetailed(answer: &Response<Body>) -> Option<Status> {
+    let error = Status::from_header_map(answer.headers())?;
+    (error.code() != Code::Ok && error.details().is_empty()).then_some(error)
 }
 
 /// The body of an answer: holds the call's place, ends a stream when the daemon
@@ -226,3 +246,6 @@ impl HttpBody for GateBody {
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,10 +85,12 @@ pub(crate) fn too_large(limit: usize) -> Status {
     status(Code::ResourceExhausted, TOO_LARGE, message, &facts)
 }
 
-/// What the decoder said about a request. Sizes are told as everywhere else.
+/// What tonic's decoder said about a request, told as everything else is: too large
+/// is RESOURCE_EXHAUSTED, not a message at all INVALID_ARGUMENT.
 pub(crate) fn undecodable(error: Status, limit: usize) -> Status {
     match error.code() {
         Code::OutOfRange => too_large(limit),
+        Code::Internal => invalid("UNDECODABLE", "request", error.message()),
         _ => error,
     }
 }

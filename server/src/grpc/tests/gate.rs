@@ -237,3 +237,47 @@ async fn a_reader_that_took_nothing_for_long_is_told_so() {
     assert_eq!(reason(&ended), "CONSUMER_STALLED");
     assert_eq!(served.metrics.stalled.get(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_message_is_refused_with_a_reason() {
+    use bytes::{BufMut as _, Bytes, BytesMut};
+    use http_body_util::Full;
+
+    let served = serve().await;
+    let call = async |path: &'static str, message: &[u8]| {
+        let mut framed = BytesMut::new();
+        framed.put_u8(0);
+        framed.put_u32(u32::try_from(message.len()).unwrap());
+        framed.put_slice(message);
+        let mut request = http::Request::new(Full::<Bytes>::new(framed.freeze()));
+        *request.uri_mut() = http::Uri::from_static(path);
+        request.extensions_mut().insert(ROOT);
+        let answer = tower::Service::call(&mut served.gate.clone(), request)
+            .await
+            .unwrap();
+        tonic::Status::from_header_map(answer.headers()).unwrap()
+    };
+    let large = vec![0; super::harness::PAYLOAD_MAX + limits::DECODE_SLACK_BYTES + 1];
+    for path in [
+        "/muster.v1.MembershipService/WatchMembers",
+        "/muster.v1.MembershipService/GetMember",
+        "/muster.v1.ResolverService/ResolveRole",
+        "/muster.v1.NodeService/Join",
+    ] {
+        let refused = call(path, b"\xff\xff\xff").await;
+        assert_eq!(refused.code(), Code::InvalidArgument, "{path}");
+        assert_eq!(reason(&refused), "UNDECODABLE");
+        let refused = call(path, &large).await;
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{path}");
+        assert_eq!(reason(&refused), "MESSAGE_TOO_LARGE");
+    }
+    let nothing = http::Request::builder()
+        .uri("/muster.v1.EventService/WatchEvents")
+        .extension(ROOT)
+        .body(Full::<Bytes>::default());
+    let answer = tower::Service::call(&mut served.gate.clone(), nothing.unwrap())
+        .await
+        .unwrap();
+    let refused = tonic::Status::from_header_map(answer.headers()).unwrap();
+    assert_eq!(reason(&refused), "MESSAGE_MISSING");
+}

@@ -109,3 +109,14 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A reader that took nothing for this long while something was handed to it is
 /// told so and its stream ended: RESOURCE_EXHAUSTED, reason CONSUMER_STALLED.
 pub const STALLED_AFTER: Duration = Duration::from_secs(600);
+
+/// Bytes of one stream that a caller may send ahead of what is read: all that can
+/// wait unread while SendEvent pauses.
+///
+/// h2 closes a connection whose unread DATA frames carry too little: each costs 256
+/// bytes less its length, out of half the connection's window. With these two windows
+/// a paused stream of the smallest events costs at most 0.75 MB of 2 MiB.
+pub const STREAM_WINDOW_BYTES: u32 = 32 << 10;
+
+/// Bytes of one connection that a caller may send ahead; see [`STREAM_WINDOW_BYTES`].
+pub const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;

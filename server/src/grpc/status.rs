@@ -88,10 +88,12 @@ pub(crate) fn too_large(limit: usize) -> Status {
 /// What tonic's decoder said about a request, told as everything else is: too large
 /// is RESOURCE_EXHAUSTED, not a message at all INVALID_ARGUMENT.
 pub(crate) fn undecodable(error: Status, limit: usize) -> Status {
-    match error.code() {
-        Code::OutOfRange => too_large(limit),
-        Code::Internal => invalid("UNDECODABLE", "request", error.message()),
-        _ => error,
+    if error.code() == Code::OutOfRange {
+        too_large(limit)
+    } else if error.code() == Code::Internal {
+        invalid("UNDECODABLE", "request", error.message())
+    } else {
+        error
     }
 }
 

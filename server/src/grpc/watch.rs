@@ -46,9 +46,9 @@ pub(crate) trait Watched: Sized + Send + Sync + 'static {
 /// What a message of a watch says.
 #[derive(Debug)]
 pub(crate) enum Part<I> {
-    SnapshotBegin(pb::SnapshotBegin),
-    SnapshotPart(Vec<I>),
-    SnapshotEnd(pb::SnapshotEnd),
+    Begin(pb::SnapshotBegin),
+    Items(Vec<I>),
+    End(pb::SnapshotEnd),
     Resumed,
     Delta(Vec<(pb::MemberChangeKind, I)>),
     Heartbeat,

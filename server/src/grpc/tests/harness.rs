@@ -224,7 +224,10 @@ impl Served {
                 async move { gate.call(request).await }
             });
             let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            server.max_concurrent_streams(1_024);
+            server
+                .max_concurrent_streams(1_024)
+                .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
+                .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES);
             tokio::spawn(async move {
                 _ = server.serve_connection(TokioIo::new(far), service).await;
             });

@@ -224,7 +224,7 @@ impl<W: Watched> View<W> {
             let length = item.encoded_len() + ITEM_OVERHEAD;
             let full = part.len() == PART_ITEMS_MAX || bytes + length > MESSAGE_BYTES_MAX;
             if full && !part.is_empty() {
-                let whole = Part::SnapshotPart(std::mem::take(&mut part));
+                let whole = Part::Items(std::mem::take(&mut part));
                 messages.push(self.message(source, revision, false, whole));
                 bytes = MESSAGE_SLACK_BYTES;
             }
@@ -233,9 +233,9 @@ impl<W: Watched> View<W> {
             part.push(item);
         }
         if !part.is_empty() {
-            messages.push(self.message(source, revision, false, Part::SnapshotPart(part)));
+            messages.push(self.message(source, revision, false, Part::Items(part)));
         }
-        let end = Part::SnapshotEnd(pb::SnapshotEnd { items });
+        let end = Part::End(pb::SnapshotEnd { items });
         messages.push(self.message(source, revision, true, end));
         Snapshot {
             revision,

@@ -116,7 +116,7 @@ impl<W: Watched> Watch<W> {
             reason: reason.into(),
             estimated_items: snapshot.items,
         };
-        let begin = Part::SnapshotBegin(begin);
+        let begin = Part::Begin(begin);
         let begin = self.view.message(&source, snapshot.revision, false, begin);
         // The beginning stands before the shared messages.
         let messages = std::iter::once(begin).chain(snapshot.messages.iter().cloned());

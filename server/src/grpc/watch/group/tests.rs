@@ -50,11 +50,11 @@ impl Watched for Numbers {
                 };
                 items.into_iter().map(brief).collect::<Vec<_>>().join(",")
             }
-            Part::SnapshotPart(items) => {
+            Part::Items(items) => {
                 let brief = |item: pb::EventId| item.sequence.to_string();
                 items.into_iter().map(brief).collect::<Vec<_>>().join(",")
             }
-            _ => String::new(),
+            Part::Begin(_) | Part::End(_) | Part::Resumed | Part::Heartbeat => String::new(),
         };
         Bytes::from(text)
     }
@@ -195,7 +195,7 @@ fn watches_at_one_revision_share_their_bytes() {
     store.apply(vec![Update::Put(1, Arc::new(4))], 0);
     let bytes = |view: &View<Numbers>| match view.step(&source, first).1 {
         super::Step::Delta { message, .. } => message,
-        other => panic!("{other:?}"),
+        super::Step::Nothing | super::Step::Resync => panic!("no delta"),
     };
     assert_eq!(bytes(&one).as_ptr(), bytes(&two).as_ptr());
     let parts = |view: &View<Numbers>| view.snapshot(&source).messages.as_ptr();

@@ -51,6 +51,7 @@ use self::events::Events;
 use self::events::segments::Feeds;
 use self::events::send::Sender;
 use self::frames::WithStreams;
+use self::gate::Bounds;
 use self::members::Membership;
 use self::node::Node;
 use self::resolver::Resolver;
@@ -130,6 +131,13 @@ pub async fn services(
         .add(WithStreams::new(sending, events))
         .add(node);
     let (routes, health) = health::add(routes).await?;
-    let gate = Gate::new(routes, config.access, config.calls_max, metrics, stop);
+    let bounds = Bounds {
+        calls: config.calls_max,
+        message_bytes: decode_max,
+    };
+    let gate = Gate::new(routes, config.access, bounds, metrics, stop);
     Ok((gate, health))
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,13 +13,15 @@ use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower::Service;
 
 use super::access::{Access, Rule, rule};
 use super::frames::trailers;
+use super::limits::STALLED_AFTER;
 use super::metrics::Metrics;
 use super::peer::Peer;
 use super::routes::Routes;
@@ -36,23 +38,32 @@ pub struct Gate {
 struct Shared {
     access: Access,
     calls: Arc<Semaphore>,
-    calls_max: usize,
+    bounds: Bounds,
     metrics: Metrics,
     stop: CancellationToken,
+}
+
+/// What the gate lets through.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Calls under way.
+    pub(crate) calls: usize,
+    /// Bytes of a message that the generated servers read.
+    pub(crate) message_bytes: usize,
 }
 
 impl Gate {
     pub(crate) fn new(
         routes: Routes,
         access: Access,
-        calls_max: usize,
+        bounds: Bounds,
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Self {
         let shared = Shared {
             access,
-            calls: Arc::new(Semaphore::new(calls_max)),
-            calls_max,
+            calls: Arc::new(Semaphore::new(bounds.calls)),
+            bounds,
             metrics,
             stop,
         };
@@ -81,7 +92,7 @@ impl Shared {
         }
         let Ok(permit) = Arc::clone(&self.calls).try_acquire_owned() else {
             self.metrics.refused("streams");
-            return Err(status::too_many_streams(self.calls_max));
+            return Err(status::too_many_streams(self.bounds.calls));
         };
         request.extensions_mut().insert(granted);
         Ok((Call::new(permit, &self.metrics), streams))
@@ -141,12 +152,17 @@ where
                     return Ok(status::panicked().into_http());
                 }
             };
+            if let Some(error) = undetailed(&answer) {
+                let limit = shared.bounds.message_bytes;
+                return Ok(status::undecodable(error, limit).into_http());
+            }
             let stop = streams.then(|| Box::pin(shared.stop.clone().cancelled_owned()));
             Ok(answer.map(|inner| {
                 Body::new(GateBody {
                     inner,
                     stop,
                     shared,
+                    handed: None,
                     done: false,
                     _call: call,
                 })
@@ -155,12 +171,21 @@ where
     }
 }
 
+/// The error of an answer that ended before its first message and tells no reason:
+/// one that tonic made.
+fn undetailed(answer: &Response<Body>) -> Option<Status> {
+    let error = Status::from_header_map(answer.headers())?;
+    (error.code() != Code::Ok && error.details().is_empty()).then_some(error)
+}
+
 /// The body of an answer: holds the call's place, ends a stream when the daemon
-/// drains, and turns a panic into a status.
+/// drains or its reader has stalled, and turns a panic into a status.
 struct GateBody {
     inner: Body,
     stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     shared: Arc<Shared>,
+    /// When a stream handed over data for the last time, until it is asked for more.
+    handed: Option<Instant>,
     done: bool,
     _call: Call,
 }
@@ -191,6 +216,14 @@ impl HttpBody for GateBody {
         if stopping {
             return self.end(&status::shutting_down());
         }
+        if self
+            .handed
+            .take()
+            .is_some_and(|handed| handed.elapsed() > STALLED_AFTER)
+        {
+            self.shared.metrics.stalled.inc();
+            return self.end(&status::stalled(STALLED_AFTER));
+        }
         let inner = &mut self.inner;
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx)));
         let Ok(polled) = polled else {
@@ -199,6 +232,9 @@ impl HttpBody for GateBody {
             return self.end(&status::panicked());
         };
         self.done = matches!(&polled, Poll::Ready(None));
+        if self.stop.is_some() && matches!(&polled, Poll::Ready(Some(_))) {
+            self.handed = Some(Instant::now());
+        }
         polled
     }
 
@@ -210,3 +246,6 @@ impl HttpBody for GateBody {
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,19 +55,22 @@ pub const FILTER_TAGS_MAX: usize = 16;
 pub const EVENT_PATTERNS_MAX: usize = 64;
 
 /// Distinct sets of event patterns that share encoded segments. As [`GROUPS_MAX`].
-pub const EVENT_GROUPS_MAX: usize = 64;
+pub const EVENT_GROUPS_MAX: usize = 32;
 
 /// Ring entries that one segment covers.
 pub const SEGMENT_ENTRIES: u64 = 64;
 
-/// A segment ends once its events hold this many bytes.
-pub const SEGMENT_BYTES: usize = 16 << 10;
+/// A segment ends before its entries cost more than this in the ring: 64 events with
+/// payloads of 200 bytes fit.
+pub const SEGMENT_BYTES: usize = 24 << 10;
 
-/// Segments kept per set of patterns, newest first; others are encoded again.
-pub const SEGMENTS_CACHED_MAX: usize = 16;
+/// Segments kept per set of patterns, newest first, until silence: some 8,000 events,
+/// so that readers of a burst share them though they are not in step. Others are
+/// encoded again.
+pub const SEGMENTS_CACHED_MAX: usize = 128;
 
 /// Bytes of segments kept per set of patterns. One larger segment is kept alone.
-pub const SEGMENTS_CACHED_BYTES: usize = 1 << 20;
+pub const SEGMENTS_CACHED_BYTES: usize = 2 << 20;
 
 /// Events of one SendEvent stream that wait for their last receipt. At the bound
 /// reading pauses.
@@ -105,3 +108,18 @@ pub const RESOLVE_INTERVAL_DEFAULT: Duration = Duration::from_millis(100);
 
 /// When a caller that was refused for load should try again.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A reader that took nothing for this long while something was handed to it is
+/// told so and its stream ended: RESOURCE_EXHAUSTED, reason CONSUMER_STALLED.
+pub const STALLED_AFTER: Duration = Duration::from_secs(600);
+
+/// Bytes of one stream that a caller may send ahead of what is read: all that can
+/// wait unread while SendEvent pauses.
+///
+/// h2 closes a connection whose unread DATA frames carry too little: each costs 256
+/// bytes less its length, out of half the connection's window. With these two windows
+/// a paused stream of the smallest events costs at most 0.75 MB of 2 MiB.
+pub const STREAM_WINDOW_BYTES: u32 = 32 << 10;
+
+/// Bytes of one connection that a caller may send ahead; see [`STREAM_WINDOW_BYTES`].
+pub const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;

@@ -47,9 +47,9 @@ impl Watched for Members {
 
     fn message(position: pb::Position, resume_token: String, part: Part<pb::Member>) -> Bytes {
         let event = match part {
-            Part::SnapshotBegin(begin) => Event::SnapshotBegin(begin),
-            Part::SnapshotPart(members) => Event::SnapshotPart(pb::MemberList { members }),
-            Part::SnapshotEnd(end) => Event::SnapshotEnd(end),
+            Part::Begin(begin) => Event::SnapshotBegin(begin),
+            Part::Items(members) => Event::SnapshotPart(pb::MemberList { members }),
+            Part::End(end) => Event::SnapshotEnd(end),
             Part::Resumed => Event::Resumed(pb::Resumed {}),
             Part::Heartbeat => Event::Heartbeat(pb::Heartbeat {}),
             Part::Delta(items) => {

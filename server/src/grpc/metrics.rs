@@ -42,6 +42,8 @@ pub struct Metrics {
     pub(crate) lag: Histogram,
     /// Events that were refused by a receipt.
     pub(crate) rejected: Counter,
+    /// Streams ended because their reader took nothing for too long.
+    pub(crate) stalled: Counter,
     /// Panics caught in handlers and streams.
     pub(crate) panics: Counter,
 }
@@ -59,6 +61,7 @@ impl Default for Metrics {
             unshared: Counter::default(),
             lag: Histogram::new(powers_of_four),
             rejected: Counter::default(),
+            stalled: Counter::default(),
             panics: Counter::default(),
         }
     }
@@ -86,6 +89,8 @@ impl Metrics {
         registry.register("watch_lag_revisions", lag, self.lag.clone());
         let rejected = "Events refused by a receipt";
         registry.register("events_rejected", rejected, self.rejected.clone());
+        let stalled = "Streams ended because their reader took nothing for too long";
+        registry.register("streams_stalled", stalled, self.stalled.clone());
         let panics = "Panics caught in handlers and streams";
         registry.register("panics", panics, self.panics.clone());
     }

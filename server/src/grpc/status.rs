@@ -2,6 +2,7 @@
 //! `google.rpc.ErrorInfo` for programs. The only place that makes a status.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use muster_engine::{EngineError, EventError};
 use muster_proto::ERROR_DOMAIN;
@@ -70,6 +71,12 @@ pub(crate) fn too_many_streams(limit: usize) -> Status {
     status(Code::ResourceExhausted, "TOO_MANY_STREAMS", message, &facts)
 }
 
+/// The reader of a stream took nothing for too long.
+pub(crate) fn stalled(after: Duration) -> Status {
+    let message = format!("the reader took nothing for {} s", after.as_secs());
+    status(Code::ResourceExhausted, "CONSUMER_STALLED", message, &[])
+}
+
 /// A request was larger than the daemon reads.
 pub(crate) fn too_large(limit: usize) -> Status {
     let limit = limit.to_string();
@@ -78,11 +85,15 @@ pub(crate) fn too_large(limit: usize) -> Status {
     status(Code::ResourceExhausted, TOO_LARGE, message, &facts)
 }
 
-/// What the decoder said about a request. Sizes are told as everywhere else.
+/// What tonic's decoder said about a request, told as everything else is: too large
+/// is RESOURCE_EXHAUSTED, not a message at all INVALID_ARGUMENT.
 pub(crate) fn undecodable(error: Status, limit: usize) -> Status {
-    match error.code() {
-        Code::OutOfRange => too_large(limit),
-        _ => error,
+    if error.code() == Code::OutOfRange {
+        too_large(limit)
+    } else if error.code() == Code::Internal {
+        invalid("UNDECODABLE", "request", error.message())
+    } else {
+        error
     }
 }
 

@@ -29,7 +29,8 @@ pub(crate) trait Watched: Sized + Send + Sync + 'static {
     /// Message of one item.
     type Item: Message;
 
-    /// Equal for filters that mean the same.
+    /// Equal for filters that mean the same; empty for the one that lets everything
+    /// through.
     fn key(filter: &Self::Filter) -> &[u8];
 
     /// Whether a value is in the view of a filter.
@@ -45,9 +46,9 @@ pub(crate) trait Watched: Sized + Send + Sync + 'static {
 /// What a message of a watch says.
 #[derive(Debug)]
 pub(crate) enum Part<I> {
-    SnapshotBegin(pb::SnapshotBegin),
-    SnapshotPart(Vec<I>),
-    SnapshotEnd(pb::SnapshotEnd),
+    Begin(pb::SnapshotBegin),
+    Items(Vec<I>),
+    End(pb::SnapshotEnd),
     Resumed,
     Delta(Vec<(pb::MemberChangeKind, I)>),
     Heartbeat,

@@ -96,6 +96,13 @@ impl Feed {
         self.encode(ring, index, had)
     }
 
+    /// Frees the segments: after a silence everybody has them.
+    pub(crate) fn rest(&self) {
+        if let Some(segments) = &self.segments {
+            lock(segments).clear();
+        }
+    }
+
     fn encode(&self, ring: &EventRing, index: u64, had: &Positions) -> Taken {
         // Ends are aligned: readers that started anywhere meet at the next one.
         let items = SEGMENT_ENTRIES - index % SEGMENT_ENTRIES;
@@ -206,3 +213,6 @@ impl Feeds {
         feed
     }
 }
+
+#[cfg(test)]
+mod tests;

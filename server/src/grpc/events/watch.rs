@@ -228,6 +228,7 @@ impl EventWatch {
 
     fn heartbeat(&mut self) {
         self.settle();
+        self.feed.rest();
         let mut positions = (*self.known).clone();
         for (origin, sequence) in self.moved.iter().chain(self.ahead.iter()) {
             positions.advance(origin, sequence);

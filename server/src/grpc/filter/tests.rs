@@ -33,7 +33,7 @@ fn parts_are_anded_and_repeated_parts_ored() {
     .unwrap();
     assert!(both.matches(&web));
     assert!(!both.matches(&with_status(web.clone(), MemberStatus::Failed)));
-    assert!(!both.matches(&with_tag(web.clone(), "zone", "us-1")));
+    assert!(!both.matches(&with_tag(web, "zone", "us-1")));
     assert!(!both.matches(&member("web-1", 1, &["web"])));
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use muster_engine::{Member, Role, Status};
 use muster_proto::v1 as pb;
 use pb::resolve_role_response::Event;
+use prost::Message;
 use sha2::{Digest as _, Sha256};
 
 use super::super::convert;
@@ -137,7 +138,7 @@ fn endpoint((member, role): (&Member, &Role)) -> pb::Endpoint {
 }
 
 /// Short name of a message, the same in every run: 128 bits of its SHA-256 in hex.
-pub(crate) fn etag(message: &impl prost::Message) -> String {
+pub(crate) fn etag(message: &impl Message) -> String {
     let digest = Sha256::digest(message.encode_to_vec());
     digest
         .iter()

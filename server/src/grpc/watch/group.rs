@@ -137,14 +137,22 @@ impl<W: Watched> View<W> {
         (revision, step)
     }
 
-    /// The same without a view: what left it cannot be told from what was never in
-    /// it, so removals may be of items that the watch does not hold.
+    /// The same without a view. What left the view cannot be told from what was never
+    /// in it, so removals may be of items that the watch does not hold; nor can what
+    /// changed be told from what entered, so it is told as added, which replaces.
     fn step_from_store(&self, source: &Source<'_, W>, from: u64) -> (u64, Step) {
         let Ok(changes) = source.store.changes_since(from) else {
             return (from, Step::Resync);
         };
         let changed = changes.items.into_iter().map(|mut change| {
             change.removed |= !W::matches(&self.filter, &change.entry.value);
+            change
+        });
+        let everything = W::key(&self.filter).is_empty();
+        let changed = changed.map(|mut change| {
+            if !everything && !change.removed {
+                change.entry.created = change.entry.changed;
+            }
             change
         });
         let step = self.delta(source, from, changes.revision, changed.collect());
@@ -216,7 +224,7 @@ impl<W: Watched> View<W> {
             let length = item.encoded_len() + ITEM_OVERHEAD;
             let full = part.len() == PART_ITEMS_MAX || bytes + length > MESSAGE_BYTES_MAX;
             if full && !part.is_empty() {
-                let whole = Part::SnapshotPart(std::mem::take(&mut part));
+                let whole = Part::Items(std::mem::take(&mut part));
                 messages.push(self.message(source, revision, false, whole));
                 bytes = MESSAGE_SLACK_BYTES;
             }
@@ -225,9 +233,9 @@ impl<W: Watched> View<W> {
             part.push(item);
         }
         if !part.is_empty() {
-            messages.push(self.message(source, revision, false, Part::SnapshotPart(part)));
+            messages.push(self.message(source, revision, false, Part::Items(part)));
         }
-        let end = Part::SnapshotEnd(pb::SnapshotEnd { items });
+        let end = Part::End(pb::SnapshotEnd { items });
         messages.push(self.message(source, revision, true, end));
         Snapshot {
             revision,
@@ -347,3 +355,6 @@ impl<W: Watched> Views<W> {
         view
     }
 }
+
+#[cfg(test)]
+mod tests;

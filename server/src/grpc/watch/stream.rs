@@ -116,7 +116,7 @@ impl<W: Watched> Watch<W> {
             reason: reason.into(),
             estimated_items: snapshot.items,
         };
-        let begin = Part::SnapshotBegin(begin);
+        let begin = Part::Begin(begin);
         let begin = self.view.message(&source, snapshot.revision, false, begin);
         // The beginning stands before the shared messages.
         let messages = std::iter::once(begin).chain(snapshot.messages.iter().cloned());
@@ -215,7 +215,6 @@ fn start<W: Watched>(
 }
 
 /// For a histogram; exact up to 2^53.
-#[allow(clippy::cast_precision_loss)]
 fn precise(count: u64) -> f64 {
     count as f64
 }

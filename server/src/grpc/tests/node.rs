@@ -1,0 +1,149 @@
+use muster_engine::Status as MemberStatus;
+use tonic::Code;
+
+use super::super::*;
+use super::harness::{reason, serve};
+use crate::hub::testing::{member, with_status};
+
+#[tokio::test(start_paused = true)]
+async fn info_tells_of_the_daemon_and_the_caller() {
+    let served = serve().await;
+    let mut client = served.node();
+    client.get_metrics(pb::GetMetricsRequest {}).await.unwrap();
+    served.put([with_status(member("b", 2, &[]), MemberStatus::Failed)]);
+    let info = client
+        .get_info(pb::GetInfoRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let me = info.self_.unwrap();
+    assert!(me.self_ && me.name == "me");
+    assert_eq!(info.capabilities, ["read", "events", "admin"]);
+    assert_eq!(info.warnings, ["the clock is off", "a hook warns"]);
+    assert_eq!(
+        (
+            info.counters["members_alive"],
+            info.counters["members_failed"]
+        ),
+        (1, 1)
+    );
+    assert_eq!(
+        (
+            info.counters["members_left"],
+            info.counters["datagrams_sent"]
+        ),
+        (0, 3)
+    );
+    assert_eq!(
+        (info.cluster.as_str(), info.log_filter.as_str()),
+        ("test", "info")
+    );
+    assert!(info.encrypted);
+    let metrics = client.get_metrics(pb::GetMetricsRequest {}).await.unwrap();
+    assert_eq!(metrics.into_inner().text, "# from me\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_tells_of_each_address() {
+    let served = serve().await;
+    let mut client = served.node();
+    let mut join = async |addresses: &[&str]| {
+        let addresses = addresses
+            .iter()
+            .map(|address| (*address).to_owned())
+            .collect();
+        let answer = client.join(pb::JoinRequest { addresses }).await;
+        answer.map(tonic::Response::into_inner)
+    };
+    let joined = join(&["up:1", "down:1", "up:2"]).await.unwrap();
+    assert_eq!(joined.joined, 1, "both addresses are one member");
+    let oks: Vec<_> = joined.results.iter().map(|result| result.ok).collect();
+    assert_eq!(oks, [true, false, true]);
+    assert_eq!(joined.results[1].error, "connection refused");
+    let failed = join(&["down:1"]).await.unwrap_err();
+    assert_eq!(failed.code(), Code::Unavailable);
+    assert_eq!(
+        failed.message(),
+        "nobody answered: down:1: connection refused"
+    );
+    for bad in [
+        &[][..],
+        &[""],
+        &[" a"],
+        &["a"; limits::JOIN_ADDRESSES_MAX + 1],
+    ] {
+        assert_eq!(reason(&join(bad).await.unwrap_err()), "BAD_ADDRESS");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leave_is_answered_before_the_daemon_exits() {
+    let served = serve().await;
+    let mut client = served.node();
+    client
+        .leave(pb::LeaveRequest { stay: false })
+        .await
+        .unwrap();
+    assert_eq!(*served.hooks.left.lock().unwrap(), [false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_failed_members_can_be_forced_out() {
+    let served = serve().await;
+    served.put([
+        with_status(member("dead", 1, &[]), MemberStatus::Failed),
+        member("live", 2, &[]),
+    ]);
+    let mut client = served.node();
+    let mut force = async |name: &str| {
+        let name = name.to_owned();
+        let ask = pb::ForceLeaveRequest { name, prune: false };
+        client
+            .force_leave(ask)
+            .await
+            .map(tonic::Response::into_inner)
+    };
+    let left = force("dead").await.unwrap().member.unwrap();
+    assert_eq!(left.status(), pb::MemberStatus::Left);
+    let refused = force("live").await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::FailedPrecondition, "MEMBER_LIVE")
+    );
+    assert_eq!(force("nobody").await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(
+        force("a b").await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_tags_are_in_the_answer() {
+    let served = serve().await;
+    let set = [("zone".to_owned(), "eu".to_owned())].into();
+    let ask = pb::UpdateTagsRequest {
+        set,
+        remove: Vec::new(),
+    };
+    let answer = served.node().update_tags(ask).await.unwrap();
+    assert_eq!(answer.into_inner().self_.unwrap().tags["zone"], "eu");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_filter_is_checked() {
+    let served = serve().await;
+    let mut client = served.node();
+    let mut set = async |filter: String| {
+        let answer = client
+            .set_log_filter(pb::SetLogFilterRequest { filter })
+            .await;
+        answer.map(|answer| answer.into_inner().previous)
+    };
+    assert_eq!(set("debug".to_owned()).await.unwrap(), "info");
+    for bad in [
+        "bad".to_owned(),
+        "x".repeat(limits::LOG_FILTER_BYTES_MAX + 1),
+    ] {
+        assert_eq!(reason(&set(bad).await.unwrap_err()), "BAD_LOG_FILTER");
+    }
+}

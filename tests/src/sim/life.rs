@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use muster_engine::crypto::{Key, Keyring};
 use muster_engine::{Config, Input};
 
 use crate::sim::clock::Clock;
@@ -15,6 +16,13 @@ use crate::sim::setup::address;
 
 /// Clocks of different nodes start up to this far apart, microseconds.
 const CLOCKS_APART_US: u64 = 1_000_000_000;
+
+/// The key of a cluster.
+fn keyring(realm: u32) -> Keyring {
+    let mut bytes = [7; 32];
+    bytes[..4].copy_from_slice(&realm.to_le_bytes());
+    Keyring::new(Key::new(&bytes).expect("32 bytes are a key"))
+}
 
 impl<M: Machine> Sim<M> {
     pub(crate) fn start(&mut self, slot: usize, at: Address) {
@@ -52,7 +60,7 @@ impl<M: Machine> Sim<M> {
             tags: node.tags.clone(),
             roles: Vec::new(),
             version: "0.0.0-sim".to_owned(),
-            keyring: None,
+            keyring: self.setup.sealed.then(|| keyring(node.realm)),
             limits: self.setup.limits.clone(),
             reap_left: self.setup.reap_left,
             reap_failed: self.setup.reap_failed,

@@ -1,0 +1,14 @@
+//! Whole clusters of engines in virtual time: scenarios, random seeds, and bugs
+//! planted to show that the checks find them.
+//!
+//! `SIM_SEEDS=N` plays N random seeds instead of 200. A seed that fails is printed
+//! and belongs into `regressions.txt`, which is played first.
+
+#![expect(clippy::print_stdout, reason = "what a scenario took is worth reading")]
+
+mod bursts;
+mod faults;
+mod planted;
+mod seeds;
+mod start;
+mod support;

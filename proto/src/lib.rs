@@ -1,6 +1,8 @@
 //! The API of Muster, package `muster.v1`: generated messages, clients and
 //! servers, the descriptor set for reflection, and the `.proto` files themselves.
 
+pub mod token;
+
 /// Generated code of package `muster.v1`. The documentation of each item is the
 /// comment in its `.proto` file.
 #[allow(

@@ -4,5 +4,14 @@
 //! writer, many readers) -> surfaces such as `grpc`. Commands go back by one way
 //! only, [`gossip::Handle`].
 
+pub mod config;
 pub mod daemon;
 pub mod gossip;
+pub mod grpc;
+pub mod hub;
+pub mod storage;
+pub mod telemetry;
+
+mod program;
+
+pub use program::main;

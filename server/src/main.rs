@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The Muster daemon.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    musterd::main(std::env::args_os().skip(1))
+}

@@ -2,3 +2,4 @@
 //! simulator that runs hundreds of engines in virtual time.
 
 pub mod harness;
+pub mod sim;

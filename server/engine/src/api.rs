@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::crypto::Keyring;
 use crate::event::{Event, Gap};
 use crate::member::{Member, MemberKey, Role};
+use crate::record::ROLES_BYTES_MAX;
 
 /// Everything that an engine must be told at its start.
 #[derive(Debug, Clone)]
@@ -36,6 +37,32 @@ pub struct Config {
     pub reap_left: Duration,
     /// How long failed members are shown.
     pub reap_failed: Duration,
+}
+
+impl Config {
+    /// Checks what an engine takes for granted.
+    ///
+    /// # Errors
+    /// The first name, role or tag that cannot be.
+    pub fn check(&self) -> Result<(), EngineError> {
+        crate::name::check_name(&self.name)?;
+        crate::name::check_name(&self.cluster)?;
+        self.roles
+            .iter()
+            .try_for_each(|role| crate::name::check_role(&role.name))?;
+        let (bytes, limit) = (
+            crate::record::encode_roles(&self.roles).len(),
+            ROLES_BYTES_MAX,
+        );
+        if bytes > limit {
+            return Err(EngineError::RecordTooLarge {
+                what: "roles",
+                bytes,
+                limit,
+            });
+        }
+        crate::own::check_tags(&self.tags)
+    }
 }
 
 /// Bounds of one engine. What happens at each bound is in `docs/limits.md`.

@@ -1,5 +1,14 @@
 //! Keys, sealed datagrams and the replay window.
+//!
+//! Every byte between members travels under a key of the cluster. A datagram
+//! names its key in clear, so that one attempt at opening it is enough, and binds
+//! the cluster name in, so that two clusters that share a key never merge.
 
-/// Keys by id, one of them primary.
-#[derive(Debug, Clone)]
-pub struct Keyring;
+pub mod key;
+pub mod keyring;
+pub mod replay;
+pub mod seal;
+
+pub use key::{Key, KeyError, KeyId};
+pub use keyring::Keyring;
+pub use seal::{OpenError, Opened, Sealer};

@@ -1,53 +1,121 @@
-//! The engine itself.
+//! The engine: one node of a cluster, without its clock and its sockets.
+//!
+//! Reading order: this file (what comes in, what goes out), `datagrams` (the bulk
+//! of the talk), `members` (what an update does), `exchange` and `joining` (state
+//! exchanges), `leaving`, `commands`.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+mod check;
+mod commands;
+mod datagrams;
+mod exchange;
+mod joining;
+mod leaving;
+mod members;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::api::{Config, EngineError, Input, Output};
-use crate::event::{Accepted, EventDraft, EventError};
-use crate::member::{Member, MemberKey, Status, StatusChange, StatusReason};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::api::{Config, Input, Note, Output};
+use crate::broadcast::Broadcasts;
+use crate::crypto::Sealer;
+use crate::events::{Events, EventsOutput};
+use crate::ident::{Ident, NodeRef, mix64};
+use crate::member::Member;
+use crate::own::Own;
+use crate::settle::Settle;
+use crate::suspicion::Suspicions;
+use crate::swim::{Swim, SwimOutput};
+use crate::table::Table;
 use crate::time::{Now, Time};
 
-/// One node of a cluster, without its clock and its sockets.
+use datagrams::{Extra, Parked};
+use exchange::Exchanges;
+use joining::Joining;
+use leaving::Leaving;
+use upkeep::Upkeep;
+
+/// One node of a cluster.
 #[derive(Debug)]
 pub struct Engine {
-    me: Arc<Member>,
+    own: Own,
+    swim: Swim,
+    table: Table,
+    suspicions: Suspicions,
+    broadcasts: Broadcasts,
+    settle: Settle<u64>,
+    events: Events,
+    sealer: Sealer,
+    rng: StdRng,
+    exchanges: Exchanges,
+    joining: Joining,
+    leaving: Option<Leaving>,
+    parked: Parked,
+    upkeep: Upkeep,
+    counters: BTreeMap<&'static str, u64>,
+    /// Members whose public view may have changed in this step.
+    touched: BTreeSet<u64>,
     outputs: VecDeque<Output>,
 }
 
 impl Engine {
-    /// A node that knows nobody yet. `seed` decides every random choice.
+    /// A node that knows nobody yet. `seed` decides every random choice; the
+    /// configuration must have been checked (names, roles, tags).
     #[must_use]
-    pub fn new(config: Config, _seed: u64, now: Now) -> Self {
-        let me = Arc::new(Member {
-            name: Arc::from(config.name),
-            alias: None,
-            boot: config.boot,
-            instance: 0,
-            incarnation: 0,
-            addr: config.advertise,
-            status: Status::Alive,
-            change: StatusChange {
-                by: None,
-                at_unix_ms: now.unix_ms,
-                reason: StatusReason::Joined,
-            },
-            transitions: 0,
-            started_unix_ms: now.unix_ms,
-            tags: config.tags,
-            roles: config.roles,
-            version: config.version,
-            protocol: (1, 1),
-            plaintext: config.keyring.is_none(),
-            is_self: true,
-        });
-        let outputs = VecDeque::from([Output::MemberUpdated(Arc::clone(&me))]);
-        Self { me, outputs }
+    pub fn new(config: Config, seed: u64, now: Now) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let instance = rng.next_u64();
+        let limits = config.limits.clone();
+        let sealer = Sealer::new(&config.cluster, config.keyring.clone(), instance);
+        let own = Own::new(config, instance, now);
+        let name: Arc<str> = Arc::from(own.config().name.as_str());
+        let events = Events::new(own.ident.node(), name, &limits, rng.next_u64());
+        let swim = Swim::new(own.ident, StdRng::seed_from_u64(rng.next_u64()));
+        let mut engine = Self {
+            own,
+            swim,
+            table: Table::default(),
+            suspicions: Suspicions::default(),
+            broadcasts: Broadcasts::default(),
+            settle: Settle::default(),
+            events,
+            sealer,
+            exchanges: Exchanges::default(),
+            joining: Joining::new(now.at),
+            leaving: None,
+            parked: Parked::default(),
+            upkeep: Upkeep::new(now.at, &mut rng),
+            rng,
+            counters: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            outputs: VecDeque::new(),
+        };
+        engine.settle_own(now);
+        engine.finish(now);
+        engine
     }
 
     /// Takes in one input. Drain [`Engine::poll_output`] afterwards.
-    pub fn handle(&mut self, _now: Now, _input: Input) {}
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Datagram { from, bytes } => self.on_datagram(now, from, &bytes),
+            Input::Request {
+                id,
+                from,
+                kind,
+                body,
+            } => self.on_request(now, id, from, kind, body),
+            Input::Response { id, result } => self.on_response(now, id, result),
+            Input::Seeds { addrs } => self.on_seeds(now, &addrs),
+            Input::Tick => self.on_tick(now),
+        }
+        self.finish(now);
+    }
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -57,71 +125,165 @@ impl Engine {
     /// When to hand in [`Input::Tick`] at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Time {
-        Time::from_micros(u64::MAX)
-    }
-
-    /// Contacts addresses once; one [`Output::JoinResult`] comes for each.
-    pub fn join(&mut self, _now: Now, _attempt: u64, _addrs: &[SocketAddr]) {}
-
-    /// Leaves the cluster; [`Output::LeaveDone`] comes within 1.5 s.
-    pub fn leave(&mut self, _now: Now) {}
-
-    /// Turns a failed member into a left one; `prune` forgets it at once.
-    ///
-    /// # Errors
-    /// Unknown or live members are refused.
-    pub fn force_leave(&mut self, _now: Now, name: &str, _prune: bool) -> Result<(), EngineError> {
-        Err(EngineError::UnknownMember(name.to_owned()))
-    }
-
-    /// Sets and removes tags of this node.
-    ///
-    /// # Errors
-    /// Bad or too many tags.
-    pub fn update_tags(
-        &mut self,
-        _now: Now,
-        _set: BTreeMap<String, String>,
-        _remove: &[String],
-    ) -> Result<(), EngineError> {
-        Ok(())
-    }
-
-    /// Sends an event from this node.
-    ///
-    /// # Errors
-    /// Bad drafts, a leaving node, or [`EventError::Full`] while the window is full.
-    pub fn send_event(&mut self, _now: Now, _draft: EventDraft) -> Result<Accepted, EventError> {
-        Err(EventError::Full)
+        let members = self.table.active().len() + 1;
+        let deadlines = [
+            Some(self.upkeep.next_deadline()),
+            self.swim.next_deadline(),
+            self.suspicions.next_deadline(members),
+            self.events.next_deadline(),
+            Some(self.joining.next_deadline()),
+            self.leaving.as_ref().map(Leaving::next_deadline),
+        ];
+        deadlines.into_iter().flatten().min().unwrap_or_default()
     }
 
     /// This node.
     #[must_use]
     pub fn me(&self) -> Arc<Member> {
-        Arc::clone(&self.me)
+        self.own.shown()
     }
 
-    /// Every member, this node included, by key.
-    pub fn members(&self) -> impl Iterator<Item = &Arc<Member>> {
-        let _: Option<MemberKey> = None;
-        std::iter::once(&self.me)
+    /// Every member, this node first.
+    pub fn members(&self) -> impl Iterator<Item = Arc<Member>> {
+        std::iter::once(self.own.shown()).chain(self.table.shown().cloned())
     }
 
-    /// Every counter and gauge, sorted by name.
-    #[must_use]
-    pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        Vec::new()
+    fn on_tick(&mut self, now: Now) {
+        self.swim.tick(now.at);
+        self.judge(now);
+        if self.events.next_deadline().is_some_and(|at| at <= now.at) {
+            self.events.tick(now, &self.table);
+        }
+        self.tick_joining(now);
+        self.tick_leaving(now);
+        self.tick_upkeep(now);
     }
 
-    /// Whether peers are talked to under a key.
-    #[must_use]
-    pub fn encrypted(&self) -> bool {
-        !self.me.plaintext
+    /// Carries out everything that a step set in motion, then shows what changed.
+    fn finish(&mut self, now: Now) {
+        loop {
+            if let Some(output) = self.swim.poll() {
+                self.on_swim(now, output);
+            } else if let Some(output) = self.events.poll() {
+                self.on_events(now, output);
+            } else {
+                break;
+            }
+        }
+        self.show();
     }
 
-    /// What an operator should look at.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        Vec::new()
+    fn on_swim(&mut self, now: Now, output: SwimOutput) {
+        match output {
+            SwimOutput::Send { to, bytes } => {
+                self.transmit(
+                    now,
+                    to.node(),
+                    Extra {
+                        swim: Some(bytes),
+                        ..Extra::default()
+                    },
+                );
+            }
+            SwimOutput::Accuse {
+                subject,
+                incarnation,
+            } => {
+                self.count("probes_failed");
+                self.accuse(now, subject, incarnation);
+            }
+            SwimOutput::Renewed => {
+                self.own.ident = self.swim.me();
+                self.own.incarnation = 0;
+                self.count("lives_renewed");
+                self.settle_own(now);
+                self.swim.apply(now.at, Vec::new(), false);
+                self.upkeep.gossip_soon(now.at);
+            }
+        }
     }
+
+    fn on_events(&mut self, now: Now, output: EventsOutput) {
+        match output {
+            EventsOutput::Send { to, section } => {
+                self.transmit(
+                    now,
+                    to,
+                    Extra {
+                        events: Some(section),
+                        ..Extra::default()
+                    },
+                );
+            }
+            EventsOutput::Pull { id, to, body } => self.pull(now, id, to, body),
+            EventsOutput::Deliver(event) => self.outputs.push_back(Output::Event(event)),
+            EventsOutput::Gap(gap) => self.outputs.push_back(Output::Gap(gap)),
+            EventsOutput::Base { origin, sequence } => {
+                self.outputs
+                    .push_back(Output::EventBase { origin, sequence });
+            }
+            EventsOutput::Replicated { sequence } => {
+                self.outputs.push_back(Output::Replicated { sequence });
+            }
+            EventsOutput::Room => self.outputs.push_back(Output::EventRoom),
+            EventsOutput::LaggardLetGo { member, behind } => {
+                if let Some(member) = self.table.name_of(member.hash) {
+                    self.note(Note::LaggardLetGo { member, behind });
+                }
+            }
+        }
+    }
+
+    /// Tells surfaces what changed, once per member and step.
+    fn show(&mut self) {
+        if let Some((member, old)) = self.own.show() {
+            if let Some(old) = old.filter(|old| old.key() != member.key()) {
+                self.outputs.push_back(Output::MemberRemoved(old.key()));
+            }
+            self.outputs.push_back(Output::MemberUpdated(member));
+        }
+        while let Some(hash) = self.touched.pop_first() {
+            if let Some((member, moved)) = self.table.show(hash) {
+                self.outputs.extend(moved.map(Output::MemberRemoved));
+                self.outputs.push_back(Output::MemberUpdated(member));
+            }
+        }
+    }
+
+    /// The settled digest of everything that peers should agree on.
+    fn digest(&mut self, now: Now) -> u64 {
+        self.settle.read(now.at) ^ self.events.digest(now)
+    }
+
+    fn settle_own(&mut self, now: Now) {
+        let gone = matches!(self.own.status, crate::member::Status::Left);
+        let value = (!gone).then(|| view_value(self.own.ident, self.own.record.version()));
+        self.settle.set(now.at, self.own.ident.hash, value);
+    }
+
+    /// Notes that a member changed: digest, public view.
+    fn touch(&mut self, now: Now, hash: u64) {
+        let active = self.table.get(hash).filter(|peer| peer.is_active());
+        let value = active.map(|peer| view_value(peer.ident, peer.record.version()));
+        self.settle.set(now.at, hash, value);
+        self.touched.insert(hash);
+    }
+
+    fn me_ref(&self) -> NodeRef {
+        self.own.ident.node()
+    }
+
+    fn count(&mut self, counter: &'static str) {
+        *self.counters.entry(counter).or_default() += 1;
+    }
+
+    fn note(&mut self, note: Note) {
+        self.outputs.push_back(Output::Note(note));
+    }
+}
+
+/// A member's part of the digest: who it is and which record of it is held.
+fn view_value(ident: Ident, record_version: u64) -> u64 {
+    let life = u64::from(ident.life) << 48;
+    mix64(ident.hash ^ mix64(ident.boot ^ life ^ mix64(record_version)))
 }

@@ -17,13 +17,22 @@
 //! ```
 
 pub mod api;
+mod broadcast;
 pub mod crypto;
 pub mod engine;
 pub mod event;
+mod events;
 mod ident;
 pub mod member;
 pub mod name;
+mod own;
+mod record;
+mod settle;
+mod suspicion;
+mod swim;
+mod table;
 pub mod time;
+mod wire;
 
 pub use api::{
     Config, EngineError, ExchangeError, ExchangeId, ExchangeKind, Input, Limits, Note, Output,

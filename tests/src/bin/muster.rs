@@ -1,3 +1,7 @@
 //! The command line as a binary of the tests' package, so that tests can start it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    muster::cli::main()
+}

@@ -1,3 +1,7 @@
 //! The daemon as a binary of the tests' package, so that tests can start it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    musterd::main(std::env::args_os().skip(1))
+}

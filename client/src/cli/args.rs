@@ -1,0 +1,296 @@
+//! The grammar of the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::cli::text;
+
+/// See and steer a Muster cluster through the daemon on this host.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, \
+    3 not found or empty, 4 no daemon reachable, 5 deadline passed."
+)]
+pub(super) struct Cli {
+    /// Socket of the daemon: /path, unix:/path or unix:///path [default:
+    /// /run/muster/api.sock, else $XDG_RUNTIME_DIR/muster/api.sock]
+    #[arg(long, global = true, env = "MUSTER_SOCKET", value_name = "PATH")]
+    pub(super) socket: Option<String>,
+    /// What to print
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
+    /// Give up after this long, such as 500ms, 10s or 2m
+    #[arg(long, global = true, value_name = "DURATION", value_parser = text::parse_duration)]
+    pub(super) timeout: Option<Duration>,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Tables and sentences
+    Human,
+    /// JSON: one object, or one a line for watches
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run five live daemons on loopback and play with them
+    Demo(Demo),
+    /// Print a new cluster key
+    Keygen(Keygen),
+    /// Print one line with all that a new host needs to enter the cluster
+    Token(Token),
+    /// List members
+    Members(Members),
+    /// Follow members, events or a role live
+    #[command(subcommand)]
+    Watch(Watch),
+    /// Send an event to the whole cluster
+    Event(Event),
+    /// Print where a role is served
+    Resolve(Resolve),
+    /// List all roles
+    Roles,
+    /// Make the daemon join others
+    Join(Join),
+    /// Make the daemon leave the cluster and exit
+    Leave(Leave),
+    /// Turn a failed member into a left one, everywhere
+    ForceLeave(ForceLeave),
+    /// Print or change the tags of this node
+    Tags(Tags),
+    /// Describe the daemon
+    Info(Info),
+    /// Change what the daemon logs, until it restarts
+    LogLevel(LogLevel),
+    /// Wait until so many members are alive
+    Wait(Wait),
+    /// Ask whether the daemon serves
+    Health,
+    /// Print the versions of this program and of the daemon
+    Version,
+    /// Write the .proto files of the API into a directory
+    Proto(Proto),
+    /// Print shell completions
+    Completions(Completions),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Watch {
+    /// Follow members
+    Members(WatchMembers),
+    /// Follow events
+    Events(WatchEvents),
+    /// Follow where a role is served
+    Role(Resolve),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// The daemon to run [default: musterd beside this program, else in PATH]
+    #[arg(long, value_name = "PATH")]
+    pub(super) musterd: Option<PathBuf>,
+    /// Daemons at the start
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub(super) nodes: u8,
+    /// Print lines instead of a live view, as when not on a terminal
+    #[arg(long)]
+    pub(super) plain: bool,
+    /// Stop by itself after so many seconds
+    #[arg(long, value_name = "N")]
+    pub(super) seconds: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Keygen {
+    /// Write it to this new file, readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Token {
+    /// Name of the cluster
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(super) cluster: String,
+    /// Address that the new host joins: IP:PORT, NAME or NAME:PORT (repeatable)
+    #[arg(long = "seed", value_name = "ADDR")]
+    pub(super) seeds: Vec<String>,
+    /// File with the cluster key [default: a new key]
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Members {
+    /// Only these states (repeatable)
+    #[arg(long, value_enum)]
+    pub(super) status: Vec<Status>,
+    /// Only members with one of these roles (repeatable)
+    #[arg(long)]
+    pub(super) role: Vec<String>,
+    /// Only names that this anchored regular expression matches
+    #[arg(long, value_name = "REGEX")]
+    pub(super) name: Option<String>,
+    /// Only tags that match (repeatable; all must hold)
+    #[arg(long = "tag", value_name = "KEY=REGEX", value_parser = text::parse_pair)]
+    pub(super) tags: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Status {
+    Alive,
+    Suspect,
+    Leaving,
+    Left,
+    Failed,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WatchMembers {
+    #[command(flatten)]
+    pub(super) filter: Members,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WatchEvents {
+    /// Event names, or prefixes with a final * [default: all]
+    pub(super) names: Vec<String>,
+    /// First everything that the daemon still remembers
+    #[arg(long)]
+    pub(super) replay: bool,
+    /// Stop after so many events
+    #[arg(long, value_name = "N")]
+    pub(super) count: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Event {
+    /// Name of the event
+    #[arg(required_unless_present = "batch")]
+    pub(super) name: Option<String>,
+    /// Payload; - reads it from standard input
+    pub(super) payload: Option<String>,
+    /// Which receipt to wait for
+    #[arg(long, value_enum, default_value_t = Receipt::Replicated)]
+    pub(super) receipt: Receipt,
+    /// Send many over one stream: a ["name", payload] JSON array a line, from a file or -
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "payload"])]
+    pub(super) batch: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Receipt {
+    /// In the memory of the local daemon
+    Accepted,
+    /// Held by two other alive members, or by all there are
+    Replicated,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Resolve {
+    /// The role
+    pub(super) role: String,
+    /// Which endpoints, in which order
+    #[arg(long, value_enum, default_value_t = Policy::All)]
+    pub(super) policy: Policy,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(super) limit: u32,
+    /// Leave suspect members out
+    #[arg(long)]
+    pub(super) exclude_suspect: bool,
+    /// Fixes the order of --policy random
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(super) client_key: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Policy {
+    /// Every endpoint, oldest first
+    All,
+    /// The one of the oldest member
+    Oldest,
+    /// Shuffled
+    Random,
+    /// Rotated by one per call
+    RoundRobin,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Join {
+    /// IP, IP:PORT, NAME, NAME:PORT or _service._proto.NAME
+    #[arg(required = true, num_args = 1..=64)]
+    pub(super) addresses: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Leave {
+    /// Keep the daemon up, unjoined
+    #[arg(long)]
+    pub(super) stay: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ForceLeave {
+    /// Name or alias of the member
+    pub(super) name: String,
+    /// Forget it at once instead of showing it as left
+    #[arg(long)]
+    pub(super) prune: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Tags {
+    /// Set a tag (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = text::parse_pair)]
+    pub(super) set: Vec<(String, String)>,
+    /// Delete a tag (repeatable)
+    #[arg(long, value_name = "KEY")]
+    pub(super) delete: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Info {
+    /// Print the metrics in OpenMetrics text instead
+    #[arg(long)]
+    pub(super) metrics: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogLevel {
+    /// A level, or directives such as info,musterd::gossip=debug
+    pub(super) filter: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Wait {
+    /// How many alive members, this node included
+    #[arg(long, value_name = "N")]
+    pub(super) members: usize,
+    /// Count only members with this role
+    #[arg(long)]
+    pub(super) role: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Proto {
+    /// Where to write them; made if missing
+    pub(super) directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    pub(super) shell: Shell,
+}

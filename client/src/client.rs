@@ -1,0 +1,296 @@
+//! The calls.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use crate::connect;
+use crate::error::Error;
+use crate::event_watch::{EventWatch, EventWatchOptions};
+use crate::member_watch::{MemberWatch, MemberWatchOptions};
+use crate::pb;
+use crate::pb::membership_service_client::MembershipServiceClient;
+use crate::pb::node_service_client::NodeServiceClient;
+use crate::pb::resolver_service_client::ResolverServiceClient;
+use crate::role_watch::{RoleWatch, RolesWatch};
+use crate::send::{self, EventSender, Outcome, Receipts};
+use crate::socket::SocketPath;
+use pb::watch_members_response::Event as MemberMessage;
+
+/// Largest answer that is read: the metrics of a busy daemon, a member with full tags.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// A daemon on this host. Cheap to clone; clones share one connection, which is made
+/// at the first call and again whenever it is gone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    channel: Channel,
+    socket: SocketPath,
+}
+
+/// Members at one position of the daemon's view.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Members {
+    /// Ordered by name, then boot.
+    pub members: Vec<pb::Member>,
+    /// The position.
+    pub position: Option<pb::Position>,
+}
+
+impl Client {
+    /// A client of the daemon on `socket`. Connects at the first call, so a daemon that
+    /// is not there shows as an error of that call. Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn connect(socket: &SocketPath) -> Self {
+        Self {
+            channel: connect::channel(socket),
+            socket: socket.clone(),
+        }
+    }
+
+    /// The socket.
+    #[must_use]
+    pub const fn socket(&self) -> &SocketPath {
+        &self.socket
+    }
+
+    /// The channel, for the generated clients in [`pb`] and for other services.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Watches members: a snapshot, then every change; reconnects by itself.
+    #[must_use]
+    pub fn watch_members(&self, options: MemberWatchOptions) -> MemberWatch {
+        MemberWatch::new(self.channel(), options)
+    }
+
+    /// Lists members.
+    ///
+    /// # Errors
+    /// Bad filter, or the daemon cannot be reached.
+    pub async fn members(&self, filter: pb::MemberFilter) -> Result<Members, Error> {
+        const CALL: &str = "WatchMembers";
+        let failed = |status| Error::of_call(CALL, status);
+        let request = pb::WatchMembersRequest {
+            filter: Some(filter),
+            snapshot_only: true,
+            ..pb::WatchMembersRequest::default()
+        };
+        let mut client = MembershipServiceClient::new(self.channel());
+        let answer = client.watch_members(request).await.map_err(failed)?;
+        let mut stream = answer.into_inner();
+        let mut members = Vec::new();
+        while let Some(message) = stream.message().await.map_err(failed)? {
+            match message.event {
+                Some(MemberMessage::SnapshotPart(part)) => members.extend(part.members),
+                Some(MemberMessage::SnapshotEnd(end)) => {
+                    if usize::try_from(end.items) != Ok(members.len()) {
+                        return Err(Error::protocol(CALL, "a snapshot whose count is wrong"));
+                    }
+                    return Ok(Members {
+                        members,
+                        position: message.position,
+                    });
+                }
+                Some(
+                    MemberMessage::SnapshotBegin(_)
+                    | MemberMessage::Resumed(_)
+                    | MemberMessage::Delta(_)
+                    | MemberMessage::Heartbeat(_),
+                )
+                | None => {}
+            }
+        }
+        Err(Error::Ended { call: CALL })
+    }
+
+    /// One member by name or alias.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `INVALID_ARGUMENT`, or the daemon cannot be reached.
+    pub async fn get_member(&self, name: &str) -> Result<pb::Member, Error> {
+        let request = pb::GetMemberRequest { name: name.into() };
+        let mut client = MembershipServiceClient::new(self.channel());
+        let answer = client.get_member(request).await;
+        let answer = unary("GetMember", answer)?;
+        answer
+            .member
+            .ok_or_else(|| Error::protocol("GetMember", "an answer without a member"))
+    }
+
+    /// The endpoints of a role now. An unknown role is an empty set.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, or the daemon cannot be reached.
+    pub async fn resolve(&self, request: pb::ResolveRoleRequest) -> Result<pb::EndpointSet, Error> {
+        const CALL: &str = "ResolveRole";
+        let request = pb::ResolveRoleRequest {
+            once: true,
+            ..request
+        };
+        let mut client = ResolverServiceClient::new(self.channel());
+        let mut stream = unary(CALL, client.resolve_role(request).await)?;
+        let failed = |status| Error::of_call(CALL, status);
+        while let Some(message) = stream.message().await.map_err(failed)? {
+            if let Some(pb::resolve_role_response::Event::Set(set)) = message.event {
+                return Ok(set);
+            }
+        }
+        Err(Error::Ended { call: CALL })
+    }
+
+    /// Watches the endpoints of a role; reconnects by itself.
+    #[must_use]
+    pub fn watch_role(&self, request: pb::ResolveRoleRequest) -> RoleWatch {
+        RoleWatch::new(self.channel(), request)
+    }
+
+    /// All roles now, by name.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached.
+    pub async fn roles(&self) -> Result<Vec<pb::RoleSummary>, Error> {
+        const CALL: &str = "WatchRoles";
+        let request = pb::WatchRolesRequest {
+            once: true,
+            heartbeat_interval: None,
+        };
+        let mut client = ResolverServiceClient::new(self.channel());
+        let mut stream = unary(CALL, client.watch_roles(request).await)?;
+        let message = stream.message().await;
+        match message.map_err(|status| Error::of_call(CALL, status))? {
+            Some(message) => Ok(message.roles),
+            None => Err(Error::Ended { call: CALL }),
+        }
+    }
+
+    /// Watches the list of roles; reconnects by itself.
+    #[must_use]
+    pub fn watch_roles(&self) -> RolesWatch {
+        RolesWatch::new(self.channel())
+    }
+
+    /// Watches events: each one once or covered by a gap; reconnects and resumes by itself.
+    #[must_use]
+    pub fn watch_events(&self, options: EventWatchOptions) -> EventWatch {
+        EventWatch::new(self.channel(), options)
+    }
+
+    /// Opens a stream to send events over. Read [`Receipts`] while sending.
+    #[must_use]
+    pub fn send_events(&self, level: pb::ReceiptLevel) -> (EventSender, Receipts) {
+        send::open(self.channel(), level)
+    }
+
+    /// Sends one event and waits for its last receipt.
+    ///
+    /// # Errors
+    /// The stream broke. A refused event is no error but [`Outcome::Rejected`].
+    pub async fn send_event(
+        &self,
+        name: &str,
+        payload: impl Into<Bytes>,
+        level: pb::ReceiptLevel,
+    ) -> Result<Outcome, Error> {
+        let (mut sender, mut receipts) = self.send_events(level);
+        sender.send(name, payload).await?;
+        drop(sender);
+        match receipts.next_final().await? {
+            Some(receipt) => Ok(receipt.outcome),
+            None => Err(Error::Ended { call: "SendEvent" }),
+        }
+    }
+
+    /// What the daemon says about itself.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached.
+    pub async fn info(&self) -> Result<pb::GetInfoResponse, Error> {
+        let answer = self.node().get_info(pb::GetInfoRequest {}).await;
+        unary("GetInfo", answer)
+    }
+
+    /// The daemon's metrics as OpenMetrics text.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached.
+    pub async fn metrics(&self) -> Result<String, Error> {
+        let answer = self.node().get_metrics(pb::GetMetricsRequest {}).await;
+        unary("GetMetrics", answer).map(|answer| answer.text)
+    }
+
+    /// Contacts addresses (1 to 64) and merges with who answers.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when nobody answered: the text names each address and why.
+    pub async fn join(&self, addresses: Vec<String>) -> Result<pb::JoinResponse, Error> {
+        let answer = self.node().join(pb::JoinRequest { addresses }).await;
+        unary("Join", answer)
+    }
+
+    /// Leaves the cluster gracefully; the daemon then exits unless `stay` is set.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` when it has left before.
+    pub async fn leave(&self, stay: bool) -> Result<(), Error> {
+        let answer = self.node().leave(pb::LeaveRequest { stay }).await;
+        unary("Leave", answer).map(|_| ())
+    }
+
+    /// Turns a failed member into a left one everywhere, or with `prune` forgets it.
+    /// Returns its state after the call, if there is one.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, or `FAILED_PRECONDITION` when it is alive.
+    pub async fn force_leave(&self, name: &str, prune: bool) -> Result<Option<pb::Member>, Error> {
+        let request = pb::ForceLeaveRequest {
+            name: name.into(),
+            prune,
+        };
+        let answer = self.node().force_leave(request).await;
+        unary("ForceLeave", answer).map(|answer| answer.member)
+    }
+
+    /// Changes the tags of this node: its own entry after the change.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`: key, value or total size.
+    pub async fn update_tags(
+        &self,
+        set: BTreeMap<String, String>,
+        remove: Vec<String>,
+    ) -> Result<pb::Member, Error> {
+        let request = pb::UpdateTagsRequest { set, remove };
+        let answer = unary("UpdateTags", self.node().update_tags(request).await)?;
+        answer
+            .self_
+            .ok_or_else(|| Error::protocol("UpdateTags", "an answer without a member"))
+    }
+
+    /// Changes what the daemon logs until it restarts: the filter before.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`: no filter.
+    pub async fn set_log_filter(&self, filter: &str) -> Result<String, Error> {
+        let request = pb::SetLogFilterRequest {
+            filter: filter.into(),
+        };
+        let answer = self.node().set_log_filter(request).await;
+        unary("SetLogFilter", answer).map(|answer| answer.previous)
+    }
+
+    fn node(&self) -> NodeServiceClient<Channel> {
+        NodeServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+}
+
+fn unary<T>(call: &'static str, answer: Result<tonic::Response<T>, Status>) -> Result<T, Error> {
+    match answer {
+        Ok(answer) => Ok(answer.into_inner()),
+        Err(status) => Err(Error::of_call(call, status)),
+    }
+}

@@ -1,0 +1,133 @@
+//! What operators and clients ask of this node.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::Engine;
+use crate::api::EngineError;
+use crate::broadcast::Topic;
+use crate::event::{Accepted, EventDraft, EventError};
+use crate::member::Status;
+use crate::time::Now;
+
+impl Engine {
+    /// Contacts addresses once, also after a leave; one
+    /// [`crate::Output::JoinResult`] comes for each.
+    pub fn join(&mut self, now: Now, attempt: u64, addrs: &[SocketAddr]) {
+        self.come_back(now);
+        for addr in addrs {
+            self.compare(now, *addr, true, Some(attempt));
+        }
+        self.finish(now);
+    }
+
+    /// Turns a failed member into a left one, everywhere; `prune` forgets it at once.
+    ///
+    /// # Errors
+    /// Unknown members, and live ones: they would come back at once (serf leaves
+    /// them `leaving` for good).
+    pub fn force_leave(&mut self, now: Now, name: &str, prune: bool) -> Result<(), EngineError> {
+        if name == &**self.own.shown().display_name() {
+            return Err(EngineError::MemberLive(name.to_owned(), self.own.status));
+        }
+        let peer = self
+            .table
+            .find(name)
+            .ok_or_else(|| EngineError::UnknownMember(name.to_owned()))?;
+        if peer.is_active() {
+            return Err(EngineError::MemberLive(name.to_owned(), peer.status()));
+        }
+        let (subject, by) = (peer.ident, self.own.ident.hash);
+        self.force_out(now, subject, prune, by);
+        self.finish(now);
+        Ok(())
+    }
+
+    /// Sets and removes tags of this node.
+    ///
+    /// # Errors
+    /// Bad tags, or more of them than a record may hold.
+    pub fn update_tags(
+        &mut self,
+        now: Now,
+        set: BTreeMap<String, String>,
+        remove: &[String],
+    ) -> Result<(), EngineError> {
+        self.own.update_tags(now, set, remove)?;
+        self.settle_own(now);
+        self.broadcasts.push(Topic::Record(self.own.ident.hash));
+        self.upkeep.gossip_soon(now.at);
+        self.finish(now);
+        Ok(())
+    }
+
+    /// Sends an event from this node.
+    ///
+    /// # Errors
+    /// Bad drafts, a leaving node, or [`EventError::Full`] while the window of
+    /// unacknowledged events is full.
+    pub fn send_event(&mut self, now: Now, draft: EventDraft) -> Result<Accepted, EventError> {
+        if matches!(self.own.status, Status::Leaving | Status::Left) {
+            return Err(EventError::Leaving);
+        }
+        let accepted = self.events.publish(now, draft, &self.table)?;
+        self.finish(now);
+        Ok(accepted)
+    }
+
+    /// Every counter and gauge, sorted by name.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let gauge = |n: usize| n as u64;
+        let mut all: Vec<(&'static str, u64)> = self
+            .counters
+            .iter()
+            .map(|(name, value)| (*name, *value))
+            .collect();
+        all.extend([
+            ("members_known", gauge(self.table.len()) + 1),
+            ("members_active", gauge(self.table.active().len()) + 1),
+            ("members_refused", self.table.refused()),
+            ("suspicions_open", gauge(self.suspicions.len())),
+            ("swim_backlog", gauge(self.swim.backlog())),
+            ("swim_errors", self.swim.errors()),
+            ("broadcast_backlog", gauge(self.broadcasts.len())),
+            ("broadcast_overflows", self.broadcasts.overflows()),
+            ("parked", gauge(self.parked.len())),
+            ("exchanges_pending", gauge(self.exchanges.pending.len())),
+            ("replay_senders", gauge(self.sealer.senders())),
+        ]);
+        self.events.counters(&mut all);
+        all.sort_unstable();
+        all
+    }
+
+    /// Whether peers are talked to under a key.
+    #[must_use]
+    pub fn encrypted(&self) -> bool {
+        self.own.config().keyring.is_some()
+    }
+
+    /// What an operator should look at.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.own.in_conflict() {
+            let shown = self.own.shown();
+            warnings.push(format!(
+                "conflict: another live node is called {} and keeps the name; this one is shown \
+                 as {}: rename and restart it",
+                shown.name,
+                shown.display_name(),
+            ));
+        }
+        if !self.encrypted() {
+            warnings.push("plaintext: peers talk without encryption".to_owned());
+        }
+        if self.own.started_unix_ms != self.own.first_started_unix_ms {
+            warnings
+                .push("clock: this node's wall clock is behind that of older members".to_owned());
+        }
+        warnings
+    }
+}

@@ -1,0 +1,197 @@
+//! Finding the cluster, and finding it again: seeds and past members are dialled
+//! for ever, all at once while this node is alone, now and then afterwards.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::seq::IndexedRandom as _;
+
+use super::Engine;
+use crate::api::{Note, Output};
+use crate::member::Status;
+use crate::time::{Now, Time};
+
+/// First pause between tries while alone; doubles, with jitter, up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+
+/// Longest pause between tries while alone.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Pause between looks at lost members and seeds while there is company, as long as
+/// the last loss is fresh.
+const LOOK_SOON: Duration = Duration::from_secs(5);
+
+/// The same later.
+const LOOK_LATER: Duration = Duration::from_secs(30);
+
+/// How long a loss is fresh.
+const LOSS_FRESH: Duration = Duration::from_secs(600);
+
+/// Addresses of seeds taken; more are ignored.
+const SEEDS_MAX: usize = 256;
+
+/// Addresses of past members kept, least recently seen out first.
+const PAST_MAX: usize = 1_024;
+
+/// Past members dialled at once while alone.
+const PAST_AT_ONCE: usize = 8;
+
+/// Whom to dial, and when.
+#[derive(Debug)]
+pub(super) struct Joining {
+    seeds: Vec<SocketAddr>,
+    past: VecDeque<SocketAddr>,
+    next: Time,
+    pause: Duration,
+    joined: bool,
+    alone: bool,
+    last_loss: Option<Time>,
+}
+
+impl Joining {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            seeds: Vec::new(),
+            past: VecDeque::new(),
+            next: now,
+            pause: PAUSE_MIN,
+            joined: false,
+            alone: true,
+            last_loss: None,
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Time {
+        self.next
+    }
+
+    /// No join has succeeded yet: event positions and seniority are still open.
+    pub(super) fn is_first(&self) -> bool {
+        !self.joined
+    }
+
+    /// Keeps the address of a member that was lost.
+    pub(super) fn remember(&mut self, now: Time, addr: SocketAddr) {
+        self.last_loss = Some(now);
+        self.past.retain(|known| *known != addr);
+        if self.past.len() >= PAST_MAX {
+            self.past.pop_front();
+        }
+        self.past.push_back(addr);
+        self.next = self.next.min(now + LOOK_SOON);
+    }
+}
+
+impl Engine {
+    pub(super) fn tick_joining(&mut self, now: Now) {
+        if now.at < self.joining.next {
+            return;
+        }
+        let away = matches!(self.own.status, Status::Left | Status::Leaving);
+        let alone = self.table.active().is_empty();
+        let pause = if alone {
+            self.joining.pause = (self.joining.pause * 2).min(PAUSE_MAX);
+            self.joining.pause / 2
+        } else {
+            let fresh = self
+                .joining
+                .last_loss
+                .is_some_and(|at| now.at.since(at) < LOSS_FRESH);
+            if fresh { LOOK_SOON } else { LOOK_LATER }
+        };
+        self.joining.next = now.at + pause.mul_f64(self.rng.random_range(0.5..1.5));
+        if !away {
+            if alone && !self.joining.alone {
+                self.joining.alone = true;
+                self.joining.pause = PAUSE_MIN;
+                self.note(Note::Alone);
+            }
+            self.outputs.push_back(Output::ResolveSeeds);
+        }
+    }
+
+    /// Dials what the seeds resolve to, and some of those seen before.
+    pub(super) fn on_seeds(&mut self, now: Now, addrs: &[SocketAddr]) {
+        self.joining.seeds = addrs.iter().copied().take(SEEDS_MAX).collect();
+        if matches!(self.own.status, Status::Left | Status::Leaving) {
+            return;
+        }
+        let here = self.own.config().advertise;
+        let live: Vec<_> = self
+            .table
+            .iter()
+            .filter(|peer| peer.is_active())
+            .map(|peer| peer.record.parsed().addr)
+            .collect();
+        let usable = |addr: &&SocketAddr| **addr != here && !live.contains(addr);
+        let alone = live.is_empty();
+        let seeds: Vec<_> = self.joining.seeds.iter().filter(usable).copied().collect();
+        let past: Vec<_> = self.joining.past.iter().filter(usable).copied().collect();
+        let targets: Vec<_> = if alone {
+            seeds
+                .into_iter()
+                .chain(past.sample(&mut self.rng, PAST_AT_ONCE).copied())
+                .collect()
+        } else {
+            let seed = seeds.choose(&mut self.rng).copied();
+            seed.into_iter()
+                .chain(past.choose(&mut self.rng).copied())
+                .collect()
+        };
+        for addr in targets {
+            if !self.exchanges.is_joining(addr) {
+                self.compare(now, addr, true, None);
+            }
+        }
+    }
+
+    /// What a join try, or any state exchange, came to.
+    pub(super) fn after_join_try(
+        &mut self,
+        now: Now,
+        to: SocketAddr,
+        join: bool,
+        outcome: Result<Arc<str>, String>,
+    ) {
+        let Ok(through) = outcome else { return };
+        self.joining.past.retain(|known| *known != to);
+        if !join {
+            return;
+        }
+        if self.joining.alone {
+            self.joining.alone = false;
+            self.joining.pause = PAUSE_MIN;
+            self.joining.next = now.at + LOOK_SOON;
+            self.note(Note::Joined { through });
+        }
+        self.joining.joined = true;
+    }
+
+    /// Sets this node's start time after those of members that have been up for
+    /// longer, whatever its wall clock says; once per boot.
+    pub(super) fn take_seniority(&mut self, now: Now) {
+        let older = self
+            .table
+            .iter()
+            .filter(|peer| peer.up_since < self.own.up_since);
+        let newest = older
+            .map(|peer| peer.record.parsed().started_unix_ms)
+            .max()
+            .unwrap_or(0);
+        let said = self.own.started_unix_ms;
+        if newest > said {
+            self.own.set_started(now, newest);
+            self.settle_own(now);
+            self.broadcasts
+                .push(crate::broadcast::Topic::Record(self.own.ident.hash));
+            let note = Note::ClockDistrusted {
+                said_unix_ms: said,
+                used_unix_ms: newest,
+            };
+            self.note(note);
+        }
+    }
+}

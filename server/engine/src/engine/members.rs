@@ -1,0 +1,356 @@
+//! What an update about a member does, wherever it came from.
+
+use std::net::SocketAddr;
+
+use foca::{Member as Update, State};
+
+use super::Engine;
+use super::datagrams::Extra;
+use crate::api::{Note, Output};
+use crate::broadcast::Topic;
+use crate::ident::{BOOT_MAX, Ident, NodeRef};
+use crate::member::StatusReason;
+use crate::record::{Record, RecordError};
+use crate::table::Word;
+use crate::time::Now;
+use crate::wire::{Accusation, Forced, RecordDelta};
+
+impl Engine {
+    /// Applies an update to the table, with everything that follows from it except
+    /// foca, which the caller tells. Says whether it was news. The record of its
+    /// run must be at hand ([`Engine::have_record`]).
+    pub(super) fn learn_update(&mut self, now: Now, update: &Update<Ident>, word: Word) -> bool {
+        let id = *update.id();
+        if !self.table.is_news(update) {
+            return false;
+        }
+        let word = Word {
+            reason: self.reason(update, word),
+            ..word
+        };
+        let same_run = self.table.run(id.node()).is_some();
+        if same_run {
+            self.table.apply(now, update, word);
+        } else {
+            let Some(record) = self.parked.take_record(id.node()) else {
+                return false;
+            };
+            if let Some(old) = self.table.get(id.hash) {
+                let run = old.ident.node();
+                self.events.member_down(now, run);
+            }
+            if !self.table.insert(now, update, record, word) {
+                return false;
+            }
+            self.broadcasts.push(Topic::Record(id.hash));
+        }
+        self.after_change(now, id, word);
+        true
+    }
+
+    /// What every change of a member's state brings with it.
+    fn after_change(&mut self, now: Now, id: Ident, word: Word) {
+        self.touch(now, id.hash);
+        self.swim.resize(self.table.active().len());
+        self.upkeep.gossip_soon(now.at);
+        let Some(peer) = self.table.get(id.hash) else {
+            return;
+        };
+        match peer.state {
+            State::Suspect => {
+                self.suspicions
+                    .accuse(now.at, id, peer.incarnation, word.by);
+            }
+            State::Alive => self.suspicions.close(id.hash),
+            State::Down => {
+                let addr = peer.record.parsed().addr;
+                self.suspicions.close(id.hash);
+                self.events.member_down(now, id.node());
+                self.joining.remember(now.at, addr);
+            }
+        }
+    }
+
+    fn reason(&self, update: &Update<Ident>, word: Word) -> StatusReason {
+        let known = self.table.get(update.id().hash);
+        match update.state() {
+            State::Alive => match known {
+                None => StatusReason::Joined,
+                Some(peer) if peer.ident.boot < update.id().boot => StatusReason::Restarted,
+                Some(peer) if peer.state != State::Alive => StatusReason::Refuted,
+                Some(_) => word.reason,
+            },
+            State::Suspect => StatusReason::ProbeFailed,
+            State::Down => match known {
+                Some(peer) if peer.record.parsed().leaving => StatusReason::Left,
+                _ if word.reason == StatusReason::Learnt => StatusReason::SuspicionExpired,
+                _ => word.reason,
+            },
+        }
+    }
+
+    /// Takes entries of a record: into the table if the run is known, else aside.
+    pub(super) fn merge_record(&mut self, now: Now, delta: &RecordDelta) -> bool {
+        let node = NodeRef {
+            hash: delta.hash,
+            boot: delta.boot,
+        };
+        if node.boot > BOOT_MAX {
+            return false;
+        }
+        if node.hash == self.own.ident.hash {
+            self.on_own_record(now, delta);
+            return false;
+        }
+        let outcome = match self.table.get(node.hash) {
+            Some(peer) if peer.ident.boot > node.boot => return false,
+            Some(peer) if peer.ident.boot == node.boot => {
+                if peer.record.version() >= delta_version(delta) {
+                    return false;
+                }
+                let word = Word {
+                    by: 0,
+                    reason: StatusReason::LeaveIntent,
+                };
+                let merged = self
+                    .table
+                    .with_record(now, node.hash, word, |record| record.merge(now.at, delta));
+                merged.unwrap_or(Err(RecordError::Malformed))
+            }
+            _ => Record::new(now.at, delta).map(|record| {
+                self.parked.keep_record(now.at, record);
+                true
+            }),
+        };
+        match outcome {
+            Ok(true) => {
+                if self.table.run(node).is_some() {
+                    self.broadcasts.push(Topic::Record(node.hash));
+                    self.touch(now, node.hash);
+                    self.upkeep.gossip_soon(now.at);
+                }
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                self.count(match error {
+                    RecordError::Malformed => "records_refused_malformed",
+                    RecordError::Grammar => "records_refused_grammar",
+                    RecordError::TooLarge => "records_refused_too_large",
+                });
+                false
+            }
+        }
+    }
+
+    /// This node's own probe of a member failed.
+    pub(super) fn accuse(&mut self, now: Now, subject: Ident, incarnation: u16) {
+        let accused = Update::new(subject, incarnation, State::Suspect);
+        self.learn_update(
+            now,
+            &accused,
+            Word {
+                by: 0,
+                reason: StatusReason::ProbeFailed,
+            },
+        );
+        let me = self.own.ident.hash;
+        self.spread_accusation(now, subject, incarnation, me);
+    }
+
+    /// Somebody else's word that a member does not answer.
+    pub(super) fn on_accusation(&mut self, now: Now, accusation: &Accusation) {
+        let (Some(subject), Ok(incarnation)) = (
+            Ident::get(&accusation.subject[..]),
+            u16::try_from(accusation.incarnation),
+        ) else {
+            return self.count("accusations_refused_malformed");
+        };
+        let accused = Update::new(subject, incarnation, State::Suspect);
+        if subject == self.own.ident {
+            return self.swim.apply(now.at, vec![accused], true);
+        }
+        let stale = self.table.get(subject.hash).is_none_or(|peer| {
+            peer.ident != subject || !peer.is_active() || peer.incarnation > incarnation
+        });
+        if stale {
+            return;
+        }
+        let word = Word {
+            by: accusation.accuser,
+            reason: StatusReason::ProbeFailed,
+        };
+        if self.learn_update(now, &accused, word) {
+            self.swim.apply(now.at, vec![accused], false);
+        }
+        self.spread_accusation(now, subject, incarnation, accusation.accuser);
+    }
+
+    fn spread_accusation(&mut self, now: Now, subject: Ident, incarnation: u16, accuser: u64) {
+        let suspected = self
+            .table
+            .get(subject.hash)
+            .is_some_and(|peer| peer.state == State::Suspect && peer.ident == subject);
+        let topic = Topic::Accusation(subject, incarnation, accuser);
+        let known = !self
+            .suspicions
+            .accuse(now.at, subject, incarnation, accuser);
+        if suspected && (!known || accuser == self.own.ident.hash) {
+            self.broadcasts.push(topic);
+            self.upkeep.gossip_soon(now.at);
+        }
+    }
+
+    /// Declares those dead that did not refute in time.
+    pub(super) fn judge(&mut self, now: Now) {
+        let members = self.table.active().len() + 1;
+        for verdict in self.suspicions.due(now.at, members) {
+            let dead = Update::new(verdict.subject, verdict.incarnation, State::Down);
+            let suspected = self.table.get(verdict.subject.hash).is_some_and(|peer| {
+                peer.ident == verdict.subject
+                    && peer.state == State::Suspect
+                    && peer.incarnation == verdict.incarnation
+            });
+            if !suspected {
+                continue;
+            }
+            let word = Word {
+                by: verdict.accuser,
+                reason: StatusReason::SuspicionExpired,
+            };
+            if self.learn_update(now, &dead, word) {
+                self.swim.apply(now.at, vec![dead], true);
+                self.count("members_declared_failed");
+                self.tell_undead(now, verdict.subject);
+            }
+        }
+    }
+
+    /// A courtesy to a member that is held for dead here: if it lives it takes a
+    /// new life.
+    pub(super) fn tell_undead(&mut self, now: Now, subject: Ident) {
+        let extra = Extra {
+            undead: Some(subject),
+            ..Extra::default()
+        };
+        self.transmit(now, subject.node(), extra);
+    }
+
+    /// An operator's word, somewhere, that a failed member is gone for good.
+    pub(super) fn on_forced(&mut self, now: Now, forced: &Forced) {
+        let Some(subject) = Ident::get(&forced.subject[..]) else {
+            return self.count("forced_leaves_refused_malformed");
+        };
+        self.force_out(now, subject, forced.prune, forced.by);
+    }
+
+    /// Marks a failed member as left, or forgets it. A live one is left alone: it
+    /// would come back at once.
+    pub(super) fn force_out(&mut self, now: Now, subject: Ident, prune: bool, by: u64) {
+        let Some(peer) = self.table.get(subject.hash) else {
+            return;
+        };
+        if peer.ident != subject || peer.is_active() {
+            return self.count("forced_leaves_ignored");
+        }
+        let word = Word {
+            by,
+            reason: StatusReason::ForcedOut,
+        };
+        let news = self.table.set_left(now, subject.hash, word);
+        if prune {
+            self.broadcasts.push(Topic::Forced(subject, prune, by));
+            self.upkeep.remember_pruned(now.at, subject);
+            self.forget(subject.hash);
+        } else if news {
+            self.broadcasts.push(Topic::Forced(subject, prune, by));
+            self.touch(now, subject.hash);
+        }
+        self.upkeep.gossip_soon(now.at);
+    }
+
+    /// Forgets a dead member.
+    pub(super) fn forget(&mut self, hash: u64) {
+        if let Some((peer, key)) = self.table.remove(hash) {
+            self.swim.forget(peer.ident);
+            self.touched.remove(&hash);
+            self.outputs.extend(key.map(Output::MemberRemoved));
+        }
+    }
+
+    /// Somebody speaks of this node's name under another run.
+    pub(super) fn on_own_name(&mut self, now: Now, claim: Ident) {
+        let me = self.own.ident;
+        if claim.boot > BOOT_MAX || !claim.beats(me) {
+            return self.count("own_name_claims_outdated");
+        }
+        if claim.boot == me.boot {
+            // A later life of this run, from before somebody forgot it.
+            let next = Ident {
+                life: claim.life.saturating_add(1),
+                ..me
+            };
+            self.swim.become_ident(now.at, next);
+            self.own.ident = next;
+            self.settle_own(now);
+            return;
+        }
+        // A newer boot: its record decides, and comes first or by the next exchange.
+        self.count("own_name_claims_unproven");
+    }
+
+    /// A record under this node's name that is not its own. One from another
+    /// address is of a live process, and the higher (boot, instance) keeps the name;
+    /// nobody else can live at this node's address: that was an earlier self.
+    fn on_own_record(&mut self, now: Now, delta: &RecordDelta) {
+        let Ok(record) = Record::new(now.at, delta) else {
+            return self.count("records_refused_malformed");
+        };
+        let theirs = (record.owner().boot, record.parsed().instance);
+        let addr = record.parsed().addr;
+        if theirs <= (self.own.ident.boot, self.own.instance) {
+            return;
+        }
+        if addr == self.own.config().advertise {
+            self.raise_boot(now, theirs.0 + 1);
+        } else {
+            self.lose_name(now, addr);
+        }
+    }
+
+    /// Starts anew above every boot that peers have seen of this name.
+    pub(super) fn raise_boot(&mut self, now: Now, boot: u64) {
+        if boot > BOOT_MAX {
+            return self.count("own_name_claims_outdated");
+        }
+        self.restart_as(now, boot, self.own.in_conflict());
+        self.note(Note::BootRaised { boot });
+    }
+
+    /// Goes on without the name.
+    fn lose_name(&mut self, now: Now, other: SocketAddr) {
+        if self.own.in_conflict() {
+            return;
+        }
+        self.restart_as(now, self.own.ident.boot, true);
+        self.note(Note::ConflictLost { other });
+    }
+
+    fn restart_as(&mut self, now: Now, boot: u64, conflict: bool) {
+        self.settle.set(now.at, self.own.ident.hash, None);
+        self.own.restart_as(now, boot, conflict);
+        self.swim.become_ident(now.at, self.own.ident);
+        self.events.boot_raised(self.own.ident.node());
+        self.broadcasts.push(Topic::Record(self.own.ident.hash));
+        self.settle_own(now);
+        self.upkeep.gossip_soon(now.at);
+    }
+}
+
+/// The highest version that a delta tells of.
+fn delta_version(delta: &RecordDelta) -> u64 {
+    use prost::Message as _;
+    let entries = delta.entries.iter();
+    let versions = entries.filter_map(|raw| crate::wire::RecordEntry::decode(raw.clone()).ok());
+    versions.map(|entry| entry.version).max().unwrap_or(0)
+}

@@ -1,0 +1,383 @@
+//! A handful of engines, virtual time, a perfect network.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::api::{Config, ExchangeError, Input, Limits, Output};
+use crate::crypto::{Key, Keyring};
+use crate::member::Status;
+use crate::time::{Now, Time};
+use crate::{Engine, EngineError};
+
+const LATENCY: u64 = 500;
+
+pub(super) struct Net {
+    now: u64,
+    nodes: BTreeMap<SocketAddr, Engine>,
+    /// (due, to, input, where an answer goes)
+    wires: VecDeque<(u64, SocketAddr, Input)>,
+    asked: BTreeMap<u64, (SocketAddr, crate::ExchangeId)>,
+    next_exchange: u64,
+    seeds: Vec<SocketAddr>,
+    pub(super) outputs: Vec<(SocketAddr, Output)>,
+}
+
+pub(super) fn addr(n: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], 1_000 + n))
+}
+
+pub(super) fn config(name: &str, n: u16, boot: u64) -> Config {
+    Config {
+        name: name.to_owned(),
+        cluster: "test".to_owned(),
+        advertise: addr(n),
+        boot,
+        tags: BTreeMap::new(),
+        roles: Vec::new(),
+        version: "0".to_owned(),
+        keyring: Some(Keyring::new(Key::new(&[7; 32]).unwrap())),
+        limits: Limits::default(),
+        reap_left: Duration::from_secs(600),
+        reap_failed: Duration::from_secs(86_400),
+    }
+}
+
+impl Net {
+    pub(super) fn new() -> Self {
+        Self {
+            now: 1_000_000,
+            nodes: BTreeMap::new(),
+            wires: VecDeque::new(),
+            asked: BTreeMap::new(),
+            next_exchange: 0,
+            seeds: vec![addr(0)],
+            outputs: Vec::new(),
+        }
+    }
+
+    pub(super) fn clock(&self) -> Now {
+        Now {
+            at: Time::from_micros(self.now),
+            unix_ms: 1_700_000_000_000 + self.now / 1_000,
+        }
+    }
+
+    pub(super) fn start(&mut self, config: Config) {
+        let at = config.advertise;
+        let seed = u64::from(at.port()) * 31 + self.now;
+        self.nodes
+            .insert(at, Engine::new(config, seed, self.clock()));
+        self.drain(at);
+    }
+
+    pub(super) fn node(&self, n: u16) -> &Engine {
+        &self.nodes[&addr(n)]
+    }
+
+    pub(super) fn with<T>(&mut self, n: u16, f: impl FnOnce(&mut Engine, Now) -> T) -> T {
+        let now = self.clock();
+        let result = f(self.nodes.get_mut(&addr(n)).unwrap(), now);
+        self.drain(addr(n));
+        result
+    }
+
+    pub(super) fn kill(&mut self, n: u16) {
+        self.nodes.remove(&addr(n));
+    }
+
+    pub(super) fn run(&mut self, time: Duration) {
+        let end = self.now + u64::try_from(time.as_micros()).unwrap();
+        loop {
+            let wire = self.wires.front().map_or(u64::MAX, |wire| wire.0);
+            let timer = self
+                .nodes
+                .iter()
+                .map(|(at, node)| (node.next_deadline(), *at))
+                .min();
+            let (deadline, at) = timer.unwrap();
+            let next = wire.min(deadline.as_micros().max(self.now));
+            if next > end {
+                break;
+            }
+            self.now = next;
+            if wire <= next {
+                let (_, to, input) = self.wires.pop_front().unwrap();
+                self.deliver(to, input);
+            } else {
+                self.deliver(at, Input::Tick);
+            }
+        }
+        self.now = end;
+    }
+
+    fn deliver(&mut self, to: SocketAddr, input: Input) {
+        let now = self.clock();
+        let Some(node) = self.nodes.get_mut(&to) else {
+            if let Input::Request { id, .. } = input {
+                self.answer(id, Err(ExchangeError::Connect("refused".to_owned())));
+            }
+            return;
+        };
+        node.handle(now, input);
+        node.check().unwrap();
+        self.drain(to);
+    }
+
+    fn answer(&mut self, id: crate::ExchangeId, result: Result<bytes::Bytes, ExchangeError>) {
+        let (asker, id) = self.asked.remove(&id.0).unwrap();
+        self.wires
+            .push_back((self.now + LATENCY, asker, Input::Response { id, result }));
+    }
+
+    fn drain(&mut self, at: SocketAddr) {
+        while let Some(output) = self.nodes.get_mut(&at).and_then(Engine::poll_output) {
+            let due = self.now + LATENCY;
+            match output {
+                Output::Transmit { to, bytes } => {
+                    self.wires
+                        .push_back((due, to, Input::Datagram { from: at, bytes }));
+                }
+                Output::Request {
+                    id, to, kind, body, ..
+                } => {
+                    self.next_exchange += 1;
+                    let number = crate::ExchangeId(self.next_exchange);
+                    self.asked.insert(self.next_exchange, (at, id));
+                    let input = Input::Request {
+                        id: number,
+                        from: at,
+                        kind,
+                        body,
+                    };
+                    self.wires.push_back((due, to, input));
+                }
+                Output::Respond { id, body } => {
+                    self.answer(id, body.ok_or(ExchangeError::Timeout));
+                }
+                Output::ResolveSeeds => {
+                    let addrs = self.seeds.clone();
+                    self.wires.push_back((due, at, Input::Seeds { addrs }));
+                }
+                output => self.outputs.push((at, output)),
+            }
+        }
+    }
+
+    pub(super) fn status(&self, viewer: u16, name: &str) -> Option<Status> {
+        let members = self.node(viewer).members();
+        members
+            .into_iter()
+            .find(|m| **m.display_name() == *name)
+            .map(|m| m.status)
+    }
+}
+
+fn cluster(nodes: u16) -> Net {
+    let mut net = Net::new();
+    for n in 0..nodes {
+        net.start(config(&format!("n{n}"), n, 100));
+        net.run(Duration::from_millis(50));
+    }
+    net.run(Duration::from_secs(2));
+    net
+}
+
+#[test]
+fn five_nodes_find_each_other() {
+    let net = cluster(5);
+    for viewer in 0..5 {
+        for n in 0..5 {
+            assert_eq!(
+                net.status(viewer, &format!("n{n}")),
+                Some(Status::Alive),
+                "{viewer} {n}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_killed_node_fails_everywhere_with_who_and_why() {
+    let mut net = cluster(5);
+    net.kill(3);
+    net.run(Duration::from_secs(15));
+    for viewer in [0, 1, 2, 4] {
+        assert_eq!(
+            net.status(viewer, "n3"),
+            Some(Status::Failed),
+            "seen by {viewer}"
+        );
+    }
+}
+
+#[test]
+fn a_restart_replaces_its_predecessor_at_once() {
+    let mut net = cluster(3);
+    net.kill(2);
+    net.start(config("n2", 7, 101));
+    net.run(Duration::from_secs(1));
+    let seen = net.node(0).members().find(|m| &*m.name == "n2").unwrap();
+    assert_eq!(
+        (seen.boot, seen.status, seen.addr),
+        (101, Status::Alive, addr(7))
+    );
+}
+
+#[test]
+fn a_clock_set_back_still_gives_a_higher_boot() {
+    let mut net = cluster(3);
+    net.kill(2);
+    net.start(config("n2", 2, 50));
+    net.run(Duration::from_secs(2));
+    let seen = net.node(0).members().find(|m| &*m.name == "n2").unwrap();
+    assert_eq!((seen.boot, seen.status), (101, Status::Alive));
+    assert_eq!(net.node(2).me().boot, 101);
+}
+
+#[test]
+fn a_leaver_is_shown_as_left_soon() {
+    let mut net = cluster(5);
+    net.with(4, |node, now| node.leave(now));
+    net.run(Duration::from_millis(1_500));
+    assert!(
+        net.outputs
+            .iter()
+            .any(|(at, o)| *at == addr(4) && matches!(o, Output::LeaveDone))
+    );
+    net.kill(4);
+    net.run(Duration::from_millis(500));
+    for viewer in 0..4 {
+        assert_eq!(
+            net.status(viewer, "n4"),
+            Some(Status::Left),
+            "seen by {viewer}"
+        );
+    }
+    net.run(Duration::from_secs(700));
+    assert_eq!(net.status(0, "n4"), None, "reaped after ten minutes");
+}
+
+#[test]
+fn two_live_nodes_with_one_name_go_on_under_two() {
+    let mut net = cluster(3);
+    net.start(config("n2", 9, 200));
+    net.run(Duration::from_secs(5));
+    let names: Vec<_> = net
+        .node(0)
+        .members()
+        .map(|m| (m.display_name().to_string(), m.addr))
+        .collect();
+    assert!(
+        names.contains(&("n2".to_owned(), addr(9))),
+        "the newer boot keeps it: {names:?}"
+    );
+    assert!(
+        names
+            .iter()
+            .any(|(name, at)| name.starts_with("n2~") && *at == addr(2)),
+        "the older one is shown under an alias: {names:?}"
+    );
+    assert!(net.node(2).warnings()[0].starts_with("conflict"));
+}
+
+#[test]
+fn tags_reach_everybody() {
+    let mut net = cluster(4);
+    let set = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
+    net.with(1, |node, now| node.update_tags(now, set, &[]))
+        .unwrap();
+    net.run(Duration::from_secs(1));
+    for viewer in 0..4 {
+        let seen = net
+            .node(viewer)
+            .members()
+            .find(|m| &*m.name == "n1")
+            .unwrap();
+        assert_eq!(
+            seen.tags.get("zone").map(String::as_str),
+            Some("a"),
+            "seen by {viewer}"
+        );
+    }
+    let large = BTreeMap::from([("big".to_owned(), "x".repeat(20_000))]);
+    net.with(1, |node, now| node.update_tags(now, large, &[]))
+        .unwrap();
+    net.run(Duration::from_secs(8));
+    for viewer in 0..4 {
+        let seen = net
+            .node(viewer)
+            .members()
+            .find(|m| &*m.name == "n1")
+            .unwrap();
+        assert_eq!(
+            seen.tags["big"].len(),
+            20_000,
+            "seen by {viewer}, by exchange"
+        );
+    }
+}
+
+#[test]
+fn force_leave_takes_only_failed_members() {
+    let mut net = cluster(4);
+    let refused = net.with(0, |node, now| node.force_leave(now, "n3", false));
+    assert!(matches!(refused, Err(EngineError::MemberLive(..))));
+    let unknown = net.with(0, |node, now| node.force_leave(now, "nosuch", false));
+    assert!(matches!(unknown, Err(EngineError::UnknownMember(_))));
+    net.kill(3);
+    net.run(Duration::from_secs(15));
+    net.with(0, |node, now| node.force_leave(now, "n3", false))
+        .unwrap();
+    net.run(Duration::from_secs(1));
+    for viewer in 0..3 {
+        assert_eq!(
+            net.status(viewer, "n3"),
+            Some(Status::Left),
+            "seen by {viewer}"
+        );
+    }
+    net.with(1, |node, now| node.force_leave(now, "n3", true))
+        .unwrap();
+    net.run(Duration::from_secs(60));
+    for viewer in 0..3 {
+        assert_eq!(net.status(viewer, "n3"), None, "seen by {viewer}");
+    }
+}
+
+#[test]
+fn who_left_and_stayed_up_can_join_again() {
+    let mut net = cluster(3);
+    net.with(2, |node, now| node.leave(now));
+    net.run(Duration::from_secs(2));
+    assert_eq!(net.status(0, "n2"), Some(Status::Left));
+    net.with(2, |node, now| node.join(now, 1, &[addr(0)]));
+    net.run(Duration::from_secs(2));
+    for viewer in 0..3 {
+        assert_eq!(
+            net.status(viewer, "n2"),
+            Some(Status::Alive),
+            "seen by {viewer}"
+        );
+    }
+}
+
+#[test]
+fn a_node_never_joins_itself() {
+    let mut net = Net::new();
+    net.start(config("n0", 0, 100));
+    net.with(0, |node, now| node.join(now, 5, &[addr(0), addr(8)]));
+    net.run(Duration::from_secs(1));
+    let results: Vec<_> = net
+        .outputs
+        .iter()
+        .filter_map(|(_, output)| match output {
+            Output::JoinResult {
+                attempt: 5, result, ..
+            } => Some(result.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(results.len(), 2);
+    assert!(results.iter().all(Result::is_err), "{results:?}");
+}

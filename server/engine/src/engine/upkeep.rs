@@ -1,0 +1,168 @@
+//! Rounds: gossip when there is something to spread, housekeeping each second.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+
+use super::Engine;
+use super::datagrams::Extra;
+use crate::ident::Ident;
+use crate::swim::FANOUT;
+use crate::time::{Now, Time};
+
+/// Pause between gossip rounds while there is something to spread (memberlist's).
+const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Pause before the first round: news of the same moment travel together.
+const GOSSIP_PROMPT: Duration = Duration::from_millis(20);
+
+/// Above this many waiting items gossip cannot keep up and exchanges take over.
+const BULK_ABOVE: usize = 32;
+
+/// Pause between exchanges while they take over.
+const BULK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often the rest is looked after.
+const HOUSEKEEPING: Duration = Duration::from_millis(250);
+
+/// Pause between the exchanges that happen whatever digests say: 30 s, spread by
+/// half; longer in clusters above 32 members, as memberlist's push/pull.
+const BACKSTOP: Duration = Duration::from_secs(30);
+
+/// Pruned members kept in mind, so that no peer brings them back.
+const PRUNED_MAX: usize = 1_024;
+
+/// When the next rounds are due.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    gossip: Option<Time>,
+    last_gossip: Time,
+    bulk: Time,
+    housekeeping: Time,
+    backstop: Time,
+    pruned: BTreeMap<Ident, Time>,
+}
+
+impl Upkeep {
+    pub(super) fn new(now: Time, rng: &mut StdRng) -> Self {
+        Self {
+            gossip: None,
+            last_gossip: now,
+            bulk: now,
+            housekeeping: now + HOUSEKEEPING,
+            backstop: now + BACKSTOP.mul_f64(rng.random_range(0.5..1.5)),
+            pruned: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Time {
+        self.gossip
+            .map_or(self.housekeeping, |gossip| gossip.min(self.housekeeping))
+    }
+
+    /// There is something to spread.
+    pub(super) fn gossip_soon(&mut self, now: Time) {
+        let earliest = (self.last_gossip + GOSSIP_INTERVAL).max(now + GOSSIP_PROMPT);
+        let quiet = now.since(self.last_gossip) >= GOSSIP_INTERVAL;
+        let at = if quiet { now + GOSSIP_PROMPT } else { earliest };
+        self.gossip = Some(self.gossip.map_or(at, |planned| planned.min(at)));
+    }
+
+    pub(super) fn remember_pruned(&mut self, now: Time, ident: Ident) {
+        if self.pruned.len() >= PRUNED_MAX {
+            let oldest = self
+                .pruned
+                .iter()
+                .min_by_key(|(_, at)| **at)
+                .map(|(ident, _)| *ident);
+            oldest.and_then(|ident| self.pruned.remove(&ident));
+        }
+        self.pruned.insert(ident, now);
+    }
+
+    pub(super) fn is_pruned(&self, ident: Ident) -> bool {
+        self.pruned.contains_key(&ident)
+    }
+}
+
+impl Engine {
+    pub(super) fn tick_upkeep(&mut self, now: Now) {
+        if self.upkeep.gossip.is_some_and(|at| at <= now.at) {
+            self.upkeep.gossip = None;
+            self.gossip(now);
+            self.take_over_by_exchange(now);
+        }
+        if self.upkeep.housekeeping <= now.at {
+            self.upkeep.housekeeping = now.at + HOUSEKEEPING;
+            self.reap(now);
+            self.recheck_digests(now);
+            for addr in self.parked.expire(now.at) {
+                if self.exchanges.has_room() && !self.exchanges.is_joining(addr) {
+                    self.compare(now, addr, false, None);
+                }
+            }
+            self.backstop(now);
+        }
+    }
+
+    /// One round of gossip, and the next one if anything is left to spread.
+    pub(super) fn gossip(&mut self, now: Now) {
+        self.upkeep.last_gossip = now.at;
+        if self.swim.backlog() > 0 {
+            self.swim.gossip();
+        } else if self.broadcasts.len() > 0 {
+            let active = self.table.active();
+            let to: Vec<_> = active.sample(&mut self.rng, FANOUT).copied().collect();
+            for node in to {
+                self.transmit(now, node, Extra::default());
+            }
+        }
+        if self.swim.backlog() > 0 || self.broadcasts.len() > 0 {
+            self.upkeep.gossip_soon(now.at);
+        }
+    }
+
+    fn take_over_by_exchange(&mut self, now: Now) {
+        let waiting = self.swim.backlog() + self.broadcasts.len();
+        if waiting > BULK_ABOVE && now.at >= self.upkeep.bulk {
+            self.upkeep.bulk = now.at + BULK_INTERVAL.mul_f64(self.rng.random_range(0.75..1.25));
+            if let Some(node) = self.table.active().choose(&mut self.rng).copied() {
+                self.sync_with(now, node);
+            }
+        }
+    }
+
+    fn backstop(&mut self, now: Now) {
+        if self.upkeep.backstop > now.at {
+            return;
+        }
+        let members = u32::try_from(self.table.active().len() + 1).unwrap_or(u32::MAX);
+        let scale = 1 + members.div_ceil(32).ilog2();
+        let spread = self.rng.random_range(0.5..1.5);
+        self.upkeep.backstop = now.at + (BACKSTOP * scale).mul_f64(spread);
+        if let Some(node) = self.table.active().choose(&mut self.rng).copied() {
+            self.sync_with(now, node);
+        }
+    }
+
+    /// Forgets members that have been dead for long.
+    fn reap(&mut self, now: Now) {
+        let (left, failed) = (self.own.config().reap_left, self.own.config().reap_failed);
+        let due = self.table.iter().filter(|peer| {
+            let kept = if peer.left { left } else { failed };
+            !peer.is_active() && now.at.since(peer.state_since) >= kept
+        });
+        let due: Vec<_> = due.map(|peer| peer.ident.hash).collect();
+        for hash in due {
+            self.forget(hash);
+            self.count("members_reaped");
+        }
+        self.upkeep
+            .pruned
+            .retain(|_, since| now.at.since(*since) < failed);
+        self.table.purge_records(now.at);
+    }
+}

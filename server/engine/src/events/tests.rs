@@ -1,0 +1,17 @@
+//! A small cluster of [`Events`] in virtual time, and what it must keep.
+
+mod hostile;
+mod scenarios;
+mod sim;
+mod units;
+
+/// Bugs planted to show that the oracle can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bug {
+    /// Gap markers are not handed over.
+    SilentGap,
+    /// REPLICATED is told as soon as anybody holds anything.
+    EarlyReceipt,
+    /// Holes are not asked for, and claims not followed.
+    NoHunt,
+}

@@ -1,0 +1,192 @@
+//! Who accuses whom, and when an accusation becomes a verdict (Lifeguard's
+//! suspicion, arXiv 1707.00788 section IV-B, on accusations that name the accuser).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::ident::Ident;
+use crate::time::Time;
+
+/// Suspicion ends in failure this long after the first accusation, with
+/// [`ACCUSERS_ENOUGH`] accusers, in a cluster of up to [`FULL_SPEED_NODES`].
+pub(crate) const SUSPICION_MIN: Duration = Duration::from_secs(5);
+
+/// And this long after it with a single accuser.
+pub(crate) const SUSPICION_MAX: Duration = Duration::from_secs(10);
+
+/// Independent accusers that make the short time hold.
+const ACCUSERS_ENOUGH: usize = 2;
+
+/// In a cluster as small as this nobody else could accuse: one is enough.
+const TINY_CLUSTER: usize = 3;
+
+/// Larger clusters are given more time: spreading the refutation takes longer.
+const FULL_SPEED_NODES: usize = 128;
+
+/// Accusers kept per subject; more change nothing.
+const ACCUSERS_MAX: usize = 8;
+
+#[derive(Debug)]
+struct Case {
+    ident: Ident,
+    incarnation: u16,
+    accusers: Vec<u64>,
+    since: Time,
+}
+
+/// A verdict: the subject did not refute in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) subject: Ident,
+    pub(crate) incarnation: u16,
+    /// Name hash of the first accuser, 0 if nobody was named.
+    pub(crate) accuser: u64,
+}
+
+/// Open cases by name hash of the subject.
+#[derive(Debug, Default)]
+pub(crate) struct Suspicions {
+    cases: BTreeMap<u64, Case>,
+}
+
+impl Suspicions {
+    /// Notes an accusation; `accuser` 0 is hearsay without a name. Says whether it
+    /// is new and worth passing on.
+    pub(crate) fn accuse(
+        &mut self,
+        now: Time,
+        subject: Ident,
+        incarnation: u16,
+        accuser: u64,
+    ) -> bool {
+        let fresh = || Case {
+            ident: subject,
+            incarnation,
+            accusers: Vec::new(),
+            since: now,
+        };
+        let case = self.cases.entry(subject.hash).or_insert_with(fresh);
+        if subject.beats(case.ident) || (subject == case.ident && incarnation > case.incarnation) {
+            *case = fresh();
+        }
+        let same = case.ident == subject && case.incarnation == incarnation;
+        let known = accuser == 0 || case.accusers.contains(&accuser);
+        if !same || known || case.accusers.len() >= ACCUSERS_MAX {
+            return false;
+        }
+        case.accusers.push(accuser);
+        true
+    }
+
+    /// Closes the case of a subject that refuted, died or was forgotten.
+    pub(crate) fn close(&mut self, hash: u64) {
+        self.cases.remove(&hash);
+    }
+
+    /// Open cases.
+    pub(crate) fn len(&self) -> usize {
+        self.cases.len()
+    }
+
+    /// When the next verdict is due in a cluster of `members`.
+    pub(crate) fn next_deadline(&self, members: usize) -> Option<Time> {
+        self.cases.values().map(|case| case.deadline(members)).min()
+    }
+
+    /// Takes the verdicts that are due.
+    pub(crate) fn due(&mut self, now: Time, members: usize) -> Vec<Verdict> {
+        let due = |case: &Case| case.deadline(members) <= now;
+        let verdicts = self
+            .cases
+            .values()
+            .filter(|case| due(case))
+            .map(|case| Verdict {
+                subject: case.ident,
+                incarnation: case.incarnation,
+                accuser: case.accusers.first().copied().unwrap_or(0),
+            });
+        let verdicts: Vec<_> = verdicts.collect();
+        self.cases.retain(|_hash, case| !due(case));
+        verdicts
+    }
+}
+
+impl Case {
+    fn deadline(&self, members: usize) -> Time {
+        let enough = if members <= TINY_CLUSTER {
+            1
+        } else {
+            ACCUSERS_ENOUGH
+        };
+        let time = if self.accusers.len() >= enough {
+            SUSPICION_MIN
+        } else {
+            SUSPICION_MAX
+        };
+        self.since + scaled(time, members)
+    }
+}
+
+/// `time` up to [`FULL_SPEED_NODES`], growing with the logarithm beyond.
+fn scaled(time: Duration, members: usize) -> Duration {
+    if members <= FULL_SPEED_NODES {
+        return time;
+    }
+    let log = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX)).ln();
+    time.mul_f64(log(members) / log(FULL_SPEED_NODES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUBJECT: Ident = Ident {
+        hash: 9,
+        boot: 1,
+        life: 0,
+    };
+
+    fn at(seconds: u64) -> Time {
+        Time::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn one_accuser_waits_long_two_wait_short() {
+        let mut suspicions = Suspicions::default();
+        assert!(suspicions.accuse(at(0), SUBJECT, 0, 1));
+        assert_eq!(suspicions.next_deadline(5), Some(at(10)));
+        assert!(
+            !suspicions.accuse(at(1), SUBJECT, 0, 1),
+            "the same accuser again"
+        );
+        assert_eq!(suspicions.next_deadline(5), Some(at(10)));
+        assert!(suspicions.accuse(at(2), SUBJECT, 0, 2));
+        assert_eq!(suspicions.next_deadline(5), Some(at(5)));
+        assert!(suspicions.due(at(4), 5).is_empty());
+        assert_eq!(suspicions.due(at(5), 5).len(), 1);
+        assert_eq!(suspicions.len(), 0);
+    }
+
+    #[test]
+    fn nobody_else_could_accuse_in_a_cluster_of_three() {
+        let mut suspicions = Suspicions::default();
+        suspicions.accuse(at(0), SUBJECT, 0, 1);
+        assert_eq!(suspicions.next_deadline(3), Some(at(5)));
+    }
+
+    #[test]
+    fn a_newer_incarnation_opens_the_case_anew() {
+        let mut suspicions = Suspicions::default();
+        suspicions.accuse(at(0), SUBJECT, 0, 1);
+        suspicions.accuse(at(3), SUBJECT, 1, 1);
+        assert_eq!(suspicions.next_deadline(3), Some(at(8)));
+        assert!(!suspicions.accuse(at(4), SUBJECT, 0, 2), "old news");
+    }
+
+    #[test]
+    fn large_clusters_get_more_time() {
+        assert_eq!(scaled(SUSPICION_MIN, 128), SUSPICION_MIN);
+        assert!(scaled(SUSPICION_MIN, 1_024) > SUSPICION_MIN);
+        assert!(scaled(SUSPICION_MIN, 1_024) < SUSPICION_MIN * 2);
+    }
+}

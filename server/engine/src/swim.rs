@@ -1,0 +1,273 @@
+//! foca, behind what the engine needs of it. The only file that names `Foca`.
+//!
+//! foca probes, spreads updates and keeps incarnations. Around it stands what it
+//! lacks: its suspicion timer is never armed (suspicion is [`crate::suspicion`]'s),
+//! so its TurnUndead to members that refuted in time is never sent; its periodic
+//! announces are replaced by state exchanges; forgetting the dead is the engine's.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::num::{NonZeroU8, NonZeroUsize};
+use std::time::Duration;
+
+use bytes::Bytes;
+use foca::{
+    AccumulatingRuntime, Config, Foca, Member as Update, NoCustomBroadcast, OwnedNotification,
+    Timer,
+};
+use rand::rngs::StdRng;
+
+use crate::ident::Ident;
+use crate::time::Time;
+
+pub(crate) mod message;
+
+use message::{IdentCodec, Parts};
+
+/// How often one member is probed.
+pub(crate) const PROBE_PERIOD: Duration = Duration::from_secs(1);
+
+/// How long a direct probe may take before others are asked to try.
+pub(crate) const PROBE_RTT: Duration = Duration::from_millis(500);
+
+/// Members that are gossiped to at once, and asked to probe indirectly.
+pub(crate) const FANOUT: usize = 3;
+
+/// Largest message that foca builds, bytes: what is left of a datagram carries
+/// records, accusations and events.
+pub(crate) const SWIM_BYTES_MAX: usize = 600;
+
+/// What foca wants done.
+#[derive(Debug)]
+pub(crate) enum SwimOutput {
+    /// A message for a member, in foca's own form.
+    Send { to: Ident, bytes: Bytes },
+    /// This node's probe of a member failed.
+    Accuse { subject: Ident, incarnation: u16 },
+    /// This node took a new life to refute its death.
+    Renewed,
+}
+
+/// foca and its timers.
+pub(crate) struct Swim {
+    foca: Foca<Ident, IdentCodec, StdRng, NoCustomBroadcast>,
+    config: Config,
+    runtime: AccumulatingRuntime<Ident>,
+    timers: BinaryHeap<Reverse<Due>>,
+    sequence: u64,
+    accusations: VecDeque<(Ident, u16)>,
+    errors: u64,
+}
+
+impl std::fmt::Debug for Swim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Swim")
+            .field("identity", self.foca.identity())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A timer in the one ordered heap: by time, then by age. None is ever dropped.
+#[derive(Debug, PartialEq, Eq)]
+struct Due {
+    at: Time,
+    sequence: u64,
+    timer: Timer<Ident>,
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+impl Swim {
+    pub(crate) fn new(me: Ident, rng: StdRng) -> Self {
+        let config = config(1);
+        Self {
+            foca: Foca::new(me, config.clone(), rng, IdentCodec),
+            config,
+            runtime: AccumulatingRuntime::new(),
+            timers: BinaryHeap::new(),
+            sequence: 0,
+            accusations: VecDeque::new(),
+            errors: 0,
+        }
+    }
+
+    /// This node's identity now.
+    pub(crate) fn me(&self) -> Ident {
+        *self.foca.identity()
+    }
+
+    /// Updates still to be spread.
+    pub(crate) fn backlog(&self) -> usize {
+        self.foca.updates_backlog()
+    }
+
+    /// Errors that foca reported.
+    pub(crate) fn errors(&self) -> u64 {
+        self.errors
+    }
+
+    /// foca's own list, for comparison with the table.
+    pub(crate) fn state(&self) -> impl Iterator<Item = &Update<Ident>> {
+        self.foca.iter_membership_state()
+    }
+
+    /// Adapts the number of retransmissions to the size of the cluster.
+    pub(crate) fn resize(&mut self, members: usize) {
+        let max_transmissions = transmissions(members);
+        if max_transmissions != self.config.max_transmissions {
+            self.config.max_transmissions = max_transmissions;
+            let outcome = self.foca.set_config(self.config.clone());
+            self.count(outcome);
+        }
+    }
+
+    /// Hands over a message that was addressed to this node.
+    pub(crate) fn handle(&mut self, now: Time, parts: &Parts) {
+        let bytes = parts.restore(self.me());
+        let outcome = self.foca.handle_data(&bytes, &mut self.runtime);
+        self.count(outcome);
+        self.schedule(now);
+    }
+
+    /// Hands over updates that came by another way.
+    pub(crate) fn apply(&mut self, now: Time, updates: Vec<Update<Ident>>, spread: bool) {
+        let outcome = self
+            .foca
+            .apply_many(updates.into_iter(), spread, &mut self.runtime);
+        self.count(outcome);
+        self.schedule(now);
+    }
+
+    /// Fires the timers that are due.
+    pub(crate) fn tick(&mut self, now: Time) {
+        while self.timers.peek().is_some_and(|Reverse(due)| due.at <= now) {
+            let Some(Reverse(due)) = self.timers.pop() else {
+                return;
+            };
+            let outcome = self.foca.handle_timer(due.timer, &mut self.runtime);
+            self.count(outcome);
+            self.schedule(now);
+        }
+    }
+
+    /// When the next timer is due.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        self.timers.peek().map(|Reverse(due)| due.at)
+    }
+
+    /// Sends what is to be spread to a few members.
+    pub(crate) fn gossip(&mut self) {
+        let outcome = self.foca.gossip(&mut self.runtime);
+        self.count(outcome);
+    }
+
+    /// Declares this node down.
+    pub(crate) fn leave(&mut self) {
+        let outcome = self.foca.leave_cluster(&mut self.runtime);
+        self.count(outcome);
+    }
+
+    /// Goes on under another identity.
+    pub(crate) fn become_ident(&mut self, now: Time, ident: Ident) {
+        let outcome = self.foca.change_identity(ident, &mut self.runtime);
+        self.count(outcome);
+        self.apply(now, Vec::new(), false);
+    }
+
+    /// Forgets a dead member.
+    pub(crate) fn forget(&mut self, ident: Ident) {
+        let outcome = self
+            .foca
+            .handle_timer(Timer::RemoveDown(ident), &mut self.runtime);
+        self.count(outcome);
+    }
+
+    /// The next thing that foca wants done.
+    pub(crate) fn poll(&mut self) -> Option<SwimOutput> {
+        if let Some((subject, incarnation)) = self.accusations.pop_front() {
+            return Some(SwimOutput::Accuse {
+                subject,
+                incarnation,
+            });
+        }
+        while let Some(notification) = self.runtime.to_notify() {
+            if matches!(notification, OwnedNotification::Rejoin(_)) {
+                return Some(SwimOutput::Renewed);
+            }
+        }
+        let (to, bytes) = self.runtime.to_send()?;
+        Some(SwimOutput::Send { to, bytes })
+    }
+
+    fn schedule(&mut self, now: Time) {
+        while let Some((after, timer)) = self.runtime.to_schedule() {
+            match timer {
+                // Suspicion is the engine's: foca only tells whom its probe missed.
+                Timer::ChangeSuspectToDown {
+                    member_id,
+                    incarnation,
+                    ..
+                } => {
+                    self.accusations.push_back((member_id, incarnation));
+                }
+                // So is forgetting the dead.
+                Timer::RemoveDown(_) => {}
+                timer @ (Timer::ProbeRandomMember(_)
+                | Timer::SendIndirectProbe { .. }
+                | Timer::PeriodicAnnounce(_)
+                | Timer::PeriodicAnnounceDown(_)
+                | Timer::PeriodicGossip(_)) => {
+                    self.sequence += 1;
+                    let due = Due {
+                        at: now + after,
+                        sequence: self.sequence,
+                        timer,
+                    };
+                    self.timers.push(Reverse(due));
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, outcome: Result<(), foca::Error>) {
+        self.errors += u64::from(outcome.is_err());
+    }
+}
+
+/// memberlist's retransmission limit, 4 * ceil(log10(N + 1)), at least 8: foca's
+/// own is rounded down and leaves members out (measured).
+fn transmissions(members: usize) -> NonZeroU8 {
+    let members = u32::try_from(members).unwrap_or(u32::MAX).max(1);
+    // ceil(log10(N + 1)) = floor(log10(N)) + 1.
+    let limit = 4 * (members.ilog10() + 1);
+    let limit = u8::try_from(limit.max(8)).unwrap_or(u8::MAX);
+    NonZeroU8::new(limit).unwrap_or(NonZeroU8::MIN)
+}
+
+fn config(members: usize) -> Config {
+    let one = NonZeroUsize::MIN;
+    Config {
+        probe_period: PROBE_PERIOD,
+        probe_rtt: PROBE_RTT,
+        num_indirect_probes: NonZeroUsize::new(FANOUT).unwrap_or(one),
+        max_transmissions: transmissions(members),
+        // Never armed, see `Swim::schedule`.
+        suspect_to_down_after: PROBE_PERIOD,
+        remove_down_after: None,
+        max_packet_size: NonZeroUsize::new(SWIM_BYTES_MAX).unwrap_or(one),
+        notify_down_members: true,
+        periodic_announce: None,
+        periodic_announce_to_down_members: None,
+        periodic_gossip: None,
+    }
+}

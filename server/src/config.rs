@@ -1,0 +1,184 @@
+//! Configuration: one table of settings, read from flags, environment and a file.
+//!
+//! [`load`] gives either a whole, checked [`Config`] or every mistake at once.
+//! Nothing here touches the process: arguments, environment and machine come in
+//! as [`Inputs`].
+
+mod args;
+mod build;
+mod env;
+mod file;
+mod layers;
+mod machine;
+mod print;
+mod problem;
+pub mod reference;
+pub mod schema;
+mod secrets;
+pub mod units;
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use muster_engine::{Limits, Role};
+
+pub use crate::grpc::Capability;
+use args::Asked;
+pub use args::command;
+use layers::Layers;
+pub use machine::{Machine, ThisMachine};
+pub use problem::{Problem, Problems, Source};
+pub use secrets::{KEYS_MAX, Security};
+pub use values::LogFormat;
+
+/// Everything that the daemon is told, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Who this member is.
+    pub node: Node,
+    /// How it talks to others.
+    pub peers: Peers,
+    /// Where clients reach it.
+    pub api: Api,
+    /// Bounds of the engine.
+    pub limits: Limits,
+    /// How long dead members are shown.
+    pub members: Members,
+    /// The process itself.
+    pub process: Process,
+    /// What a person should look at, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// Who this member is.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its cluster.
+    pub cluster: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// Its roles, the order of the settings kept; the engine sets `since_unix_ms`.
+    pub roles: Vec<Role>,
+}
+
+/// How a member talks to others.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    /// Address to listen on, UDP and TCP; port 0 is any.
+    pub bind: SocketAddr,
+    /// Address for peers; port 0 is the bound port: see [`Peers::advertise_at`].
+    pub advertise: SocketAddr,
+    /// Addresses and names to join, those of the token included.
+    pub join: Vec<String>,
+    /// Keys, or none by wish.
+    pub security: Security,
+}
+
+/// Where clients reach a member.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// The API socket.
+    pub socket: PathBuf,
+    /// Its mode.
+    pub socket_mode: u32,
+    /// Group of the sockets, if not that of the process.
+    pub socket_group: Option<u32>,
+    /// A second socket with reading and events only.
+    pub child_socket: Option<PathBuf>,
+    /// More capabilities on the API socket, by user.
+    pub allow: BTreeMap<u32, BTreeSet<Capability>>,
+    /// Threads that serve it, 1 to 64.
+    pub threads: usize,
+}
+
+/// How long dead members are shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Members {
+    /// After a leave.
+    pub reap_left: Duration,
+    /// After a failure.
+    pub reap_failed: Duration,
+}
+
+/// The process itself.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Where state outlives a restart.
+    pub data_dir: Option<PathBuf>,
+    /// What is logged at first.
+    pub log_filter: String,
+    /// How it is written.
+    pub log_format: LogFormat,
+    /// Whether SIGTERM leaves the cluster.
+    pub leave_on_terminate: bool,
+    /// Deadline of a leave.
+    pub leave_timeout: Duration,
+    /// Deadline of draining.
+    pub drain_timeout: Duration,
+}
+
+/// What [`load`] works with.
+#[derive(Debug)]
+pub struct Inputs<'a, M> {
+    /// Arguments without the name of the program.
+    pub args: &'a [OsString],
+    /// The environment.
+    pub environment: &'a BTreeMap<String, String>,
+    /// The machine.
+    pub machine: &'a M,
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub enum Request {
+    /// Run a daemon.
+    Run(Box<Config>),
+    /// Print this and exit with 0.
+    Print(String),
+}
+
+impl Peers {
+    /// The address that peers use, once the daemon listens at `bound`.
+    #[must_use]
+    pub fn advertise_at(&self, bound: SocketAddr) -> SocketAddr {
+        match self.advertise.port() {
+            0 => SocketAddr::new(self.advertise.ip(), bound.port()),
+            _ => self.advertise,
+        }
+    }
+}
+
+/// Reads flags, environment and file, the stronger first.
+///
+/// # Errors
+/// Every mistake found, not just the first.
+pub fn load<M: Machine>(inputs: &Inputs<'_, M>) -> Result<Request, Problems> {
+    let mut layers = Layers::default();
+    if let Asked::Text(text) = args::read(inputs.args, &mut layers) {
+        return Ok(Request::Print(text));
+    }
+    env::read(inputs.environment, &mut layers);
+    if let Some(path) = layers.optional("config", values::path) {
+        file::read(Path::new(&path), &mut layers);
+    }
+    let show = layers.value("print-config", units::boolean);
+    let check = layers.value("check-config", units::boolean);
+    let config = build::build(&mut layers, inputs.machine, inputs.environment);
+    layers.finish()?;
+    Ok(if show {
+        Request::Print(print::effective(&config, &layers))
+    } else if check {
+        Request::Print(print::checked(&config))
+    } else {
+        Request::Run(Box::new(config))
+    })
+}
+
+#[cfg(test)]
+mod tests;

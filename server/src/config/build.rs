@@ -1,0 +1,317 @@
+//! From texts to a checked [`Config`]: every value, then what must fit together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use muster_engine::{Limits, Role};
+
+use super::layers::Layers;
+use super::machine::{Machine, address_to_advertise, is_private};
+use super::problem::Problem;
+use super::secrets::{self, Secrets, Security};
+use super::values;
+use super::{Api, Config, Members, Node, Peers, Process, units};
+use crate::grpc::Capability;
+
+/// Most addresses to join.
+const JOIN_MAX: usize = 1_024;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Reads every setting. Mistakes are noted in `layers`; the result counts only if
+/// there are none.
+pub(super) fn build(
+    layers: &mut Layers,
+    machine: &dyn Machine,
+    environment: &BTreeMap<String, String>,
+) -> Config {
+    let plaintext = layers.value("insecure-plaintext", units::boolean);
+    let secrets = secrets::read(layers, plaintext);
+    let peers = peers(layers, machine, &secrets);
+    let node = node(layers, machine, &secrets, peers.advertise.ip());
+    let api = api(layers, machine, environment);
+    let limits = limits(layers);
+    Config {
+        node,
+        peers,
+        api,
+        limits,
+        members: members(layers),
+        process: process(layers),
+        warnings: layers.take_warnings(),
+    }
+}
+
+fn node(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets, ip: IpAddr) -> Node {
+    let name = if layers.entry("name").is_some() {
+        layers.optional("name", values::member_name)
+    } else {
+        let host = machine.host_name().unwrap_or_default();
+        values::member_name(&host)
+            .map_err(|why| {
+                let place = format!("default name {host:?} (the host name)");
+                layers.problem(Problem::at(place, format!("{why}; give one with --name")));
+            })
+            .ok()
+    };
+    let service_ip = layers.optional("service-ip", values::ip).unwrap_or(ip);
+    let service_port = layers.value("service-port", values::port);
+    let default = SocketAddr::new(service_ip, service_port);
+    Node {
+        name: name.unwrap_or_default(),
+        cluster: cluster(layers, secrets),
+        tags: tags(layers),
+        roles: roles(layers, default),
+    }
+}
+
+fn cluster(layers: &mut Layers, secrets: &Secrets) -> String {
+    let cluster = layers.value("cluster", values::member_name);
+    let Some(token) = &secrets.token else {
+        return cluster;
+    };
+    if let Err(why) = values::member_name(&token.cluster) {
+        let place = format!("cluster {:?} of the token", token.cluster);
+        layers.problem(Problem::at(place, why));
+    }
+    if layers.entry("cluster").is_some() && token.cluster != cluster {
+        let why = format!("the token is of cluster {:?}", token.cluster);
+        layers.refuse("cluster", &why);
+    }
+    token.cluster.clone()
+}
+
+fn tags(layers: &mut Layers) -> BTreeMap<String, String> {
+    let mut tags = BTreeMap::new();
+    for (key, value) in layers.list("tag", values::tag) {
+        if tags.insert(key.clone(), value).is_some() {
+            layers.refuse("tag", &format!("{key} is given twice"));
+        }
+    }
+    tags
+}
+
+fn roles(layers: &mut Layers, default: SocketAddr) -> Vec<Role> {
+    let mut seen = BTreeSet::new();
+    let mut roles = Vec::new();
+    for spec in layers.list("role", values::role) {
+        if !seen.insert(spec.name.clone()) {
+            layers.refuse("role", &format!("{} is given twice", spec.name));
+        }
+        let service = spec.service.unwrap_or(default);
+        roles.push(Role {
+            name: spec.name,
+            service_ip: service.ip(),
+            service_port: service.port(),
+            since_unix_ms: 0,
+        });
+    }
+    roles
+}
+
+fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers {
+    let bind = layers.value("bind", values::address);
+    let advertise = advertise(layers, machine, bind);
+    if matches!(secrets.security, Security::Plaintext) {
+        refuse_public(layers, machine, bind, advertise);
+    }
+    let mut join = layers.list("join", values::join);
+    if let Some(token) = &secrets.token {
+        for seed in &token.seeds {
+            if let Err(why) = values::join(seed) {
+                layers.problem(Problem::at(format!("seed {seed:?} of the token"), why));
+            }
+        }
+        join.extend(token.seeds.iter().cloned());
+    }
+    let mut seen = BTreeSet::new();
+    join.retain(|address| seen.insert(address.clone()));
+    if join.len() > JOIN_MAX {
+        layers.refuse("join", &format!("{} addresses were given", join.len()));
+    }
+    Peers {
+        bind,
+        advertise,
+        join,
+        security: secrets.security.clone(),
+    }
+}
+
+fn advertise(layers: &mut Layers, machine: &dyn Machine, bind: SocketAddr) -> SocketAddr {
+    if let Some(address) = layers.optional("advertise", values::address) {
+        if address.ip().is_unspecified() || address.ip().is_multicast() {
+            layers.refuse("advertise", "peers cannot reach that address");
+        }
+        return address;
+    }
+    if !bind.ip().is_unspecified() {
+        return bind;
+    }
+    match address_to_advertise(machine, bind.ip()) {
+        Some(ip) => SocketAddr::new(ip, bind.port()),
+        None if layers.entry("advertise").is_some() => bind,
+        None => {
+            let why = "no network interface has a private address to advertise: set --advertise";
+            layers.refuse("bind", why);
+            bind
+        }
+    }
+}
+
+/// Plaintext is for loopback and private networks only.
+fn refuse_public(
+    layers: &mut Layers,
+    machine: &dyn Machine,
+    bind: SocketAddr,
+    advertise: SocketAddr,
+) {
+    let all: Vec<IpAddr> = match bind.ip() {
+        // [::] listens for both families.
+        ip if ip.is_unspecified() => {
+            let interfaces = machine.interfaces().into_iter().map(|(_, ip)| ip);
+            interfaces
+                .filter(|found| ip.is_ipv6() || found.is_ipv4())
+                .collect()
+        }
+        ip => vec![ip],
+    };
+    if let Some(public) = all.into_iter().find(|ip| !is_private(*ip)) {
+        layers.refuse(
+            "insecure-plaintext",
+            &format!("bind {bind} listens on the public address {public}"),
+        );
+    }
+    if advertise.ip() != bind.ip()
+        && !advertise.ip().is_unspecified()
+        && !is_private(advertise.ip())
+    {
+        let why = format!("the advertised address {} is public", advertise.ip());
+        layers.refuse("insecure-plaintext", &why);
+    }
+}
+
+fn api(layers: &mut Layers, machine: &dyn Machine, environment: &BTreeMap<String, String>) -> Api {
+    let socket = if layers.entry("socket").is_some() {
+        layers.optional("socket", values::socket_path)
+    } else {
+        default_socket(layers, machine, environment)
+    };
+    let socket = socket.unwrap_or_default();
+    let child_socket = layers.optional("child-socket", values::socket_path);
+    if child_socket.as_ref() == Some(&socket) {
+        layers.refuse("child-socket", "it is the API socket as well");
+    }
+    let mut allow: BTreeMap<u32, BTreeSet<Capability>> = BTreeMap::new();
+    for (uid, capabilities) in layers.list("allow", values::allow) {
+        allow.entry(uid).or_default().extend(capabilities);
+    }
+    let group = |text: &str| match text.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => machine
+            .group_id(text)
+            .ok_or("there is no such group".to_owned()),
+    };
+    Api {
+        socket,
+        socket_mode: layers.value("socket-mode", values::mode),
+        socket_group: layers.optional("socket-group", group),
+        child_socket,
+        allow,
+        threads: count(layers.value("api-threads", |text| {
+            units::within(units::number(text)?, 1..=64)
+        })),
+    }
+}
+
+fn default_socket(
+    layers: &mut Layers,
+    machine: &dyn Machine,
+    environment: &BTreeMap<String, String>,
+) -> Option<PathBuf> {
+    if machine.is_root() {
+        return Some(PathBuf::from("/run/muster/api.sock"));
+    }
+    let found = match environment
+        .get("XDG_RUNTIME_DIR")
+        .filter(|dir| !dir.is_empty())
+    {
+        Some(dir) => values::socket_path(&format!("{dir}/muster/api.sock")),
+        None => Err("XDG_RUNTIME_DIR is not set".to_owned()),
+    };
+    found
+        .map_err(|why| {
+            layers.problem(Problem::at(
+                "default socket",
+                format!("{why}; give one with --socket"),
+            ))
+        })
+        .ok()
+}
+
+fn limits(layers: &mut Layers) -> Limits {
+    let sized =
+        |low: u64, high: u64| move |text: &str| units::within(units::size(text)?, low..=high);
+    let payload = layers.value("event-payload-limit", sized(1 << 10, 1 << 20));
+    let per_origin = layers.value("event-bytes-per-origin", sized(1 << 20, 4 << 30));
+    let total = layers.value("event-bytes-total", sized(1 << 20, 16 << 30));
+    let events = layers.value("events-per-origin", |text| {
+        units::within(units::number(text)?, 64..=1 << 20)
+    });
+    // The default may be what does not fit: name what was given.
+    if per_origin < payload * 4 {
+        let why = format!(
+            "event-bytes-per-origin {} is less than 4 times event-payload-limit {}",
+            units::show_size(per_origin),
+            units::show_size(payload)
+        );
+        layers.problem(Problem::at("event limits", why));
+    }
+    if total < per_origin {
+        let why = format!(
+            "event-bytes-total {} is less than event-bytes-per-origin {}",
+            units::show_size(total),
+            units::show_size(per_origin)
+        );
+        layers.problem(Problem::at("event limits", why));
+    }
+    Limits {
+        event_payload_bytes: count(payload),
+        events_per_origin: count(events),
+        event_bytes_per_origin: count(per_origin),
+        event_bytes_total: count(total),
+        ..Limits::default()
+    }
+}
+
+fn members(layers: &mut Layers) -> Members {
+    let reap =
+        |text: &str| units::within(units::duration(text)?, Duration::from_secs(1)..=365 * DAY);
+    Members {
+        reap_left: layers.value("reap-left", reap),
+        reap_failed: layers.value("reap-failed", reap),
+    }
+}
+
+fn process(layers: &mut Layers) -> Process {
+    let phase = |text: &str| {
+        units::within(
+            units::duration(text)?,
+            Duration::ZERO..=Duration::from_secs(60),
+        )
+    };
+    Process {
+        data_dir: layers.optional("data-dir", values::path),
+        log_filter: layers.value("log-filter", values::log_filter),
+        log_format: layers.value("log-format", values::log_format),
+        leave_on_terminate: layers.value("leave-on-terminate", units::boolean),
+        leave_timeout: layers.value("leave-timeout", phase),
+        drain_timeout: layers.value("drain-timeout", phase),
+    }
+}
+
+/// Ranges of the table keep these far below any `usize` of a supported machine.
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

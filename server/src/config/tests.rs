@@ -1,0 +1,648 @@
+use std::net::IpAddr;
+
+use super::*;
+
+/// A key as `muster keygen` prints it.
+const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+const OTHER_KEY: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
+
+#[derive(Debug, Clone)]
+struct FakeMachine {
+    host: Option<String>,
+    root: bool,
+    interfaces: Vec<(String, IpAddr)>,
+}
+
+impl Default for FakeMachine {
+    fn default() -> Self {
+        Self {
+            host: Some("web-1".to_owned()),
+            root: true,
+            interfaces: vec![("lo".to_owned(), "127.0.0.1".parse().unwrap())],
+        }
+    }
+}
+
+impl FakeMachine {
+    fn with(interfaces: &[(&str, &str)]) -> Self {
+        let parse = |(name, ip): &(&str, &str)| ((*name).to_owned(), ip.parse().unwrap());
+        Self {
+            interfaces: interfaces.iter().map(parse).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Machine for FakeMachine {
+    fn host_name(&self) -> Option<String> {
+        self.host.clone()
+    }
+
+    fn is_root(&self) -> bool {
+        self.root
+    }
+
+    fn interfaces(&self) -> Vec<(String, IpAddr)> {
+        self.interfaces.clone()
+    }
+
+    fn group_id(&self, name: &str) -> Option<u32> {
+        (name == "muster").then_some(998)
+    }
+}
+
+fn load_on(
+    machine: &FakeMachine,
+    args: &[&str],
+    env: &[(&str, &str)],
+) -> Result<Request, Problems> {
+    let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+    let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let environment = env.iter().map(pair).collect();
+    load(&Inputs {
+        args: &args,
+        environment: &environment,
+        machine,
+    })
+}
+
+fn config_on(machine: &FakeMachine, args: &[&str], env: &[(&str, &str)]) -> Config {
+    match load_on(machine, args, env).unwrap() {
+        Request::Run(config) => *config,
+        Request::Print(text) => panic!("{text}"),
+    }
+}
+
+/// Settings of a daemon without encryption, so that keys need no files.
+fn config(args: &[&str], env: &[(&str, &str)]) -> Config {
+    let mut all = vec!["--insecure-plaintext"];
+    all.extend(args);
+    config_on(&FakeMachine::default(), &all, env)
+}
+
+/// The lines of a configuration with mistakes, `--insecure-plaintext` given.
+fn mistakes(args: &[&str], env: &[(&str, &str)]) -> Vec<String> {
+    let mut all = vec!["--insecure-plaintext"];
+    all.extend(args);
+    refused(&FakeMachine::default(), &all, env)
+}
+
+fn refused(machine: &FakeMachine, args: &[&str], env: &[(&str, &str)]) -> Vec<String> {
+    let problems = load_on(machine, args, env).unwrap_err();
+    problems.to_string().lines().map(str::to_owned).collect()
+}
+
+fn printed(args: &[&str], env: &[(&str, &str)]) -> String {
+    match load_on(&FakeMachine::default(), args, env).unwrap() {
+        Request::Print(text) => text,
+        Request::Run(_) => panic!("it would run"),
+    }
+}
+
+fn file(text: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    std::fs::write(&path, text).unwrap();
+    let path = path.display().to_string();
+    (dir, path)
+}
+
+fn private(path: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn defaults_are_those_of_the_table() {
+    let config = config(&[], &[]);
+    assert_eq!(config.node.name, "web-1");
+    assert_eq!(config.node.cluster, "muster");
+    assert_eq!(config.peers.bind, "127.0.0.1:7946".parse().unwrap());
+    assert_eq!(config.peers.advertise, config.peers.bind);
+    assert_eq!(config.api.socket, Path::new("/run/muster/api.sock"));
+    assert_eq!(config.api.socket_mode, 0o660);
+    assert_eq!(config.api.child_socket, None);
+    assert_eq!(config.api.threads, 1);
+    assert_eq!(config.limits.event_payload_bytes, 64 << 10);
+    assert_eq!(config.limits.event_bytes_total, 64 << 20);
+    assert_eq!(config.members.reap_left, Duration::from_secs(600));
+    assert_eq!(config.members.reap_failed, Duration::from_secs(86_400));
+    assert_eq!(config.process.data_dir, None);
+    assert!(config.process.leave_on_terminate);
+    assert_eq!(config.process.log_filter, schema::DEFAULT_LOG_FILTER);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let engine = Limits::default();
+    assert_eq!(config.limits.events_per_origin, engine.events_per_origin);
+    assert_eq!(
+        config.limits.event_bytes_per_origin,
+        engine.event_bytes_per_origin
+    );
+}
+
+#[test]
+fn three_mistakes_are_three_lines() {
+    let (_dir, path) = file("bind = \"localhost:7946\"\n");
+    let lines = mistakes(
+        &["--config", &path, "--reap-left", "10min"],
+        &[("MUSTER_API_THREADS", "many")],
+    );
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    let expect = |place: &str, why: &str| {
+        let found = lines
+            .iter()
+            .any(|line| line.starts_with(place) && line.contains(why));
+        assert!(found, "{place} {why}: {lines:#?}");
+    };
+    expect(
+        &format!("file {path} bind \"localhost:7946\""),
+        "allowed: IP:PORT",
+    );
+    expect(
+        "flag --reap-left \"10min\"",
+        "allowed: a duration from 1s to 365d",
+    );
+    expect(
+        "environment MUSTER_API_THREADS \"many\"",
+        "allowed: a number from 1 to 64",
+    );
+}
+
+#[test]
+fn unknown_flags_and_keys_are_all_told() {
+    let (_dir, path) = file("nmae = \"a\"\nreap_left = \"1m\"\n[extra]\nx = 1\n");
+    let lines = mistakes(
+        &[
+            "--bogus",
+            "value",
+            "--clutser=x",
+            "--config",
+            &path,
+            "stray",
+            "--name",
+            "-x",
+            "--tag",
+        ],
+        &[],
+    );
+    let text = lines.join("\n");
+    for part in [
+        "flag --bogus: there is no such flag",
+        "flag --clutser: there is no such flag; did you mean --cluster?",
+        "argument \"stray\"",
+        "flag --tag: its value is missing",
+        "nmae: there is no such key",
+        "reap_left: there is no such key; did you mean reap-left?",
+        "extra: there is no such key",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(!text.contains("\"value\""), "{text}");
+}
+
+#[test]
+fn one_value_given_twice_is_a_mistake() {
+    let lines = mistakes(&["--name", "a", "--name", "b"], &[]);
+    assert_eq!(lines, ["flag --name: it is given more than once"]);
+}
+
+#[test]
+fn flags_beat_the_environment_and_that_beats_the_file() {
+    let (_dir, path) = file(
+        "name = \"of-file\"\ncluster = \"of-file\"\nreap-left = \"3m\"\njoin = [\"a\", \"b\"]\n",
+    );
+    let config = config(
+        &["--name", "of-flag"],
+        &[
+            ("MUSTER_CONFIG", &path),
+            ("MUSTER_NAME", "of-env"),
+            ("MUSTER_CLUSTER", "of-env"),
+            ("MUSTER_JOIN", "c"),
+        ],
+    );
+    assert_eq!(config.node.name, "of-flag");
+    assert_eq!(config.node.cluster, "of-env");
+    assert_eq!(config.members.reap_left, Duration::from_secs(180));
+    // The stronger list replaces the weaker one.
+    assert_eq!(config.peers.join, ["c"]);
+}
+
+#[test]
+fn a_file_can_hold_everything() {
+    let (_dir, path) = file(
+        r#"
+        insecure-plaintext = true
+        leave-on-terminate = false
+        events-per-origin = 100
+        socket-mode = "0600"
+        socket-group = "muster"
+        role = ["web=10.0.0.1:80", "db"]
+        service-ip = "10.0.0.9"
+        service-port = 5432
+        tag = { zone = "a,b", rack = 7 }
+        allow = ["1000=read+events+admin", "1001=read"]
+        "#,
+    );
+    let config = config_on(&FakeMachine::default(), &["--config", &path], &[]);
+    assert!(!config.process.leave_on_terminate);
+    assert_eq!(config.limits.events_per_origin, 100);
+    assert_eq!(
+        (config.api.socket_mode, config.api.socket_group),
+        (0o600, Some(998))
+    );
+    let roles: Vec<_> = config
+        .node
+        .roles
+        .iter()
+        .map(|role| {
+            (
+                role.name.as_str(),
+                role.service_ip.to_string(),
+                role.service_port,
+            )
+        })
+        .collect();
+    assert_eq!(
+        roles,
+        [
+            ("web", "10.0.0.1".to_owned(), 80),
+            ("db", "10.0.0.9".to_owned(), 5432)
+        ]
+    );
+    assert_eq!(config.node.tags["zone"], "a,b");
+    assert_eq!(config.node.tags["rack"], "7");
+    assert_eq!(config.api.allow[&1001], BTreeSet::from([Capability::Read]));
+    assert_eq!(config.api.allow[&1000].len(), 3);
+}
+
+#[test]
+fn files_that_are_none_are_mistakes() {
+    let (_dir, path) = file("name = \"a\"\ncluster = = 1\n");
+    assert!(mistakes(&["--config", &path], &[])[0].contains("line 2 is no TOML"));
+    assert!(mistakes(&["--config", "/no/such"], &[])[0].contains("cannot open it"));
+    assert!(mistakes(&["--config", "/"], &[])[0].contains("cannot read it"));
+    let (_dir, path) = file("reap-left = 1.5\njoin = [[\"a\"]]\n");
+    let lines = mistakes(&["--config", &path], &[]);
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    let (_dir, path) = file(&"#".repeat((1 << 20) + 1));
+    assert!(mistakes(&["--config", &path], &[])[0].contains("more than"));
+}
+
+#[test]
+fn names_follow_the_grammar_and_host_names_are_not_bent() {
+    assert!(mistakes(&["--name", "a b"], &[])[0].contains("--name"));
+    assert!(mistakes(&["--cluster", "_muster_x"], &[])[0].contains("reserved"));
+    let machine = FakeMachine {
+        host: Some("bad host".to_owned()),
+        ..FakeMachine::default()
+    };
+    let lines = refused(&machine, &["--insecure-plaintext"], &[]);
+    assert_eq!(lines.len(), 1);
+    assert!(
+        lines[0].contains("bad host") && lines[0].contains("--name"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn the_address_of_all_interfaces_is_never_advertised() {
+    let machine = FakeMachine::with(&[
+        ("lo", "127.0.0.1"),
+        ("docker0", "172.17.0.1"),
+        ("eth0", "fe80::1"),
+        ("eth0", "169.254.0.9"),
+        ("eth0", "10.0.0.5"),
+        ("eth0", "fd00::5"),
+    ]);
+    let plain = "--insecure-plaintext";
+    let advertised = |bind: &str| {
+        config_on(&machine, &[plain, "--bind", bind], &[])
+            .peers
+            .advertise
+            .to_string()
+    };
+    assert_eq!(advertised("0.0.0.0:7000"), "10.0.0.5:7000");
+    assert_eq!(advertised("[::]:7000"), "[fd00::5]:7000");
+    let only_bridge = FakeMachine::with(&[("docker0", "172.17.0.1")]);
+    let config = config_on(&only_bridge, &[plain, "--bind", "0.0.0.0:0"], &[]);
+    assert_eq!(config.peers.advertise, "172.17.0.1:0".parse().unwrap());
+    let bound = "0.0.0.0:4567".parse().unwrap();
+    assert_eq!(
+        config.peers.advertise_at(bound),
+        "172.17.0.1:4567".parse().unwrap()
+    );
+    let none = refused(
+        &FakeMachine::default(),
+        &[plain, "--bind", "0.0.0.0:1"],
+        &[],
+    );
+    assert!(none[0].contains("set --advertise"), "{none:?}");
+    let wild = mistakes(&["--advertise", "0.0.0.0:1"], &[]);
+    assert!(wild[0].contains("cannot reach"), "{wild:?}");
+}
+
+#[test]
+fn plaintext_is_refused_where_strangers_listen() {
+    let plain = "--insecure-plaintext";
+    let public = FakeMachine::with(&[("eth0", "10.0.0.5"), ("eth1", "203.0.113.9")]);
+    for args in [
+        [plain, "--bind", "203.0.113.9:7946"].as_slice(),
+        &[plain, "--advertise", "203.0.113.9:7946"],
+        &[plain, "--bind", "0.0.0.0:7946"],
+    ] {
+        let lines = refused(&public, args, &[]);
+        assert!(
+            lines[0].contains("203.0.113.9") && lines[0].contains("public"),
+            "{lines:?}"
+        );
+    }
+    config_on(&public, &[plain, "--bind", "10.0.0.5:7946"], &[]);
+}
+
+#[test]
+fn without_a_key_the_way_to_one_is_told() {
+    let lines = refused(&FakeMachine::default(), &[], &[]);
+    assert_eq!(lines.len(), 1);
+    for word in [
+        "muster keygen",
+        "muster token",
+        "--key-file",
+        "MUSTER_TOKEN",
+        "--insecure-plaintext",
+    ] {
+        assert!(lines[0].contains(word), "{word}: {lines:?}");
+    }
+}
+
+#[test]
+fn keys_come_from_a_file_the_first_one_seals() {
+    let (_dir, path) = file(&format!("# ring\n{KEY}\n\n{OTHER_KEY}\n{KEY}\n"));
+    let config = config_on(&FakeMachine::default(), &["--key-file", &path], &[]);
+    let Security::Sealed(keys) = &config.peers.security else {
+        panic!("plaintext");
+    };
+    assert_eq!(keys.len(), 2);
+    assert_eq!(keys[0].as_bytes(), b"0123456789abcdef0123456789abcdef");
+    assert!(
+        config.warnings[0].contains("can be read by other users"),
+        "{:?}",
+        config.warnings
+    );
+    assert!(
+        !format!("{config:?}").contains("0123456789abcdef"),
+        "{config:?}"
+    );
+    private(&path);
+    let config = config_on(&FakeMachine::default(), &["--key-file", &path], &[]);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn bad_keys_are_told_without_showing_them() {
+    for (text, why) in [
+        ("c2hvcnQ=", "5 bytes"),
+        ("no base64!", "not base64"),
+        ("\n# none\n", "holds no key"),
+    ] {
+        let (_dir, path) = file(text);
+        let text = refused(&FakeMachine::default(), &["--key-file", &path], &[]).join("\n");
+        assert!(text.contains(why) && !text.contains("c2hvcnQ"), "{text}");
+    }
+    let lines = refused(&FakeMachine::default(), &["--key-file", "/no/such"], &[]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("cannot open it"), "{lines:?}");
+}
+
+fn token(cluster: &str, seeds: &[&str]) -> String {
+    let token = muster_proto::token::Token {
+        cluster: cluster.to_owned(),
+        key: muster_proto::token::KeyBytes::parse(KEY).unwrap(),
+        seeds: seeds.iter().map(|seed| (*seed).to_owned()).collect(),
+    };
+    token.encode().unwrap().to_string()
+}
+
+#[test]
+fn a_token_brings_cluster_key_and_seeds() {
+    let line = token("prod", &["10.0.0.1:7946", "seed"]);
+    let machine = FakeMachine::default();
+    let config = config_on(
+        &machine,
+        &["--join", "seed", "--join", "x"],
+        &[("MUSTER_TOKEN", &line)],
+    );
+    assert_eq!(config.node.cluster, "prod");
+    assert_eq!(config.peers.join, ["seed", "x", "10.0.0.1:7946"]);
+    assert!(matches!(&config.peers.security, Security::Sealed(keys) if keys.len() == 1));
+    let (_dir, path) = file(&format!("{line}\n"));
+    let config = config_on(
+        &machine,
+        &["--token-file", &path],
+        &[("MUSTER_TOKEN", "garbage")],
+    );
+    assert_eq!(config.node.cluster, "prod");
+}
+
+#[test]
+fn tokens_that_do_not_fit_are_refused_unseen() {
+    let line = token("prod", &[]);
+    let machine = FakeMachine::default();
+    let cut = &line[..line.len() - 3];
+    let lines = refused(&machine, &[], &[("MUSTER_TOKEN", cut)]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("damaged") && !lines[0].contains(cut),
+        "{lines:?}"
+    );
+    let lines = refused(&machine, &["--cluster", "dev"], &[("MUSTER_TOKEN", &line)]);
+    assert!(
+        lines[0].contains("the token is of cluster \"prod\""),
+        "{lines:?}"
+    );
+    let lines = refused(
+        &machine,
+        &["--insecure-plaintext"],
+        &[("MUSTER_TOKEN", &line)],
+    );
+    assert!(
+        lines[0].contains("a key or token was given as well"),
+        "{lines:?}"
+    );
+    let (_dir, path) = file(KEY);
+    let lines = refused(&machine, &["--key-file", &path], &[("MUSTER_TOKEN", &line)]);
+    assert!(lines[0].contains("a token was given as well"), "{lines:?}");
+    let env = [("MUSTER_TOKEN", line.as_str()), ("MUSTER_TOKEN_FILE", "/x")];
+    assert!(refused(&machine, &[], &env)[0].contains("MUSTER_TOKEN was given"));
+}
+
+#[test]
+fn the_default_socket_depends_on_the_user() {
+    let user = FakeMachine {
+        root: false,
+        ..FakeMachine::default()
+    };
+    let plain = ["--insecure-plaintext"];
+    let config = config_on(&user, &plain, &[("XDG_RUNTIME_DIR", "/run/user/7")]);
+    assert_eq!(config.api.socket, Path::new("/run/user/7/muster/api.sock"));
+    let lines = refused(&user, &plain, &[]);
+    assert!(
+        lines[0].contains("XDG_RUNTIME_DIR") && lines[0].contains("--socket"),
+        "{lines:?}"
+    );
+    let long = format!("/{}", "x".repeat(107));
+    assert!(mistakes(&["--socket", &long], &[])[0].contains("108 bytes"));
+    let lines = mistakes(&["--socket", "/a", "--child-socket", "/a"], &[]);
+    assert!(lines[0].contains("the API socket as well"), "{lines:?}");
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused() {
+    let lines = mistakes(
+        &[
+            "--event-payload-limit",
+            "1MiB",
+            "--event-bytes-per-origin",
+            "1MiB",
+            "--event-bytes-total",
+            "1MiB",
+        ],
+        &[],
+    );
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("less than 4 times"), "{lines:?}");
+    let lines = mistakes(&["--event-bytes-total", "16MiB"], &[]);
+    assert!(
+        lines[0].contains("less than event-bytes-per-origin 32MiB"),
+        "{lines:?}"
+    );
+    let lines = mistakes(
+        &[
+            "--role",
+            "a",
+            "--role",
+            "a=10.0.0.1:1",
+            "--tag",
+            "k=1",
+            "--tag",
+            "k=2",
+        ],
+        &[],
+    );
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for args in [
+        ["--event-payload-limit", "2MiB"],
+        ["--reap-left", "0s"],
+        ["--drain-timeout", "61s"],
+        ["--api-threads", "0"],
+        ["--socket-group", "nobody-here"],
+        ["--log-filter", "inof"],
+        ["--leave-on-terminate", "maybe"],
+    ] {
+        assert_eq!(mistakes(&args, &[]).len(), 1, "{args:?}");
+    }
+}
+
+#[test]
+fn kubernetes_may_inject_what_it_likes() {
+    let link = "tcp://10.96.0.7:7946";
+    let config = config(
+        &[],
+        &[
+            ("MUSTER_PORT", link),
+            ("MUSTER_SERVICE_HOST", "10.96.0.7"),
+            ("MUSTER_SERVICE_PORT", "7946"),
+            ("MUSTER_SERVICE_PORT_GOSSIP", "7946"),
+            ("MUSTER_PORT_7946_TCP", link),
+            ("MUSTER_PORT_7946_TCP_PROTO", "tcp"),
+            ("MUSTER_PORT_7946_TCP_PORT", "7946"),
+            ("MUSTER_PORT_7946_TCP_ADDR", "10.96.0.7"),
+            // A Service called muster-role.
+            ("MUSTER_ROLE_PORT", link),
+            ("MUSTER_NO_SUCH_THING", "x"),
+        ],
+    );
+    assert_eq!(config.peers.bind, "127.0.0.1:7946".parse().unwrap());
+    assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
+    assert!(config.warnings[0].contains("MUSTER_NO_SUCH_THING"));
+    assert!(config.warnings[1].contains("service link"));
+}
+
+#[test]
+fn the_effective_settings_tell_their_source_and_no_secret() {
+    let line = token("prod", &["seed"]);
+    let (_dir, path) = file("reap-left = \"3m\"\ntag = { zone = \"a\" }\n");
+    let env = [("MUSTER_TOKEN", line.as_str()), ("MUSTER_JOIN", "x,y")];
+    let text = printed(&["--print-config", "--config", &path, "--name", "n"], &env);
+    for part in [
+        "name = \"n\" # flag\n",
+        "cluster = \"prod\" # default\n",
+        "join = [\"x\", \"y\"] # environment\n",
+        &format!("reap-left = \"3m\" # file {path}\n"),
+        "reap-failed = \"24h\" # default\n",
+        "advertise = \"127.0.0.1:7946\" # default\n",
+        "# token (redacted, environment)\n",
+        "# data-dir is not set\n",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(!text.contains(&line) && !text.contains(&KEY[..8]), "{text}");
+    let table: toml::Table = text.parse().unwrap();
+    for key in table.keys() {
+        assert!(schema::find(key).is_some(), "{key}");
+    }
+}
+
+#[test]
+fn help_version_and_check_print() {
+    let help = printed(&["--help"], &[]);
+    for setting in schema::settings().filter(|setting| setting.has_flag()) {
+        assert!(
+            help.contains(&format!("--{}", setting.name)),
+            "{}",
+            setting.name
+        );
+    }
+    let version = printed(&["--version"], &[]);
+    assert_eq!(version, format!("musterd {}\n", env!("CARGO_PKG_VERSION")));
+    let text = printed(&["--check-config", "--insecure-plaintext"], &[]);
+    assert!(
+        text.contains("is fine") && text.contains("NOT ENCRYPTED"),
+        "{text}"
+    );
+    command().debug_assert();
+}
+
+#[test]
+fn every_setting_can_be_given_everywhere_it_says() {
+    for setting in schema::settings() {
+        let mut layers = Layers::default();
+        // Some value that is wrong for all but texts: it must reach the setting.
+        let value = "true";
+        if setting.has_flag() {
+            let args = [OsString::from(format!("--{}={value}", setting.name))];
+            args::read(&args, &mut layers);
+            assert_eq!(
+                layers.text(setting.name),
+                Some(value),
+                "flag {}",
+                setting.name
+            );
+        }
+        if let Some(variable) = setting.env() {
+            let mut layers = Layers::default();
+            env::read(
+                &BTreeMap::from([(variable.clone(), value.to_owned())]),
+                &mut layers,
+            );
+            assert_eq!(layers.text(setting.name), Some(value), "{variable}");
+        }
+        let (_dir, path) = file(&format!("{} = \"{value}\"\n", setting.name));
+        let mut layers = Layers::default();
+        file::read(Path::new(&path), &mut layers);
+        assert_eq!(
+            layers.text(setting.name).is_some(),
+            setting.in_file(),
+            "{}",
+            setting.name
+        );
+    }
+}

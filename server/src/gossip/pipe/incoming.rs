@@ -1,0 +1,282 @@
+//! Pipes that peers open: accepted, checked, then served one request at a time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use muster_engine::ExchangeKind;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::frame::{FrameError, FrameKind, Frames};
+use super::handshake::{self, HandshakeError, Identity};
+use super::message::{Open, Reason};
+use super::stream::SealedStream;
+use super::{
+    ANSWER_DEADLINE, HALF_OPEN_MAX, HANDSHAKE_DEADLINE, IDLE_CLOSE_INCOMING, INCOMING_MAX,
+    REQUEST_BYTES_MAX,
+};
+use crate::daemon::supervisor::Tasks;
+use crate::gossip::metrics::{Counters, Gauge};
+use crate::gossip::task::Arrival;
+use crate::gossip::udp::canonical;
+
+/// Pause after a failed accept: out of files, mostly, and others must close some.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Unit of the request budget, bytes.
+const BUDGET_UNIT: usize = 4 << 10;
+
+/// Accepts and serves the pipes of peers. Clones share the bounds.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    identity: Arc<Identity>,
+    arrivals: mpsc::Sender<Arrival>,
+    counters: Arc<Counters>,
+    stop: CancellationToken,
+    half_open: Arc<Semaphore>,
+    incoming: Arc<Semaphore>,
+    budget: Arc<Semaphore>,
+}
+
+/// Why serving a pipe ended, other than by the peer's goodbye.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    /// There was no pipe yet.
+    #[error("handshake failed")]
+    Handshake(#[from] HandshakeError),
+    /// The peer broke the rules of frames, or the connection broke.
+    #[error("bad frame")]
+    Frame(#[from] FrameError),
+    /// The peer wants what is not known here.
+    #[error("{0}")]
+    Refused(String),
+    /// The engine found that the request makes no sense.
+    #[error("a request made no sense")]
+    Senseless,
+    /// The engine did not answer.
+    #[error("no answer in time")]
+    Unanswered,
+}
+
+impl Server {
+    /// For a node; requests go to `arrivals`.
+    pub(crate) fn new(
+        identity: Arc<Identity>,
+        arrivals: mpsc::Sender<Arrival>,
+        counters: Arc<Counters>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            identity,
+            arrivals,
+            counters,
+            stop,
+            half_open: Arc::new(Semaphore::new(HALF_OPEN_MAX)),
+            incoming: Arc::new(Semaphore::new(INCOMING_MAX)),
+            budget: Arc::new(Semaphore::new(REQUEST_BYTES_MAX / BUDGET_UNIT)),
+        }
+    }
+
+    /// Accepts until the daemon stops.
+    pub(crate) async fn run(self, listener: TcpListener, tasks: Tasks) -> anyhow::Result<()> {
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((io, from)) => self.admit(io, canonical(from), &tasks),
+                Err(error) => {
+                    self.counters.accept_errors.add(1);
+                    tracing::debug!(%error, "cannot accept a peer's connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn admit(&self, io: TcpStream, from: SocketAddr, tasks: &Tasks) {
+        let Ok(place) = Arc::clone(&self.incoming).try_acquire_owned() else {
+            self.counters.pipes_refused_incoming.add(1);
+            return refuse(&io);
+        };
+        let Ok(half_open) = Arc::clone(&self.half_open).try_acquire_owned() else {
+            self.counters.pipes_refused_half_open.add(1);
+            return refuse(&io);
+        };
+        let server = self.clone();
+        tasks.spawn_guarded("peer pipe", async move {
+            let _place = place;
+            let _gauge = Gauge::up(&server.counters, |c| &c.pipes_incoming);
+            if let Err(error) = io.set_nodelay(true) {
+                tracing::trace!(%error, "a peer's connection stays slow");
+            }
+            if let Err(error) = server.serve(io, from, half_open).await {
+                server.count(&error);
+                tracing::debug!(%from, error = &error as &dyn std::error::Error, "peer pipe ended");
+            }
+        });
+    }
+
+    /// Serves one connection to its end.
+    pub(crate) async fn serve<T>(
+        &self,
+        io: T,
+        from: SocketAddr,
+        half_open: OwnedSemaphorePermit,
+    ) -> Result<(), ServeError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let opening = timeout(HANDSHAKE_DEADLINE, self.open(io));
+        let (mut frames, kind) = match opening.await {
+            Ok(opened) => opened?,
+            Err(_) => return Err(HandshakeError::Slow.into()),
+        };
+        drop(half_open);
+        self.counters.pipes_accepted.add(1);
+        let served = self.exchanges(&mut frames, from, kind).await;
+        match &served {
+            Ok(None) => {}
+            Ok(Some(Reason::Stopping)) => frames.close(Reason::Stopping, "the node stops").await,
+            Ok(Some(_)) => frames.close(Reason::Done, "idle").await,
+            Err(ServeError::Frame(FrameError::Io(_) | FrameError::Ended)) => {}
+            Err(error) => frames.close(Reason::BadFrame, &error.to_string()).await,
+        }
+        served.map(|_| ())
+    }
+
+    /// Handshake and `Open` frame: only then is the peer known to have the key,
+    /// and not to replay somebody's handshake.
+    async fn open<T>(&self, io: T) -> Result<(Frames<SealedStream<T>>, ExchangeKind), ServeError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = handshake::accept(io, &self.identity).await?;
+        let mut frames = Frames::new(stream);
+        let head = frames.head().await?;
+        if head.kind != FrameKind::Open {
+            let text = "the first frame must be an open frame";
+            frames.close(Reason::BadFrame, text).await;
+            return Err(ServeError::Refused(text.to_owned()));
+        }
+        let body = frames.body(head).await?;
+        match Open::understand(&body) {
+            Ok(kind) => Ok((frames, kind)),
+            Err(goodbye) => {
+                frames.close(goodbye.reason(), &goodbye.text).await;
+                Err(ServeError::Refused(goodbye.text))
+            }
+        }
+    }
+
+    /// Requests in sequence. `Some` reason if it is on this node to say goodbye.
+    async fn exchanges<T>(
+        &self,
+        frames: &mut Frames<T>,
+        from: SocketAddr,
+        kind: ExchangeKind,
+    ) -> Result<Option<Reason>, ServeError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            let head = tokio::select! {
+                () = self.stop.cancelled() => return Ok(Some(Reason::Stopping)),
+                () = sleep(IDLE_CLOSE_INCOMING) => return Ok(Some(Reason::Done)),
+                head = frames.head() => head?,
+            };
+            match head.kind {
+                FrameKind::Goodbye => return Ok(None),
+                FrameKind::Open => return Err(FrameError::Kind(FrameKind::Open as u8).into()),
+                FrameKind::Body => {}
+            }
+            let units = head.bytes.div_ceil(BUDGET_UNIT);
+            let units = u32::try_from(units).unwrap_or(u32::MAX);
+            let Ok(_held) = self.budget.acquire_many(units).await else {
+                return Ok(Some(Reason::Stopping));
+            };
+            let body = frames.body(head).await?;
+            let answer = self.ask(from, kind, body).await?;
+            frames.write(FrameKind::Body, &answer).await?;
+        }
+    }
+
+    async fn ask(
+        &self,
+        from: SocketAddr,
+        kind: ExchangeKind,
+        body: Bytes,
+    ) -> Result<Bytes, ServeError> {
+        self.counters.exchanges_received.add(1);
+        let (reply, answer) = oneshot::channel();
+        let request = Arrival::Request {
+            from,
+            kind,
+            body,
+            reply,
+        };
+        let answered = timeout(ANSWER_DEADLINE, async {
+            // A closed channel shows as a dropped reply.
+            let _closed = self.arrivals.send(request).await.is_err();
+            answer.await
+        });
+        match answered.await {
+            Ok(Ok(Some(body))) => Ok(body),
+            Ok(Ok(None)) => Err(ServeError::Senseless),
+            Ok(Err(_)) | Err(_) => Err(ServeError::Unanswered),
+        }
+    }
+
+    fn count(&self, error: &ServeError) {
+        let counters = &self.counters;
+        let counter = match error {
+            ServeError::Handshake(HandshakeError::Io(_) | HandshakeError::Busy) => {
+                &counters.pipes_refused_broken
+            }
+            ServeError::Handshake(HandshakeError::NotMuster) => &counters.pipes_refused_garbage,
+            ServeError::Handshake(HandshakeError::Version(_) | HandshakeError::Suite(_)) => {
+                &counters.pipes_refused_version
+            }
+            ServeError::Handshake(HandshakeError::PlaintextRefused { .. }) => {
+                &counters.pipes_refused_plaintext
+            }
+            ServeError::Handshake(HandshakeError::SealedRefused { .. }) => {
+                &counters.pipes_refused_sealed
+            }
+            ServeError::Handshake(HandshakeError::UnknownKey(_)) => {
+                &counters.pipes_refused_unknown_key
+            }
+            ServeError::Handshake(HandshakeError::WrongKeyOrCluster) => {
+                &counters.pipes_refused_wrong_key
+            }
+            ServeError::Handshake(HandshakeError::Slow) => &counters.pipes_refused_slow,
+            ServeError::Refused(_) => &counters.pipes_refused_kind,
+            ServeError::Frame(FrameError::Io(_) | FrameError::Ended) => {
+                &counters.pipes_closed_abruptly
+            }
+            ServeError::Frame(_) | ServeError::Senseless | ServeError::Unanswered => {
+                &counters.pipes_refused_frame
+            }
+        };
+        counter.add(1);
+    }
+}
+
+/// Tells a peer that there is no place, as far as that goes without waiting.
+fn refuse(io: &TcpStream) {
+    match io.try_write(&handshake::busy_reply()) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        Err(error) => tracing::trace!(%error, "a refused peer is gone"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! The first and the last frame of a pipe.
+
+use muster_engine::ExchangeKind;
+use prost::Message as _;
+
+/// Version of what sync and pull pipes carry.
+pub(crate) const PIPE_VERSION: u32 = 1;
+
+/// What a pipe is for. Sent first by whoever opened it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Open {
+    /// 2 sync, 3 pull. 1 (probe), 4 (watch) and 5 (rpc) are kept for later.
+    #[prost(uint32, tag = "1")]
+    pub(crate) kind: u32,
+    /// Version of that kind.
+    #[prost(uint32, tag = "2")]
+    pub(crate) version: u32,
+}
+
+/// Why a pipe is closed. A pipe that ends without one broke.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Goodbye {
+    /// One of [`Reason`].
+    #[prost(enumeration = "Reason", tag = "1")]
+    pub(crate) reason: i32,
+    /// For people.
+    #[prost(string, tag = "2")]
+    pub(crate) text: String,
+}
+
+/// Reasons of a goodbye.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum Reason {
+    /// Nothing more to say.
+    Done = 0,
+    /// The node stops.
+    Stopping = 1,
+    /// The kind of pipe is not known.
+    UnknownKind = 2,
+    /// The version of the kind is not known.
+    UnknownVersion = 3,
+    /// A frame broke the rules, or a request made no sense.
+    BadFrame = 4,
+}
+
+impl Open {
+    /// For a pipe of the engine.
+    pub(crate) fn of(kind: ExchangeKind) -> Self {
+        let kind = match kind {
+            ExchangeKind::Sync => 2,
+            ExchangeKind::Pull => 3,
+        };
+        Self {
+            kind,
+            version: PIPE_VERSION,
+        }
+    }
+
+    /// Decodes and understands one, or says with which goodbye to refuse it.
+    pub(crate) fn understand(body: &[u8]) -> Result<ExchangeKind, Goodbye> {
+        let open = Self::decode(body)
+            .map_err(|error| Goodbye::new(Reason::BadFrame, format!("bad open frame: {error}")))?;
+        let kind = match open.kind {
+            2 => ExchangeKind::Sync,
+            3 => ExchangeKind::Pull,
+            other => {
+                let text = format!("pipes of kind {other} are not known here");
+                return Err(Goodbye::new(Reason::UnknownKind, text));
+            }
+        };
+        if open.version != PIPE_VERSION {
+            let text = format!("version {} is not known here, only 1 is", open.version);
+            return Err(Goodbye::new(Reason::UnknownVersion, text));
+        }
+        Ok(kind)
+    }
+}
+
+impl Goodbye {
+    /// With a text for people.
+    pub(crate) fn new(reason: Reason, text: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            text: text.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_round_trip() {
+        for kind in [ExchangeKind::Sync, ExchangeKind::Pull] {
+            assert_eq!(Open::understand(&Open::of(kind).encode_to_vec()), Ok(kind));
+        }
+    }
+
+    #[test]
+    fn the_bytes_are_pinned() {
+        assert_eq!(Open::of(ExchangeKind::Sync).encode_to_vec(), [8, 2, 16, 1]);
+        assert_eq!(Open::of(ExchangeKind::Pull).encode_to_vec(), [8, 3, 16, 1]);
+        let goodbye = Goodbye::new(Reason::Stopping, "x");
+        assert_eq!(goodbye.encode_to_vec(), [8, 1, 18, 1, b'x']);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_by_name() {
+        let cases = [
+            (
+                Open {
+                    kind: 5,
+                    version: 1,
+                }
+                .encode_to_vec(),
+                Reason::UnknownKind,
+            ),
+            (
+                Open {
+                    kind: 2,
+                    version: 9,
+                }
+                .encode_to_vec(),
+                Reason::UnknownVersion,
+            ),
+            (vec![0xff; 9], Reason::BadFrame),
+            (Vec::new(), Reason::UnknownKind),
+        ];
+        for (body, reason) in cases {
+            assert_eq!(Open::understand(&body).unwrap_err().reason(), reason);
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The engine and what belongs to it, without waiting: every method takes in one
+//! thing and does all that follows from it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use muster_engine::{
+    Engine, EventError, ExchangeError, ExchangeId, Input, Note, Now, Output, Time,
+};
+use tokio::sync::{oneshot, watch};
+
+use super::joins::Joins;
+use super::net::Net;
+use super::{Arrival, notes};
+use crate::gossip::clock::Clock;
+use crate::gossip::handle::{Command, EventCommand, Reply, Report};
+use crate::gossip::metrics::{Counters, merged};
+use crate::gossip::pipe::outgoing::Job;
+use crate::gossip::sink::{EventUpdate, MemberUpdate, Sink};
+
+/// Callers that wait for one leave; further ones are told that the daemon stops.
+const LEAVERS_MAX: usize = 64;
+
+/// What a core is made of.
+pub(crate) struct Parts<N> {
+    pub(crate) engine: Engine,
+    pub(crate) net: N,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) clock: Clock,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) replicated: watch::Sender<u64>,
+}
+
+/// The only owner of the engine.
+pub(crate) struct Core<N> {
+    engine: Engine,
+    net: N,
+    sink: Arc<dyn Sink>,
+    clock: Clock,
+    counters: Arc<Counters>,
+    replicated: watch::Sender<u64>,
+    /// For the sink, gathered over one turn.
+    members: Vec<MemberUpdate>,
+    events: Vec<EventUpdate>,
+    /// The event that found the window full. While there is one, no more are
+    /// taken: the callers wait.
+    parked: Option<EventCommand>,
+    joins: Joins,
+    leavers: Vec<Reply<()>>,
+    left: bool,
+    /// Peers that wait for the engine's answer: one per incoming pipe at most.
+    asked: BTreeMap<ExchangeId, oneshot::Sender<Option<Bytes>>>,
+    asked_next: u64,
+    /// Exchanges that no pipe took, to be told to the engine with the next turn.
+    refused: Vec<(ExchangeId, ExchangeError)>,
+}
+
+impl<N> std::fmt::Debug for Core<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").finish_non_exhaustive()
+    }
+}
+
+impl<N: Net> Core<N> {
+    /// Around a new engine.
+    pub(crate) fn new(parts: Parts<N>) -> Self {
+        Self {
+            engine: parts.engine,
+            net: parts.net,
+            sink: parts.sink,
+            clock: parts.clock,
+            counters: parts.counters,
+            replicated: parts.replicated,
+            members: Vec::new(),
+            events: Vec::new(),
+            parked: None,
+            joins: Joins::default(),
+            leavers: Vec::new(),
+            left: false,
+            asked: BTreeMap::new(),
+            asked_next: 0,
+            refused: Vec::new(),
+        }
+    }
+
+    /// The world.
+    pub(crate) fn net(&self) -> &N {
+        &self.net
+    }
+
+    /// The world.
+    pub(crate) fn net_mut(&mut self) -> &mut N {
+        &mut self.net
+    }
+
+    /// What the engine wants at its start.
+    pub(crate) fn begin(&mut self, now: Now) {
+        self.drain(now);
+        self.flush();
+    }
+
+    /// When [`Core::tick`] has something to do.
+    pub(crate) fn next_deadline(&self) -> Time {
+        if !self.refused.is_empty() {
+            return Time::default();
+        }
+        let joins = self.joins.next_deadline();
+        joins.map_or(self.engine.next_deadline(), |at| {
+            at.min(self.engine.next_deadline())
+        })
+    }
+
+    /// False while an event waits for room.
+    pub(crate) fn takes_events(&self) -> bool {
+        self.parked.is_none()
+    }
+
+    /// A datagram arrived.
+    pub(crate) fn datagram(&mut self, now: Now, from: SocketAddr, bytes: Bytes) {
+        self.input(now, Input::Datagram { from, bytes });
+    }
+
+    /// Does what is due. Also tries the waiting event again, so that a lost wake-up
+    /// costs a second at most. True if it must be called again at once.
+    pub(crate) fn tick(&mut self, now: Now) -> bool {
+        for (id, error) in std::mem::take(&mut self.refused) {
+            let result = Err(error);
+            self.input(now, Input::Response { id, result });
+        }
+        self.joins.expire(now.at);
+        self.launch_joins(now);
+        self.retry_parked(now);
+        let due = self.engine.next_deadline();
+        if due <= now.at {
+            let lag = u64::try_from(now.at.since(due).as_millis()).unwrap_or(u64::MAX);
+            self.counters.loop_lag_ms_max.raise_to(lag);
+            self.input(now, Input::Tick);
+        }
+        !self.refused.is_empty()
+    }
+
+    /// Something from a pipe or a resolver.
+    pub(crate) fn arrival(&mut self, now: Now, arrival: Arrival) {
+        match arrival {
+            Arrival::Request {
+                from,
+                kind,
+                body,
+                reply,
+            } => {
+                let id = ExchangeId(self.asked_next);
+                self.asked_next += 1;
+                self.asked.insert(id, reply);
+                let input = Input::Request {
+                    id,
+                    from,
+                    kind,
+                    body,
+                };
+                self.input(now, input);
+            }
+            Arrival::Response { slot, id, result } => {
+                self.net.freed(slot);
+                self.input(now, Input::Response { id, result });
+            }
+            Arrival::SlotClosed { slot } => self.net.closed(slot),
+            Arrival::Seeds(addrs) => self.input(now, Input::Seeds { addrs }),
+            Arrival::Join { call, resolved } => {
+                self.joins.resolved(call, resolved);
+                self.launch_joins(now);
+            }
+        }
+    }
+
+    /// A command from a surface.
+    pub(crate) fn command(&mut self, now: Now, command: Command) {
+        match command {
+            Command::Join { addresses, reply } => {
+                match self.joins.begin(now.at, addresses, reply) {
+                    Some((call, texts)) => self.net.resolve_join(call, texts),
+                    None => self.counters.joins_refused_busy.add(1),
+                }
+            }
+            Command::Leave { reply } => self.leave(now, reply),
+            Command::ForceLeave { name, prune, reply } => {
+                let result = self.engine.force_leave(now, &name, prune);
+                self.drain(now);
+                respond(reply, result);
+            }
+            Command::UpdateTags { set, remove, reply } => {
+                let result = self.engine.update_tags(now, set, &remove);
+                self.drain(now);
+                respond(reply, result.map(|()| self.engine.me()));
+            }
+            Command::Report { reply } => respond(reply, self.report()),
+        }
+    }
+
+    /// An event from a surface.
+    pub(crate) fn event(&mut self, now: Now, command: EventCommand) {
+        match self.engine.send_event(now, command.draft.clone()) {
+            Err(EventError::Full) => {
+                if self.parked.is_none() {
+                    self.counters.events_waited.add(1);
+                }
+                self.parked = Some(command);
+            }
+            result => respond(command.reply, result),
+        }
+        self.drain(now);
+    }
+
+    /// Hands the turn's batches to the sink.
+    pub(crate) fn flush(&mut self) {
+        if !self.members.is_empty() {
+            self.sink.apply_members(std::mem::take(&mut self.members));
+        }
+        if !self.events.is_empty() {
+            self.sink.push_events(std::mem::take(&mut self.events));
+        }
+    }
+
+    fn input(&mut self, now: Now, input: Input) {
+        self.engine.handle(now, input);
+        self.drain(now);
+    }
+
+    fn drain(&mut self, now: Now) {
+        while let Some(output) = self.engine.poll_output() {
+            self.act(now, output);
+        }
+    }
+
+    /// Does one thing that the engine wants.
+    pub(super) fn act(&mut self, now: Now, output: Output) {
+        match output {
+            Output::Transmit { to, bytes } => self.net.transmit(to, &bytes),
+            Output::Request {
+                id,
+                to,
+                kind,
+                body,
+                timeout,
+            } => {
+                let deadline = self.clock.timer(now.at, now.at + timeout);
+                let job = Job { id, body, deadline };
+                if let Err(error) = self.net.exchange(to, kind, job) {
+                    self.refused.push((id, error));
+                }
+            }
+            Output::Respond { id, body } => {
+                if let Some(reply) = self.asked.remove(&id) {
+                    respond(reply, body);
+                }
+            }
+            Output::ResolveSeeds => self.net.resolve_seeds(),
+            Output::MemberUpdated(member) => self.members.push(MemberUpdate::Updated(member)),
+            Output::MemberRemoved(key) => self.members.push(MemberUpdate::Removed(key)),
+            Output::Event(event) => self.events.push(EventUpdate::Event(event)),
+            Output::Gap(gap) => self.events.push(EventUpdate::Gap(gap)),
+            Output::EventBase { origin, sequence } => {
+                self.events.push(EventUpdate::Base { origin, sequence });
+            }
+            Output::Replicated { sequence } => {
+                self.replicated.send_replace(sequence);
+            }
+            Output::EventRoom => self.retry_parked(now),
+            Output::JoinResult {
+                attempt, result, ..
+            } => {
+                self.joins
+                    .result(attempt, result.map(|name| name.to_string()));
+                self.launch_joins(now);
+            }
+            Output::LeaveDone => {
+                self.left = true;
+                for reply in self.leavers.drain(..) {
+                    respond(reply, ());
+                }
+            }
+            Output::Note(note) => {
+                if let Note::BootRaised { boot } = note {
+                    self.sink.boot_raised(boot);
+                }
+                notes::log(&note);
+            }
+        }
+    }
+
+    fn launch_joins(&mut self, now: Now) {
+        for (attempt, addr) in self.joins.launch() {
+            self.engine.join(now, attempt, &[addr]);
+        }
+        self.drain(now);
+    }
+
+    fn leave(&mut self, now: Now, reply: Reply<()>) {
+        if self.left {
+            return respond(reply, ());
+        }
+        if self.leavers.len() < LEAVERS_MAX {
+            self.leavers.push(reply);
+        }
+        self.engine.leave(now);
+        self.drain(now);
+    }
+
+    fn retry_parked(&mut self, now: Now) {
+        if let Some(command) = self.parked.take() {
+            // Whoever gave up waiting does not want it sent any more.
+            if !command.reply.is_closed() {
+                self.event(now, command);
+            }
+        }
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            me: self.engine.me(),
+            counters: merged(self.engine.counters(), self.counters.snapshot()),
+            warnings: self.engine.warnings(),
+            encrypted: self.engine.encrypted(),
+        }
+    }
+}
+
+fn respond<T>(reply: oneshot::Sender<T>, answer: T) {
+    if reply.send(answer).is_err() {
+        tracing::trace!("whoever asked is gone");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! What the core does to the world.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use muster_engine::{ExchangeError, ExchangeKind};
+use tokio::sync::{Mutex, mpsc};
+
+use super::Arrival;
+use crate::daemon::supervisor::Tasks;
+use crate::gossip::metrics::Counters;
+use crate::gossip::pipe::outgoing::Job;
+use crate::gossip::pipe::pool::Pool;
+use crate::gossip::resolve::{self, Seeds};
+use crate::gossip::udp::Udp;
+
+/// Everything that the core asks for; nothing here waits.
+pub(crate) trait Net {
+    /// Sends a datagram or drops it.
+    fn transmit(&mut self, to: SocketAddr, datagram: &[u8]);
+    /// Sends an exchange; one [`Arrival::Response`] comes unless it is refused.
+    fn exchange(
+        &mut self,
+        to: SocketAddr,
+        kind: ExchangeKind,
+        job: Job,
+    ) -> Result<(), ExchangeError>;
+    /// The exchange of a slot is over.
+    fn freed(&mut self, slot: u64);
+    /// The pipe of a slot has ended.
+    fn closed(&mut self, slot: u64);
+    /// Brings one [`Arrival::Seeds`].
+    fn resolve_seeds(&mut self);
+    /// Brings one [`Arrival::Join`].
+    fn resolve_join(&mut self, call: u64, addresses: Vec<String>);
+}
+
+/// The real one.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    pub(crate) udp: Udp,
+    pub(crate) pool: Pool,
+    /// Locked by the one task that resolves; further requests wait there.
+    pub(crate) seeds: Arc<Mutex<Seeds>>,
+    pub(crate) arrivals: mpsc::Sender<Arrival>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) tasks: Tasks,
+}
+
+impl Net for Sockets {
+    fn transmit(&mut self, to: SocketAddr, datagram: &[u8]) {
+        self.udp.send(to, datagram);
+    }
+
+    fn exchange(
+        &mut self,
+        to: SocketAddr,
+        kind: ExchangeKind,
+        job: Job,
+    ) -> Result<(), ExchangeError> {
+        self.pool.send(to, kind, job)
+    }
+
+    fn freed(&mut self, slot: u64) {
+        self.pool.freed(slot);
+    }
+
+    fn closed(&mut self, slot: u64) {
+        self.pool.closed(slot);
+    }
+
+    fn resolve_seeds(&mut self) {
+        let (seeds, arrivals) = (Arc::clone(&self.seeds), self.arrivals.clone());
+        self.tasks.spawn_guarded("resolve seeds", async move {
+            let addrs = seeds.lock().await.resolve().await;
+            hand_over(&arrivals, Arrival::Seeds(addrs)).await;
+        });
+    }
+
+    fn resolve_join(&mut self, call: u64, addresses: Vec<String>) {
+        let (counters, arrivals) = (Arc::clone(&self.counters), self.arrivals.clone());
+        self.tasks.spawn_guarded("resolve join", async move {
+            let resolved = resolve::resolve(addresses, &counters).await;
+            hand_over(&arrivals, Arrival::Join { call, resolved }).await;
+        });
+    }
+}
+
+async fn hand_over(arrivals: &mpsc::Sender<Arrival>, arrival: Arrival) {
+    if arrivals.send(arrival).await.is_err() {
+        tracing::trace!("the engine stopped while names were resolved");
+    }
+}

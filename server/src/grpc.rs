@@ -1,0 +1,135 @@
+//! The API: gRPC over unix sockets.
+//!
+//! ```text
+//!   socket -> accept loop (serve) -> authority filter -> hyper
+//!               -> Gate (capability, count, panic, drain)
+//!               -> Routes -> generated servers (unary calls, SendEvent)
+//!                         -> framed streams (watches): bytes encoded once, shared
+//! ```
+//! Streams pull from the [`crate::hub`]; nothing is queued per caller. Commands go
+//! down by [`crate::gossip::Handle`].
+
+pub mod access;
+pub mod authority;
+mod convert;
+mod events;
+mod filter;
+mod frames;
+pub mod gate;
+pub mod health;
+pub mod limits;
+mod members;
+pub mod metrics;
+pub mod node;
+pub mod peer;
+mod resolver;
+mod routes;
+pub mod serve;
+pub mod socket;
+mod status;
+pub mod transport_metrics;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use muster_proto::v1 as pb;
+use pb::event_service_server::EventServiceServer;
+use pb::membership_service_server::MembershipServiceServer;
+use pb::node_service_server::NodeServiceServer;
+use pb::resolver_service_server::ResolverServiceServer;
+use tokio_util::sync::CancellationToken;
+
+pub use self::access::{Access, Capabilities, Capability};
+pub use self::gate::Gate;
+pub use self::health::HealthHandle;
+pub use self::metrics::Metrics;
+pub use self::node::{Hooks, Identity};
+pub use self::peer::{Peer, SocketKind};
+
+use self::events::Events;
+use self::events::segments::Feeds;
+use self::events::send::Sender;
+use self::frames::WithStreams;
+use self::members::Membership;
+use self::node::Node;
+use self::resolver::Resolver;
+use self::routes::Routes;
+use self::watch::group::Views;
+use crate::gossip::Handle;
+use crate::hub::Hub;
+
+/// Settings of the API.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What callers are told of this daemon.
+    pub identity: Identity,
+    /// Who may do what.
+    pub access: Access,
+    /// Largest event payload, bytes.
+    pub payload_bytes_max: usize,
+    /// Calls under way in all: [`limits::STREAMS_MAX`].
+    pub calls_max: usize,
+}
+
+/// The whole API as one service, and the handle on its health. Streams end with
+/// UNAVAILABLE once `stop` is cancelled; calls that answer once are left to end.
+///
+/// # Errors
+/// The built-in descriptors cannot be served: a bug.
+pub async fn services(
+    hub: Arc<Hub>,
+    handle: Handle,
+    config: Config,
+    hooks: Arc<dyn Hooks>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> Result<(Gate, HealthHandle), tonic_reflection::server::Error> {
+    let decode_max = config.payload_bytes_max + limits::DECODE_SLACK_BYTES;
+    let views = Arc::new(Views::new());
+    let membership = Arc::new(Membership {
+        hub: Arc::clone(&hub),
+        views: Arc::clone(&views),
+        metrics: metrics.clone(),
+        decode_max,
+    });
+    let resolver = Arc::new(Resolver {
+        hub: Arc::clone(&hub),
+        views,
+        rotations: Mutex::new(BTreeMap::new()),
+        metrics: metrics.clone(),
+        decode_max,
+    });
+    let events = Arc::new(Events {
+        hub: Arc::clone(&hub),
+        sender: Sender {
+            handle: handle.clone(),
+            name: Arc::clone(&config.identity.name),
+            rejected: metrics.rejected.clone(),
+            decode_max,
+        },
+        feeds: Feeds::default(),
+        metrics: metrics.clone(),
+    });
+    let node = Node {
+        hub,
+        handle,
+        hooks,
+        identity: config.identity,
+        metrics: metrics.clone(),
+    };
+    let members = MembershipServiceServer::from_arc(Arc::clone(&membership));
+    let members = members.max_decoding_message_size(decode_max);
+    let roles = ResolverServiceServer::from_arc(Arc::clone(&resolver));
+    let sending = EventServiceServer::from_arc(Arc::clone(&events));
+    let sending = sending.max_decoding_message_size(decode_max);
+    let node = NodeServiceServer::new(node).max_decoding_message_size(decode_max);
+    let routes = Routes::default()
+        .add(WithStreams::new(members, membership))
+        .add(WithStreams::new(roles, resolver))
+        .add(WithStreams::new(sending, events))
+        .add(node);
+    let (routes, health) = health::add(routes).await?;
+    let gate = Gate::new(routes, config.access, config.calls_max, metrics, stop);
+    Ok((gate, health))
+}

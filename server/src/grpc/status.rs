@@ -1,0 +1,208 @@
+//! How errors meet the outside: a gRPC code, a text for people, and one
+//! `google.rpc.ErrorInfo` for programs. The only place that makes a status.
+
+use std::collections::HashMap;
+
+use muster_engine::{EngineError, EventError};
+use muster_proto::ERROR_DOMAIN;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::limits::RETRY_AFTER;
+use crate::gossip::CommandError;
+
+/// Facts of one error, by name.
+type Facts<'a> = &'a [(&'static str, &'a str)];
+
+fn status(code: Code, reason: &'static str, message: String, facts: Facts<'_>) -> Status {
+    let facts: HashMap<String, String> = facts
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, facts);
+    let overload = code == Code::ResourceExhausted && reason != TOO_LARGE;
+    if overload || code == Code::Unavailable {
+        details.set_retry_info(Some(RETRY_AFTER));
+    }
+    Status::with_error_details(code, message, details)
+}
+
+const TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
+
+/// A field of the request is wrong.
+pub(crate) fn invalid(reason: &'static str, field: &str, message: impl ToString) -> Status {
+    let message = format!("{field}: {}", message.to_string());
+    status(Code::InvalidArgument, reason, message, &[("field", field)])
+}
+
+/// No member has that name or alias.
+pub(crate) fn member_not_found(name: &str) -> Status {
+    let message = format!("no member is called {name}");
+    status(
+        Code::NotFound,
+        "MEMBER_NOT_FOUND",
+        message,
+        &[("name", name)],
+    )
+}
+
+/// The caller may not do that.
+pub(crate) fn not_permitted(path: &str, needs: &str, uid: Option<u32>) -> Status {
+    let who = uid.map_or_else(
+        || "an unknown caller".to_owned(),
+        |uid| format!("uid {uid}"),
+    );
+    let message = format!("{who} has no capability {needs} on this socket, {path} needs it");
+    let facts = [("capability", needs), ("method", path)];
+    status(
+        Code::PermissionDenied,
+        "CAPABILITY_MISSING",
+        message,
+        &facts,
+    )
+}
+
+/// As many calls are under way as the daemon takes.
+pub(crate) fn too_many_streams(limit: usize) -> Status {
+    let limit = limit.to_string();
+    let message = format!("{limit} calls are under way, more are not taken");
+    let facts = [("limit", limit.as_str())];
+    status(Code::ResourceExhausted, "TOO_MANY_STREAMS", message, &facts)
+}
+
+/// A request was larger than the daemon reads.
+pub(crate) fn too_large(limit: usize) -> Status {
+    let limit = limit.to_string();
+    let message = format!("the message is larger than {limit} bytes");
+    let facts = [("limit", limit.as_str())];
+    status(Code::ResourceExhausted, TOO_LARGE, message, &facts)
+}
+
+/// What the decoder said about a request. Sizes are told as everywhere else.
+pub(crate) fn undecodable(error: Status, limit: usize) -> Status {
+    match error.code() {
+        Code::OutOfRange => too_large(limit),
+        _ => error,
+    }
+}
+
+/// The daemon drains.
+pub(crate) fn shutting_down() -> Status {
+    let message = "the daemon is shutting down".to_owned();
+    status(Code::Unavailable, "SHUTTING_DOWN", message, &[])
+}
+
+/// A handler panicked.
+pub(crate) fn panicked() -> Status {
+    let message = "the call hit a bug; the daemon's log has the place".to_owned();
+    status(Code::Internal, "PANIC", message, &[])
+}
+
+/// A call came without a message.
+pub(crate) fn no_message() -> Status {
+    invalid("MESSAGE_MISSING", "request", "the call has no message")
+}
+
+/// Nobody answered a join.
+pub(crate) fn join_failed(message: String) -> Status {
+    status(Code::Unavailable, "NOBODY_ANSWERED", message, &[])
+}
+
+/// A command that makes no sense in the present state.
+pub(crate) fn precondition(reason: &'static str, message: impl ToString) -> Status {
+    status(Code::FailedPrecondition, reason, message.to_string(), &[])
+}
+
+impl From<CommandError> for Status {
+    fn from(error: CommandError) -> Self {
+        let message = error.to_string();
+        match error {
+            CommandError::Stopped => shutting_down(),
+            CommandError::Busy => status(Code::ResourceExhausted, "ENGINE_BUSY", message, &[]),
+            CommandError::Event(error) => event(&error),
+            CommandError::Engine(error) => engine(&error),
+        }
+    }
+}
+
+fn engine(error: &EngineError) -> Status {
+    let (code, reason) = match error {
+        EngineError::UnknownMember(name) => return member_not_found(name),
+        EngineError::MemberLive(..) => (Code::FailedPrecondition, "MEMBER_LIVE"),
+        EngineError::Leaving => (Code::FailedPrecondition, "LEAVING"),
+        EngineError::RecordTooLarge { .. } => (Code::InvalidArgument, "RECORD_TOO_LARGE"),
+        EngineError::BadTag { .. } => (Code::InvalidArgument, "BAD_TAG"),
+        EngineError::BadName(_) => (Code::InvalidArgument, "BAD_NAME"),
+    };
+    status(code, reason, error.to_string(), &[])
+}
+
+fn event(error: &EventError) -> Status {
+    let (code, reason) = match error {
+        EventError::InvalidName(_) => (Code::InvalidArgument, "BAD_NAME"),
+        EventError::TooLarge { .. } => (Code::InvalidArgument, "EVENT_TOO_LARGE"),
+        EventError::Full => (Code::ResourceExhausted, "EVENT_WINDOW_FULL"),
+        EventError::Leaving => (Code::FailedPrecondition, "LEAVING"),
+    };
+    status(code, reason, error.to_string(), &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn details(status: &Status) -> (String, bool) {
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(info.domain, ERROR_DOMAIN);
+        (info.reason, status.get_details_retry_info().is_some())
+    }
+
+    #[test]
+    fn every_status_names_its_reason_and_overload_says_when_to_retry() {
+        for (status, code, reason, retry) in [
+            (
+                too_many_streams(3),
+                Code::ResourceExhausted,
+                "TOO_MANY_STREAMS",
+                true,
+            ),
+            (too_large(3), Code::ResourceExhausted, TOO_LARGE, false),
+            (shutting_down(), Code::Unavailable, "SHUTTING_DOWN", true),
+            (
+                member_not_found("x"),
+                Code::NotFound,
+                "MEMBER_NOT_FOUND",
+                false,
+            ),
+            (
+                CommandError::Busy.into(),
+                Code::ResourceExhausted,
+                "ENGINE_BUSY",
+                true,
+            ),
+            (
+                CommandError::Engine(EngineError::Leaving).into(),
+                Code::FailedPrecondition,
+                "LEAVING",
+                false,
+            ),
+            (
+                CommandError::Event(EventError::TooLarge { bytes: 2, limit: 1 }).into(),
+                Code::InvalidArgument,
+                "EVENT_TOO_LARGE",
+                false,
+            ),
+        ] {
+            assert_eq!(status.code(), code, "{status:?}");
+            assert_eq!(details(&status), (reason.to_owned(), retry));
+        }
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_in_text_and_facts() {
+        let status = invalid("BAD_REGEX", "filter.name_regex", "unclosed group");
+        assert_eq!(status.message(), "filter.name_regex: unclosed group");
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(info.metadata["field"], "filter.name_regex");
+    }
+}

@@ -1,0 +1,136 @@
+//! What this node knows, for every surface: a versioned store of members and a
+//! ring of events.
+//!
+//! One writer (the driver of the engine), any number of readers. Readers pull:
+//! the hub keeps nothing per reader and never waits for one. Locks are held for
+//! one batch or one page of [`store::PAGE_ITEMS`] pointers, never while encoding
+//! or sending.
+
+pub mod positions;
+pub mod ring;
+pub mod store;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use muster_engine::{Event, Gap, Member, MemberKey, Origin};
+
+use self::ring::EventRing;
+use self::store::{Store, Update};
+
+/// One change of the member table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemberUpdate {
+    /// A member appeared or changed.
+    Updated(Arc<Member>),
+    /// A member was reaped, or its key changed.
+    Removed(MemberKey),
+}
+
+/// One step of the event streams, in order per origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventUpdate {
+    /// An event for the consumers of this node.
+    Event(Arc<Event>),
+    /// Events that will never come.
+    Gap(Gap),
+    /// What came up to `sequence` was before this node's time.
+    Base {
+        /// Whose events.
+        origin: Origin,
+        /// Last sequence before this node's time.
+        sequence: u64,
+    },
+}
+
+/// Members and events of one run of the daemon.
+#[derive(Debug)]
+pub struct Hub {
+    epoch: String,
+    members: Store<MemberKey, Member>,
+    events: EventRing,
+}
+
+impl Hub {
+    /// An empty hub. `epoch` is a random 128-bit number in hex, new at every start:
+    /// it is part of every position that is handed out.
+    #[must_use]
+    pub fn new(epoch: String) -> Self {
+        Self {
+            epoch,
+            members: Store::new(),
+            events: EventRing::new(),
+        }
+    }
+
+    /// Applies one batch: one revision, one wake-up. Removals of unknown members
+    /// and updates that change nothing are left out; a batch of only such makes no
+    /// revision.
+    pub fn apply_members(&self, batch: Vec<MemberUpdate>) {
+        let updates = batch.into_iter().map(|update| match update {
+            MemberUpdate::Updated(member) => Update::Put(member.key(), member),
+            MemberUpdate::Removed(key) => Update::Remove(key),
+        });
+        self.members.apply(updates.collect(), unix_ms());
+    }
+
+    /// Appends one batch to the event ring: one wake-up.
+    pub fn push_events(&self, batch: Vec<EventUpdate>) {
+        self.events.push(batch);
+    }
+
+    /// The epoch of every position of this run.
+    #[must_use]
+    pub fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// The members.
+    #[must_use]
+    pub fn members(&self) -> &Store<MemberKey, Member> {
+        &self.members
+    }
+
+    /// The events.
+    #[must_use]
+    pub fn events(&self) -> &EventRing {
+        &self.events
+    }
+
+    /// A member by name, or by alias (`NAME~<8 hex>`).
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<store::Entry<Member>> {
+        let (real, aliased) = match name.split_once('~') {
+            Some((real, _hex)) => (real, true),
+            None => (name, false),
+        };
+        let from = MemberKey {
+            name: Arc::from(real),
+            conflict_boot: u64::from(aliased),
+        };
+        self.members.find(
+            &from,
+            |key| &*key.name == real && (aliased || key.conflict_boot == 0),
+            |member| &**member.display_name() == name,
+        )
+    }
+}
+
+/// Wall clock, for times that people read.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+/// Locks a mutex whose data is valid after every single statement that changes
+/// it, so that a panic elsewhere in a holder poisons nothing.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

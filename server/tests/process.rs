@@ -1,0 +1,202 @@
+//! The program as a process: exit codes, messages, signals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+fn command(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_musterd"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MUSTER_") {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(dir).env_remove("NOTIFY_SOCKET");
+    command
+}
+
+/// A daemon of its own: any port, its socket in `dir`.
+fn daemon(dir: &Path, name: &str, extra: &[&str]) -> Command {
+    let mut command = command(dir);
+    command.args([
+        "--insecure-plaintext",
+        "--bind",
+        "127.0.0.1:0",
+        "--name",
+        name,
+    ]);
+    command
+        .arg("--socket")
+        .arg(dir.join(format!("{name}.sock")))
+        .args(extra);
+    command
+}
+
+struct Running {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut running = Self { child, log };
+        running.wait_for("musterd is up");
+        running
+    }
+
+    fn wait_for(&mut self, part: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(
+                self.log.read_line(&mut line).unwrap() > 0,
+                "no {part:?} in:\n{seen}"
+            );
+            if line.contains(part) {
+                return line;
+            }
+            seen.push_str(&line);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Only a test that failed leaves one running.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stderr);
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn three_mistakes_are_three_lines_and_78() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("c.toml"), "reap-left = \"soon\"\n").unwrap();
+    let mut command = command(dir.path());
+    command.args([
+        "--insecure-plaintext",
+        "--config",
+        "c.toml",
+        "--bogus",
+        "--bind",
+        "here",
+    ]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let lines = lines(&output);
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert!(
+        lines.iter().all(|line| line.starts_with("musterd: ")),
+        "{lines:#?}"
+    );
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn no_key_is_78_and_names_the_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = command(dir.path());
+    let output = command
+        .args(["--socket", "s", "--name", "a"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let lines = lines(&output);
+    assert!(
+        lines[0].contains("muster keygen") && lines[0].contains("muster token"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn help_version_and_print_go_to_standard_output() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [
+        &["--help"][..],
+        &["--version"],
+        &["--insecure-plaintext", "--print-config"],
+    ] {
+        let mut command = command(dir.path());
+        let output = command
+            .args(args)
+            .env("XDG_RUNTIME_DIR", dir.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+        assert!(
+            !output.stdout.is_empty() && output.stderr.is_empty(),
+            "{args:?}: {output:?}"
+        );
+    }
+}
+
+#[test]
+fn signals_end_it_with_success() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut running = Running::start(&mut daemon(dir.path(), "a", &[]));
+        running.signal(Signal::HUP);
+        running.wait_for("SIGHUP is ignored");
+        running.signal(signal);
+        let (code, log) = running.end();
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("left the cluster"), "{log}");
+    }
+}
+
+#[test]
+fn terminate_without_leave_says_nothing_of_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["--leave-on-terminate", "false", "--log-format", "json"];
+    let running = Running::start(&mut daemon(dir.path(), "a", &args));
+    running.signal(Signal::TERM);
+    let (code, log) = running.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("left the cluster"), "{log}");
+    for line in log.lines() {
+        assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
+    }
+}
+
+#[test]
+fn a_directory_has_one_daemon_and_damage_is_survived() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = ["--data-dir", "data"];
+    let running = Running::start(&mut daemon(dir.path(), "a", &data));
+    let output = daemon(dir.path(), "b", &data).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = lines(&output).join("\n");
+    assert!(
+        text.contains(&format!("(process {})", running.child.id())),
+        "{text}"
+    );
+    // Killed hard: nothing is tidied up.
+    running.signal(Signal::KILL);
+    let (code, _) = running.end();
+    assert_eq!(code, None);
+    std::fs::write(dir.path().join("data/boot"), "garbage").unwrap();
+    let running = Running::start(&mut daemon(dir.path(), "a", &data));
+    running.signal(Signal::TERM);
+    let (code, log) = running.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(dir.path().join("data/boot.bad").exists());
+}

@@ -1,0 +1,57 @@
+//! Whole clusters in one thread and in virtual time, from one seed.
+//!
+//! ```text
+//!   script (Action) ---> Sim: one heap of (time, order) ---> engines
+//!                         |  ^                                  |
+//!                  network, pipes, clocks <---- Transmit, Request, Respond
+//!                         |
+//!                  views, cursors, streams ----> invariants ----> violations
+//! ```
+//!
+//! Everything random comes from the seed, everything ordered is ordered by the
+//! heap: equal seeds and scripts give equal traces, which [`Sim::trace_hash`]
+//! shows. What is simplified: a node's CPU is infinitely fast, datagrams cost no
+//! bandwidth, loss is independent per packet, bare acknowledgements are not
+//! counted.
+
+mod clock;
+mod cluster;
+mod events;
+mod exchange;
+#[cfg(test)]
+mod fixtures;
+mod invariants;
+mod life;
+mod machine;
+mod network;
+mod node;
+mod observe;
+mod pipe;
+mod plan;
+mod queue;
+mod read;
+mod record;
+mod report;
+mod rng;
+mod script;
+mod setup;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod toy;
+mod trace;
+mod verdict;
+
+pub use clock::EPOCH_UNIX_MS;
+pub use cluster::{Sim, Tap};
+pub use machine::Machine;
+pub use network::{CutId, Weather};
+pub use node::State;
+pub use plan::Plan;
+pub use read::Joined;
+pub use record::{Change, Cursor, Sent, Stream, Traffic, Violation};
+pub use report::{Coverage, Detection, Measure, Rate, Report, measure};
+pub use rng::{PPM, Rng};
+pub use script::{Action, Address};
+pub use setup::{Demands, PORT, Setup, address};
+pub use trace::TRACE_LINES_MAX;

@@ -28,11 +28,11 @@ async fn three_mistakes_are_told_at_once() {
         .arg("--service-port")
         .arg("seventy")
         .arg("--no-such-flag")
-        .role("-bad-")
+        .role("web_")
         .refused()
         .await;
     assert_eq!(code, CONFIG, "{log}");
-    for word in ["service-port", "seventy", "no-such-flag", "-bad-"] {
+    for word in ["service-port", "seventy", "no-such-flag", "web_"] {
         assert!(log.contains(word), "{word} is missing in: {log}");
     }
 }

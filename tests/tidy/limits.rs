@@ -26,7 +26,9 @@ struct Limit {
 fn limits(text: &str) -> Vec<Limit> {
     let mut comment = Vec::new();
     let mut found = Vec::new();
-    for line in production(text).lines().map(str::trim) {
+    // A long declaration goes on in the next line.
+    let joined = production(text).replace(" =\n    ", " = ");
+    for line in joined.lines().map(str::trim) {
         if let Some(words) = line.strip_prefix("///") {
             comment.push(words.trim());
         } else if let Some(limit) = constant(line) {
@@ -56,17 +58,16 @@ fn constant(line: &str) -> Option<(String, String)> {
 /// A value as people write it.
 fn readable(name: &str, value: &str) -> String {
     if let Some(inner) = value.strip_prefix("Duration::from_") {
-        let (unit, number) = inner
-            .trim_end_matches(')')
-            .split_once('(')
-            .unwrap_or(("", inner));
+        let inner = inner.strip_suffix(')').unwrap_or(inner);
+        let (unit, number) = inner.split_once('(').unwrap_or(("", inner));
         let unit = match unit {
             "secs" => "s",
             "millis" => "ms",
             "micros" => "us",
             other => other,
         };
-        return format!("{} {unit}", number.replace('_', ""));
+        let amount = self::number(number).map_or_else(|| number.to_owned(), |n| n.to_string());
+        return format!("{amount} {unit}");
     }
     match number(value) {
         Some(bytes) if name.contains("BYTES") && bytes >= 1 << 20 && bytes % (1 << 20) == 0 => {
@@ -81,18 +82,20 @@ fn readable(name: &str, value: &str) -> String {
     }
 }
 
-/// The value of an expression of literals, `<<`, `*`, `+` and `-`.
+/// The value of an expression of literals, `<<`, `*`, `+`, `-` and parentheses.
 fn number(value: &str) -> Option<u64> {
+    if let Some(open) = value.rfind('(') {
+        let (before, rest) = value.split_at(open);
+        let (inner, after) = rest[1..].split_once(')')?;
+        return number(&format!("{before}{}{after}", number(inner)?));
+    }
     let fold = |separator: &str, apply: fn(u64, u64) -> Option<u64>| {
         let (left, right) = value.rsplit_once(separator)?;
         apply(number(left)?, number(right)?)
     };
     let shift = |left: u64, right: u64| left.checked_shl(u32::try_from(right).ok()?);
-    value
-        .trim()
-        .replace('_', "")
-        .parse()
-        .ok()
+    let literal = value.trim().replace('_', "").parse().ok();
+    literal
         .or_else(|| fold(" << ", shift))
         .or_else(|| fold(" - ", u64::checked_sub))
         .or_else(|| fold(" + ", u64::checked_add))
@@ -186,6 +189,10 @@ fn constants_are_read_with_value_and_comment() {
             limit("WAIT_MAX", "5 s", "Long."),
         ]
     );
-    assert_eq!(readable("X_BYTES_MAX", "3 * 1024 * 1024"), "3 MiB");
+    assert_eq!(readable("X_BYTES_MAX", "3 * 1024 * (1 << 10)"), "3 MiB");
+    assert_eq!(
+        readable("X_MAX", "Duration::from_secs(24 * 3_600)"),
+        "86400 s"
+    );
     assert_eq!(readable("X_MAX", "OTHER_MAX"), "`OTHER_MAX`");
 }

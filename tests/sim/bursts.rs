@@ -24,7 +24,7 @@ fn bursts_reach_everybody_in_order() {
         (64, 0, 500, SECOND),
         (64, 0, 3_000, 4 * SECOND),
         (16, 5, 500, 4 * SECOND),
-        (16, 25, 500, 15 * SECOND),
+        (16, 25, 500, 30 * SECOND),
     ] {
         let mut setup = Setup {
             weather: lossy(loss),

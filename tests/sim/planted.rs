@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use muster_engine::{Member, Output, Status};
-use muster_tests::sim::{Action, Address, Sim, Tap};
+use muster_engine::{Engine, Member, Output, Status};
+use muster_tests::sim::{Action, Address, Setup, Sim, Tap};
 
 use crate::support::{SECOND, hosts, settled};
 
@@ -243,4 +243,25 @@ fn a_leave_that_takes_too_long() {
     sim.run_for(5 * SECOND);
     let broken: Vec<_> = sim.violations().iter().map(|v| v.invariant).collect();
     assert_eq!(broken, ["leave_in_time"]);
+}
+
+#[test]
+fn a_queue_beyond_its_bound() {
+    let mut setup = hosts(4, 92);
+    setup.demands.gauges = vec![("members_known", 3)];
+    let mut sim: Sim = Sim::new(setup);
+    sim.start_all(SECOND);
+    sim.run_for(5 * SECOND);
+    let broken = |v: &muster_tests::sim::Violation| v.invariant == "gauges_bounded";
+    assert!(sim.violations().iter().any(broken));
+}
+
+/// A gauge that the engine no longer has would never be found too large.
+#[test]
+fn every_bounded_gauge_is_there() {
+    let sim = settled(hosts(3, 93));
+    let counters = sim.machine(0).map(Engine::counters).unwrap_or_default();
+    for (gauge, _) in Setup::default().demands.gauges {
+        assert!(counters.iter().any(|(name, _)| *name == gauge), "{gauge}");
+    }
 }

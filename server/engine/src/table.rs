@@ -337,7 +337,7 @@ fn outranks(update: &Update<Ident>, peer: &Peer) -> bool {
     let newer = update.incarnation() > peer.incarnation;
     match (peer.state, update.state()) {
         (State::Down, _) => false,
-        (_, State::Down) => true,
+        (_, State::Down) => update.incarnation() >= peer.incarnation,
         (State::Alive, State::Alive) | (State::Suspect, _) => newer,
         (State::Alive, State::Suspect) => update.incarnation() >= peer.incarnation,
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use muster_engine::Engine;
-use muster_tests::sim::{Measure, PPM, Setup, Weather, measure};
+use muster_tests::sim::{Measure, PPM, Plan, Setup, Sim, Weather, measure};
 
 /// Simulates a cluster of engines in virtual time.
 #[derive(Debug, Parser)]
@@ -36,6 +36,15 @@ struct Args {
     /// Seal every datagram under a key, as daemons do by default.
     #[arg(long)]
     sealed: bool,
+    /// Play the random scenario of this seed instead, as the tests do.
+    #[arg(long)]
+    replay: Option<u64>,
+    /// With --replay: write down what happens from this virtual second on.
+    #[arg(long, default_value_t = 0.0)]
+    from: f64,
+    /// With --replay: up to this one.
+    #[arg(long, default_value_t = 0.0)]
+    to: f64,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -58,6 +67,9 @@ enum Format {
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
+    if let Some(seed) = args.replay {
+        return replay(seed, (args.from, args.to));
+    }
     let loss = (args.loss.clamp(0.0, 100.0) / 100.0 * f64::from(PPM)).round();
     let setup = Setup {
         nodes: usize::try_from(args.nodes)?,
@@ -84,4 +96,28 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let good = report.violations.is_empty() && report.converge_s.is_some();
     Ok(ExitCode::from(u8::from(!good)))
+}
+
+/// Plays a random scenario and tells what happens in a window and what breaks.
+fn replay(seed: u64, (from, to): (f64, f64)) -> anyhow::Result<ExitCode> {
+    let plan = Plan::random(seed);
+    let mut sim: Sim = Sim::new(plan.setup.clone());
+    sim.watch(
+        Duration::try_from_secs_f64(from)?,
+        Duration::try_from_secs_f64(to)?,
+    );
+    plan.play_on(&mut sim);
+    let mut out = io::stdout().lock();
+    writeln!(out, "{:?}, start {:?}", plan.setup, plan.start)?;
+    for (at, action) in &plan.actions {
+        writeln!(out, "{:.3} s {action:?}", at.as_secs_f64())?;
+    }
+    for line in sim.trace_lines() {
+        writeln!(out, "{line}")?;
+    }
+    for violation in sim.violations() {
+        writeln!(out, "BROKEN {violation}")?;
+    }
+    writeln!(out, "trace {:016x}", sim.trace_hash())?;
+    Ok(ExitCode::from(u8::from(!sim.violations().is_empty())))
 }

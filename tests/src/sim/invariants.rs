@@ -123,8 +123,13 @@ pub(crate) fn no_resurrection(before: Option<&Member>, after: &Member) -> Check 
     }
     if after.incarnation < before.incarnation {
         return Err(format!(
-            "{} fell from incarnation {} to {}",
-            after.name, before.incarnation, after.incarnation
+            "{} fell from incarnation {} ({}) to {} ({}: {})",
+            after.name,
+            before.incarnation,
+            before.status,
+            after.incarnation,
+            after.status,
+            after.change.reason
         ));
     }
     let risen = !before.status.is_live() && after.status.is_live();
@@ -201,7 +206,7 @@ pub(crate) fn time_moves(ticks_at_once: u32) -> Check {
 pub(crate) const TICKS_AT_ONCE_MAX: u32 = 1_000;
 
 /// What an observer must show of a member that is settled: alive, under its
-/// boot, at its address, with its tags.
+/// boot, at its address, with its tags and its start time.
 pub(crate) fn shown_as_it_is(shown: Option<&Member>, truth: &Member) -> Check {
     let Some(shown) = shown else {
         return Err(format!("{} is missing", truth.name));
@@ -215,8 +220,9 @@ pub(crate) fn shown_as_it_is(shown: Option<&Member>, truth: &Member) -> Check {
             truth.name, shown.boot, shown.addr, truth.boot, truth.addr
         ));
     }
-    if shown.tags != truth.tags || shown.roles != truth.roles {
-        return Err(format!("{} is shown with old tags", truth.name));
+    let record = |member: &Member| (member.started_unix_ms, member.version.clone());
+    if shown.tags != truth.tags || shown.roles != truth.roles || record(shown) != record(truth) {
+        return Err(format!("{} is shown with an old record", truth.name));
     }
     Ok(())
 }

@@ -58,6 +58,8 @@ pub struct Demands {
     pub sends_per_input: usize,
     /// A leave is done within this, microseconds.
     pub leave_us: u64,
+    /// Gauges of the engine and what they may at most show.
+    pub gauges: Vec<(&'static str, u64)>,
     /// Two nodes have one name on purpose.
     pub shared_names: bool,
 }
@@ -85,6 +87,17 @@ impl Default for Setup {
     }
 }
 
+/// The bounds of the engine's queues and stores, as its constants and the default
+/// [`Limits`] have them.
+const GAUGES: [(&str, u64); 6] = [
+    ("broadcast_backlog", 4_096),
+    ("events_bytes_held", 64 << 20),
+    ("events_logs", 4_096),
+    ("exchanges_pending", 512),
+    ("parked", 2_048),
+    ("replay_senders", 8_192),
+];
+
 impl Default for Demands {
     fn default() -> Self {
         Self {
@@ -92,6 +105,7 @@ impl Default for Demands {
             grace_us: 20_000_000,
             sends_per_input: 512,
             leave_us: 1_550_000,
+            gauges: GAUGES.to_vec(),
             shared_names: false,
         }
     }

@@ -12,9 +12,6 @@ use crate::sim::machine::Machine;
 use crate::sim::node::{Node, State};
 use crate::sim::record::Stream;
 
-/// Gauges of the engine and what they may at most show.
-const GAUGE_LIMITS: [(&str, u64); 0] = [];
-
 /// Deaths this close to a replication can take all copies with them,
 /// microseconds.
 const COPIES_SETTLE_US: u64 = 10_000_000;
@@ -30,7 +27,8 @@ impl<M: Machine> Sim<M> {
             let Some(machine) = node.machine.as_ref().filter(|_| node.up()) else {
                 continue;
             };
-            let gauges = invariants::gauges_bounded(&machine.counters(), &GAUGE_LIMITS);
+            let gauges =
+                invariants::gauges_bounded(&machine.counters(), &self.setup.demands.gauges);
             let leaving = node.run.leaving_since.is_some();
             let alive = match node.run.view.holder(node.name_id) {
                 Some(me) if me.is_self => invariants::self_alive(leaving, me),

@@ -136,7 +136,11 @@ impl Engine {
             ..Packet::default()
         };
         if let Some(foca) = &extra.swim {
-            self.own.incarnation = message::incarnation(foca).unwrap_or(self.own.incarnation);
+            // What an earlier life had to say may leave after the renewal.
+            if Ident::get(&foca[..]) == Some(self.own.ident) {
+                self.own.incarnation =
+                    message::incarnation(foca).unwrap_or(self.own.incarnation);
+            }
             let Some((wire, ping)) = message::to_wire(foca, self.own.ident) else {
                 return;
             };

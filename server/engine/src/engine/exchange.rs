@@ -260,6 +260,7 @@ impl Engine {
                 true,
             );
             self.own.ident = self.swim.me();
+            self.own.incarnation = 0;
             self.settle_own(now);
         }
         let mut answer = CompareAnswer {

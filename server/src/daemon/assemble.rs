@@ -22,6 +22,9 @@ use crate::telemetry::{LogFilter, Metrics};
 /// What this build offers, for `muster info`.
 const FEATURES: [&str; 5] = ["members", "roles", "events", "reflection", "health"];
 
+/// Mode of the child socket.
+const CHILD_SOCKET_MODE: u32 = 0o666;
+
 /// Binds every socket, then spawns every part.
 ///
 /// # Errors
@@ -78,8 +81,14 @@ fn listeners(config: &Config) -> anyhow::Result<Vec<Listener>> {
             .map(|path| (path, SocketKind::Child)),
     ];
     let bind = |(path, kind)| {
+        let mode = match kind {
+            SocketKind::Api => api.socket_mode,
+            // Everybody who can reach the directory: it offers nothing but reading and
+            // events.
+            SocketKind::Child => CHILD_SOCKET_MODE,
+        };
         let socket = SocketConfig {
-            mode: api.socket_mode,
+            mode,
             group: api.socket_group,
             ..SocketConfig::new(path, kind)
         };

@@ -25,6 +25,7 @@ use tower::Service;
 use self::guard::{Executor, guarded};
 use self::stall::StallGuard;
 use super::authority::AuthorityFilter;
+use super::limits;
 use super::peer::{Peer, SocketKind};
 use super::socket::Listener;
 use super::transport_metrics::TransportMetrics;
@@ -39,14 +40,6 @@ pub const MAX_STREAMS: u32 = 1024;
 /// Bytes that may wait in the send buffer of one stream. 1,000 watchers that stop
 /// reading cost 168 MB with it, and 740 MB with hyper's 400 KiB.
 pub const MAX_SEND_BUFFER: usize = 16 * 1024;
-
-/// Bytes that a connection may have on the way to us. h2 also ends a connection
-/// that has more than half as many small frames unread as this has bytes.
-pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// Bytes that one stream may have on the way to us: four events of the default
-/// limit. A caller who is not read leaves room for others on its connection.
-pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// Streams that a client may open and reset before we have looked at them. With
 /// h2's 20 a client that cancels a few thousand watches loses its connection.
@@ -270,8 +263,8 @@ fn builder(executor: Executor) -> http2::Builder<Executor> {
     builder
         .max_concurrent_streams(MAX_STREAMS)
         .max_send_buf_size(MAX_SEND_BUFFER)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
         .max_header_list_size(MAX_HEADER_LIST);
     builder

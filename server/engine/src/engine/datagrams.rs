@@ -138,8 +138,7 @@ impl Engine {
         if let Some(foca) = &extra.swim {
             // What an earlier life had to say may leave after the renewal.
             if Ident::get(&foca[..]) == Some(self.own.ident) {
-                self.own.incarnation =
-                    message::incarnation(foca).unwrap_or(self.own.incarnation);
+                self.own.incarnation = message::incarnation(foca).unwrap_or(self.own.incarnation);
             }
             let Some((wire, ping)) = message::to_wire(foca, self.own.ident) else {
                 return;

@@ -200,16 +200,10 @@ impl<N: Net> Core<N> {
 
     /// An event from a surface.
     pub(crate) fn event(&mut self, now: Now, command: EventCommand) {
-        match self.engine.send_event(now, command.draft.clone()) {
-            Err(EventError::Full) => {
-                if self.parked.is_none() {
-                    self.counters.events_waited.add(1);
-                }
-                self.parked = Some(command);
-            }
-            result => respond(command.reply, result),
+        self.offer(now, command);
+        if self.parked.is_some() {
+            self.counters.events_waited.add(1);
         }
-        self.drain(now);
     }
 
     /// Hands the turn's batches to the sink.
@@ -307,11 +301,20 @@ impl<N: Net> Core<N> {
         self.drain(now);
     }
 
+    /// Sends an event or parks it until there is room.
+    fn offer(&mut self, now: Now, command: EventCommand) {
+        match self.engine.send_event(now, command.draft.clone()) {
+            Err(EventError::Full) => self.parked = Some(command),
+            result => respond(command.reply, result),
+        }
+        self.drain(now);
+    }
+
     fn retry_parked(&mut self, now: Now) {
         if let Some(command) = self.parked.take() {
             // Whoever gave up waiting does not want it sent any more.
             if !command.reply.is_closed() {
-                self.event(now, command);
+                self.offer(now, command);
             }
         }
     }

@@ -13,6 +13,8 @@ use crate::gossip::pipe::incoming::Server;
 use crate::gossip::pipe::testing::identity;
 use crate::gossip::task::Arrival;
 
+type Read = fn(&Counters) -> u64;
+
 /// A pool and the arrivals that it brings.
 struct Near {
     pool: Pool,
@@ -96,7 +98,9 @@ impl Near {
                     return (id.0, result);
                 }
                 Arrival::SlotClosed { slot } => self.pool.closed(slot),
-                other => panic!("{other:?}"),
+                other @ (Arrival::Request { .. } | Arrival::Seeds(_) | Arrival::Join { .. }) => {
+                    panic!("{other:?}")
+                }
             }
         }
     }
@@ -204,7 +208,7 @@ async fn a_closed_port_is_a_connect_error() {
 #[tokio::test]
 async fn handshake_failures_are_told_and_counted_on_both_sides() {
     let far = far(identity("c", Some(1))).await;
-    let cases: [(_, _, fn(&Counters) -> u64); 3] = [
+    let cases: [(_, _, Read); 3] = [
         (identity("c", Some(2)), "wrong key or other cluster", |c| {
             c.pipes_refused_unknown_key.get()
         }),

@@ -103,7 +103,7 @@ async fn the_node_says_what_it_is() {
 }
 
 #[tokio::test]
-async fn metrics_are_open_metrics_with_every_name_ours() {
+async fn metrics_are_open_metrics_under_our_names() {
     let node = daemon("one").ready().await;
     let mut api = node.api().await;
     let request = muster_proto::v1::GetMetricsRequest {};
@@ -117,7 +117,10 @@ async fn metrics_are_open_metrics_with_every_name_ours() {
     assert!(text.ends_with("# EOF\n"), "{text}");
     let ours = text.lines().filter(|line| !line.starts_with('#'));
     for line in ours {
-        assert!(line.starts_with("muster_"), "{line}");
+        assert!(
+            line.starts_with("muster_") || line.starts_with("process_"),
+            "{line}"
+        );
     }
 }
 

@@ -24,7 +24,9 @@ async fn dropped(api: &mut Api, reason: &str) -> Result<f64, String> {
         .map_err(|status| status.to_string())?;
     let text = answer.into_inner().text;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let drops = lines.filter(|line| line.contains("dropped") && line.contains(reason));
+    let drops = lines.filter(|line| {
+        (line.contains("dropped") || line.contains("refused")) && line.contains(reason)
+    });
     Ok(drops
         .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
         .sum())
@@ -92,7 +94,8 @@ async fn another_cluster_under_the_same_key_stays_apart_and_is_counted() {
         .join(first.addr())
         .ready()
         .await;
-    counted(&first, "other_cluster").await;
+    // Streams come first: there the cluster is part of the key.
+    counted(&first, "wrong_key").await;
     tokio::join!(stays_alone(&first), stays_alone(&second));
 }
 
@@ -105,7 +108,7 @@ async fn a_plaintext_node_and_a_sealed_one_stay_apart() {
         .ready()
         .await;
     let plain = daemon("plain").join(sealed.addr()).ready().await;
-    counted(&sealed, "plaintext_refused").await;
+    counted(&sealed, "refused_plaintext").await;
     tokio::join!(stays_alone(&sealed), stays_alone(&plain));
 }
 
@@ -120,11 +123,7 @@ async fn plaintext_is_loud_and_refused_on_public_addresses() {
             .any(|w| w.contains("encrypt") || w.contains("plaintext"))
     );
     assert!(info.self_.unwrap().plaintext);
-    assert!(
-        node.log().to_lowercase().contains("plaintext"),
-        "{}",
-        node.log()
-    );
+    assert!(node.log().contains("WITHOUT ENCRYPTION"), "{}", node.log());
 
     let public: SocketAddr = "8.8.8.8:7946".parse().unwrap();
     let advertise = public.to_string();

@@ -33,7 +33,7 @@ pub struct Client {
 /// Members at one position of the daemon's view.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Members {
-    /// Ordered by name, then boot.
+    /// Ordered by name; whoever holds a name comes before those that lost it.
     pub members: Vec<pb::Member>,
     /// The position.
     pub position: Option<pb::Position>,

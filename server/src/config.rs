@@ -27,13 +27,13 @@ use std::time::Duration;
 use muster_engine::{Limits, Role};
 
 pub use crate::grpc::Capability;
+pub use crate::telemetry::log::LogFormat;
 use args::Asked;
 pub use args::command;
 use layers::Layers;
 pub use machine::{Machine, ThisMachine};
 pub use problem::{Problem, Problems, Source};
 pub use secrets::{KEYS_MAX, Security};
-pub use values::LogFormat;
 
 /// Everything that the daemon is told, checked.
 #[derive(Debug, Clone)]

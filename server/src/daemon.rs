@@ -26,10 +26,10 @@ use crate::telemetry::{Log, LogFilter, Metrics};
 
 pub use assemble::assemble;
 use identity::{BootStore, Identity};
-use notify::{Heartbeat, Notifier};
+use notify::Notifier;
 use shutdown::{Ending, Lifecycle, Phase, Timing};
 use signal::{ProcessSignals, Signals};
-use supervisor::Tasks;
+use supervisor::{Heartbeat, Tasks};
 
 /// Version of the daemon.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -34,8 +34,7 @@ use self::resolve::Seeds;
 use self::sockets::Sockets;
 use self::task::{ARRIVALS_MAX, Core, Network, Parts, Sources, Task};
 use self::udp::Udp;
-use crate::daemon::notify::Heartbeat;
-use crate::daemon::supervisor::Tasks;
+use crate::daemon::supervisor::{Heartbeat, Tasks};
 pub use handle::{CommandError, Handle, JoinOutcome, Report};
 pub use sink::{EventUpdate, MemberUpdate, Sink};
 

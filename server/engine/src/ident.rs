@@ -116,22 +116,6 @@ impl fmt::Debug for Ident {
     }
 }
 
-impl foca::Identity for Ident {
-    type Addr = u64;
-
-    fn renew(&self) -> Option<Self> {
-        self.life.checked_add(1).map(|life| Self { life, ..*self })
-    }
-
-    fn addr(&self) -> u64 {
-        self.hash
-    }
-
-    fn win_addr_conflict(&self, adversary: &Self) -> bool {
-        !adversary.beats(*self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

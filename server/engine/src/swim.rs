@@ -11,10 +11,8 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
 use bytes::Bytes;
-use foca::{
-    AccumulatingRuntime, Config, Foca, Member as Update, NoCustomBroadcast, OwnedNotification,
-    Timer,
-};
+use foca::{AccumulatingRuntime, Config, Foca, NoCustomBroadcast, OwnedNotification, Timer};
+pub(crate) use foca::{Member as Update, State};
 use rand::rngs::StdRng;
 
 use crate::ident::Ident;
@@ -46,6 +44,22 @@ pub(crate) enum SwimOutput {
     Accuse { subject: Ident, incarnation: u16 },
     /// This node took a new life to refute its death.
     Renewed,
+}
+
+impl foca::Identity for Ident {
+    type Addr = u64;
+
+    fn renew(&self) -> Option<Self> {
+        self.life.checked_add(1).map(|life| Self { life, ..*self })
+    }
+
+    fn addr(&self) -> u64 {
+        self.hash
+    }
+
+    fn win_addr_conflict(&self, adversary: &Self) -> bool {
+        !adversary.beats(*self)
+    }
 }
 
 /// foca and its timers.

@@ -9,11 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foca::{Member as Update, State};
-
 use crate::ident::{Ident, NodeRef};
 use crate::member::{Member, MemberKey, Status, StatusChange, StatusReason};
 use crate::record::{Parsed, Record};
+use crate::swim::{State, Update};
 use crate::time::{Now, Time};
 
 /// Most members known at once, dead ones included; more are refused and counted.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use muster_engine::name;
 
 use crate::grpc::Capability;
+use crate::telemetry::log::LogFormat;
 
 /// Longest path of a unix socket, bytes: `sun_path` less its final zero.
 pub(super) const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -19,15 +20,6 @@ pub(super) const TAG_KEY_BYTES_MAX: usize = 128;
 
 /// Longest log filter, bytes.
 pub(super) const LOG_FILTER_BYTES_MAX: usize = 4_096;
-
-/// How the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// A role before the defaults for its service are known.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,13 +17,12 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::notify::Heartbeat;
-
 pub(crate) use self::core::{Core, Parts};
 use super::clock::Clock;
 use super::handle::{Command, EventCommand};
 use super::metrics::Counters;
 use super::resolve::Resolved;
+use crate::daemon::supervisor::Heartbeat;
 pub(crate) use net::Sockets as Network;
 
 /// Datagrams, arrivals, commands and events taken in per turn, each.

@@ -23,7 +23,7 @@ enum Phase {
     #[default]
     Opening,
     /// Between `snapshot_begin` and `snapshot_end`; the sort key of the last member.
-    Snapshot(Option<(String, u64)>),
+    Snapshot(Option<(String, bool, u64)>),
     /// The copy is complete.
     Live,
 }
@@ -183,14 +183,16 @@ impl MemberView {
     fn part(
         &mut self,
         part: &MemberList,
-        mut last: Option<(String, u64)>,
+        mut last: Option<(String, bool, u64)>,
         message: &WatchMembersResponse,
     ) -> Result<(), String> {
         if part.members.is_empty() {
             return Err("an empty snapshot part".to_owned());
         }
         for member in &part.members {
-            let place = (member.name.clone(), member.boot);
+            // Whoever holds a name comes before those that lost it.
+            let lost = !member.alias.is_empty();
+            let place = (member.name.clone(), lost, member.boot);
             if last.as_ref().is_some_and(|last| *last >= place) {
                 return Err(format!("{place:?} after {last:?} in a snapshot"));
             }

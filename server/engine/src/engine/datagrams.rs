@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use foca::{Member as Update, State};
 use prost::Message as _;
 use rand::Rng as _;
 
@@ -21,6 +20,7 @@ use crate::ident::{IDENT_BYTES, Ident, NodeRef};
 use crate::member::StatusReason;
 use crate::record::Record;
 use crate::swim::message::{self, MessageError, Parts};
+use crate::swim::{State, Update};
 use crate::table::Word;
 use crate::time::{Now, Time};
 use crate::wire::{Accusation, Forced, ITEMS_PER_DATAGRAM_MAX, Packet, RecordDelta};

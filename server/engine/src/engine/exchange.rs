@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use foca::{Member as Update, State};
 use prost::Message as _;
 
 use super::Engine;
@@ -18,6 +17,7 @@ use super::datagrams::{Extra, ident_bytes};
 use crate::api::{EXCHANGE_BYTES_MAX, ExchangeError, ExchangeId, ExchangeKind, Output};
 use crate::ident::{IDENT_BYTES, Ident, NodeRef};
 use crate::member::{Status, StatusReason};
+use crate::swim::{State, Update};
 use crate::table::{Peer, Word};
 use crate::time::{Now, Time};
 use crate::wire::{

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use foca::Member as Update;
-
 use super::Engine;
 use crate::api::Output;
 use crate::broadcast::Topic;
 use crate::member::{Status, StatusReason};
+use crate::swim::Update;
 use crate::time::{Now, Time};
 
 /// How long the intent may spread before this node declares itself down.

@@ -2,8 +2,6 @@
 
 use std::net::SocketAddr;
 
-use foca::{Member as Update, State};
-
 use super::Engine;
 use super::datagrams::Extra;
 use crate::api::{Note, Output};
@@ -11,6 +9,7 @@ use crate::broadcast::Topic;
 use crate::ident::{BOOT_MAX, Ident, NodeRef};
 use crate::member::StatusReason;
 use crate::record::{Record, RecordError};
+use crate::swim::{State, Update};
 use crate::table::Word;
 use crate::time::Now;
 use crate::wire::{Accusation, Forced, RecordDelta};

@@ -144,6 +144,7 @@ fn engine(error: &EngineError) -> Status {
         EngineError::RecordTooLarge { .. } => (Code::InvalidArgument, "RECORD_TOO_LARGE"),
         EngineError::BadTag { .. } => (Code::InvalidArgument, "BAD_TAG"),
         EngineError::BadName(_) => (Code::InvalidArgument, "BAD_NAME"),
+        EngineError::BootTooHigh(_) => (Code::InvalidArgument, "BOOT_TOO_HIGH"),
     };
     status(code, reason, error.to_string(), &[])
 }

@@ -153,7 +153,7 @@ impl Engine {
             if Ident::get(&foca[..]) == Some(self.own.ident) {
                 self.own.incarnation = message::incarnation(foca).unwrap_or(self.own.incarnation);
             }
-            let Some((wire, ping)) = message::to_wire(foca, self.own.ident) else {
+            let Some((wire, ping)) = message::to_wire(foca, self.own.ident, self.own.former) else {
                 return;
             };
             packet.swim = wire;
@@ -191,7 +191,7 @@ impl Engine {
 
     /// A sender whose name a newer run has taken: it is told whose, and goes on under
     /// another.
-    fn answer_outdated(&mut self, now: Now, addr: SocketAddr, sender: Ident) {
+    pub(super) fn answer_outdated(&mut self, now: Now, addr: SocketAddr, sender: Ident) {
         self.count("datagrams_dropped_outdated_sender");
         let Some(peer) = self.table.get(sender.hash).filter(|peer| peer.is_active()) else {
             return;

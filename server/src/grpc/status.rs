@@ -103,6 +103,16 @@ pub(crate) fn shutting_down() -> Status {
     status(Code::Unavailable, "SHUTTING_DOWN", message, &[])
 }
 
+/// The node began to count its events anew while some waited for their receipts.
+pub(crate) fn boot_raised(boot: u64) -> Status {
+    let message = format!(
+        "the node goes on as boot {boot}: whether its earlier events are replicated is not known"
+    );
+    let boot = boot.to_string();
+    let facts = [("boot", boot.as_str())];
+    status(Code::Unavailable, "BOOT_RAISED", message, &facts)
+}
+
 /// A handler panicked.
 pub(crate) fn panicked() -> Status {
     let message = "the call hit a bug; the daemon's log has the place".to_owned();

@@ -16,7 +16,7 @@ use tower::Service as _;
 
 use super::super::*;
 use crate::gossip::handle::{Command, EventCommand};
-use crate::gossip::{JoinOutcome, Report};
+use crate::gossip::{JoinOutcome, Replicated, Report};
 use crate::hub::testing::{member, updated};
 
 pub(super) const PAYLOAD_MAX: usize = 64 << 10;
@@ -55,7 +55,7 @@ impl Hooks for TestHooks {
 #[derive(Debug, Clone)]
 pub(super) struct Engine {
     /// Own events up to here are replicated.
-    pub(super) replicated: watch::Sender<u64>,
+    pub(super) replicated: watch::Sender<Replicated>,
     /// Answers events only while true.
     pub(super) answers: watch::Sender<bool>,
     /// Payloads in the order in which they came.

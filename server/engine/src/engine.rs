@@ -14,6 +14,7 @@ mod members;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -51,6 +51,9 @@ pub(crate) struct Packet {
     /// The sender asks for a datagram back, to compare digests again.
     #[prost(bool, tag = "11")]
     pub(crate) ask_digest: bool,
+    /// Incarnation of the sender plus one, where `swim` does not say it.
+    #[prost(uint32, tag = "12")]
+    pub(crate) incarnation: u32,
 }
 
 /// One member's word that another one does not answer.

@@ -28,6 +28,9 @@ const HURRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Exchanges in a row without much news after which there is no hurry any more.
 const HURRY_ROUNDS: u32 = 3;
 
+/// A node that wakes up later than this stood still: it heard nobody meanwhile.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+
 /// How often the rest is looked after.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
 
@@ -108,6 +111,32 @@ impl Upkeep {
 }
 
 impl Engine {
+    /// Comes before everything else: whoever stood still judges nobody by what it
+    /// did not hear.
+    pub(super) fn notice_pause(&mut self, now: Now) {
+        if now.at.since(self.upkeep.next_deadline()) > STOOD_STILL {
+            self.count("pauses_noticed");
+            self.suspicions.begin_anew(now.at);
+            self.upkeep.housekeeping = now.at;
+            self.upkeep.gossip = self.upkeep.gossip.map(|_| now.at);
+            self.upkeep.hurry = self.upkeep.hurry.max(now.at);
+        }
+    }
+
+    /// Asks those that were suspected for long whether they live.
+    pub(super) fn ask_suspects(&mut self, now: Now) {
+        let members = self.table.active().len() + 1;
+        for (subject, incarnation) in self.suspicions.to_ask(now.at, members) {
+            self.count("suspects_asked");
+            let extra = Extra {
+                suspected: Some(incarnation),
+                ask_digest: true,
+                ..Extra::default()
+            };
+            self.transmit(now, subject.node(), extra);
+        }
+    }
+
     pub(super) fn tick_upkeep(&mut self, now: Now) {
         if self.upkeep.gossip.is_some_and(|at| at <= now.at) {
             self.upkeep.gossip = None;

@@ -15,6 +15,7 @@ mod naming;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -103,6 +104,7 @@ impl Engine {
 
     /// Takes in one input. Drain [`Engine::poll_output`] afterwards.
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.notice_pause(now);
         match input {
             Input::Datagram { from, bytes } => self.on_datagram(now, from, &bytes),
             Input::Request {
@@ -152,6 +154,7 @@ impl Engine {
     fn on_tick(&mut self, now: Now) {
         self.swim.tick(now.at);
         self.judge(now);
+        self.ask_suspects(now);
         if self.events.next_deadline().is_some_and(|at| at <= now.at) {
             self.events.tick(now, &self.table);
         }

@@ -23,6 +23,16 @@ const TINY_CLUSTER: usize = 3;
 /// Larger clusters are given more time: spreading the refutation takes longer.
 const FULL_SPEED_NODES: usize = 128;
 
+/// From half time on the subject is asked itself, this often: whoever missed its
+/// refutation shall hear of it before the verdict.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// Subjects asked at once; the others wait for [`ASK_PAUSE`].
+const ASKED_MAX: usize = 16;
+
+/// Pause before those that found no room are asked.
+const ASK_PAUSE: Duration = Duration::from_millis(100);
+
 /// Accusers kept per subject; more change nothing.
 const ACCUSERS_MAX: usize = 8;
 
@@ -32,6 +42,8 @@ struct Case {
     incarnation: u16,
     accusers: Vec<u64>,
     since: Time,
+    /// When the subject was last asked.
+    asked: Option<Time>,
 }
 
 /// A verdict: the subject did not refute in time.
@@ -47,6 +59,7 @@ pub(crate) struct Verdict {
 #[derive(Debug, Default)]
 pub(crate) struct Suspicions {
     cases: BTreeMap<u64, Case>,
+    gate: Time,
 }
 
 impl Suspicions {
@@ -64,6 +77,7 @@ impl Suspicions {
             incarnation,
             accusers: Vec::new(),
             since: now,
+            asked: None,
         };
         let case = self.cases.entry(subject.hash).or_insert_with(fresh);
         if subject.beats(case.ident) || (subject == case.ident && incarnation > case.incarnation) {
@@ -88,9 +102,34 @@ impl Suspicions {
         self.cases.len()
     }
 
-    /// When the next verdict is due in a cluster of `members`.
+    /// When the next verdict or question is due in a cluster of `members`.
     pub(crate) fn next_deadline(&self, members: usize) -> Option<Time> {
-        self.cases.values().map(|case| case.deadline(members)).min()
+        let next = |case: &Case| case.deadline(members).min(case.ask_at(members));
+        let next = self.cases.values().map(next).min();
+        next.map(|at| at.max(self.gate))
+    }
+
+    /// Takes the subjects that are to be asked now, each with its incarnation.
+    pub(crate) fn to_ask(&mut self, now: Time, members: usize) -> Vec<(Ident, u16)> {
+        let due = |case: &&mut Case| case.ask_at(members) <= now && case.deadline(members) > now;
+        let due = self.cases.values_mut().filter(due).take(ASKED_MAX);
+        let ask = due.map(|case| {
+            case.asked = Some(now);
+            (case.ident, case.incarnation)
+        });
+        let ask: Vec<_> = ask.collect();
+        if ask.len() == ASKED_MAX {
+            self.gate = now + ASK_PAUSE;
+        }
+        ask
+    }
+
+    /// This node stood still: what it missed meanwhile may well be refutations, so
+    /// that all open cases begin anew.
+    pub(crate) fn begin_anew(&mut self, now: Time) {
+        for case in self.cases.values_mut() {
+            (case.since, case.asked) = (now, None);
+        }
     }
 
     /// Takes the verdicts that are due.
@@ -113,6 +152,17 @@ impl Suspicions {
 
 impl Case {
     fn deadline(&self, members: usize) -> Time {
+        self.since + self.patience(members)
+    }
+
+    fn ask_at(&self, members: usize) -> Time {
+        match self.asked {
+            None => self.since + self.patience(members) / 2,
+            Some(asked) => asked + ASK_EVERY,
+        }
+    }
+
+    fn patience(&self, members: usize) -> Duration {
         let enough = if members <= TINY_CLUSTER {
             1
         } else {
@@ -123,7 +173,7 @@ impl Case {
         } else {
             SUSPICION_MAX
         };
-        self.since + scaled(time, members)
+        scaled(time, members)
     }
 }
 
@@ -150,18 +200,56 @@ mod tests {
         Time::from_micros(seconds * 1_000_000)
     }
 
+    fn verdict_at(suspicions: &Suspicions, members: usize) -> Time {
+        suspicions.cases[&SUBJECT.hash].deadline(members)
+    }
+
+    #[test]
+    fn the_subject_is_asked_from_half_time_on() {
+        let mut suspicions = Suspicions::default();
+        suspicions.accuse(at(0), SUBJECT, 3, 1);
+        assert_eq!(suspicions.next_deadline(5), Some(at(5)));
+        assert!(suspicions.to_ask(at(4), 5).is_empty());
+        assert_eq!(suspicions.to_ask(at(5), 5), [(SUBJECT, 3)]);
+        assert!(suspicions.to_ask(at(5), 5).is_empty(), "once a second");
+        assert_eq!(suspicions.next_deadline(5), Some(at(6)));
+        assert_eq!(suspicions.to_ask(at(6), 5).len(), 1);
+        assert!(suspicions.to_ask(at(10), 5).is_empty(), "that is judged");
+    }
+
+    #[test]
+    fn not_all_are_asked_at_once() {
+        let mut suspicions = Suspicions::default();
+        for hash in 0..20 {
+            suspicions.accuse(at(0), Ident { hash, ..SUBJECT }, 0, 1);
+        }
+        assert_eq!(suspicions.to_ask(at(5), 30).len(), ASKED_MAX);
+        assert_eq!(suspicions.next_deadline(30), Some(at(5) + ASK_PAUSE));
+        assert_eq!(suspicions.to_ask(at(5) + ASK_PAUSE, 30).len(), 4);
+    }
+
+    #[test]
+    fn after_standing_still_every_case_has_its_full_time() {
+        let mut suspicions = Suspicions::default();
+        suspicions.accuse(at(0), SUBJECT, 0, 1);
+        suspicions.begin_anew(at(60));
+        assert!(suspicions.due(at(60), 5).is_empty());
+        assert_eq!(verdict_at(&suspicions, 5), at(70));
+        assert_eq!(suspicions.next_deadline(5), Some(at(65)));
+    }
+
     #[test]
     fn one_accuser_waits_long_two_wait_short() {
         let mut suspicions = Suspicions::default();
         assert!(suspicions.accuse(at(0), SUBJECT, 0, 1));
-        assert_eq!(suspicions.next_deadline(5), Some(at(10)));
+        assert_eq!(verdict_at(&suspicions, 5), at(10));
         assert!(
             !suspicions.accuse(at(1), SUBJECT, 0, 1),
             "the same accuser again"
         );
-        assert_eq!(suspicions.next_deadline(5), Some(at(10)));
+        assert_eq!(verdict_at(&suspicions, 5), at(10));
         assert!(suspicions.accuse(at(2), SUBJECT, 0, 2));
-        assert_eq!(suspicions.next_deadline(5), Some(at(5)));
+        assert_eq!(verdict_at(&suspicions, 5), at(5));
         assert!(suspicions.due(at(4), 5).is_empty());
         assert_eq!(suspicions.due(at(5), 5).len(), 1);
         assert_eq!(suspicions.len(), 0);
@@ -171,7 +259,7 @@ mod tests {
     fn nobody_else_could_accuse_in_a_cluster_of_three() {
         let mut suspicions = Suspicions::default();
         suspicions.accuse(at(0), SUBJECT, 0, 1);
-        assert_eq!(suspicions.next_deadline(3), Some(at(5)));
+        assert_eq!(verdict_at(&suspicions, 3), at(5));
     }
 
     #[test]
@@ -179,7 +267,7 @@ mod tests {
         let mut suspicions = Suspicions::default();
         suspicions.accuse(at(0), SUBJECT, 0, 1);
         suspicions.accuse(at(3), SUBJECT, 1, 1);
-        assert_eq!(suspicions.next_deadline(3), Some(at(8)));
+        assert_eq!(verdict_at(&suspicions, 3), at(8));
         assert!(!suspicions.accuse(at(4), SUBJECT, 0, 2), "old news");
     }
 

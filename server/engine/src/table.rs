@@ -110,6 +110,12 @@ impl Table {
         self.peers.values()
     }
 
+    /// All, from a hash on and round to it.
+    pub(crate) fn iter_from(&self, hash: u64) -> impl Iterator<Item = &Peer> {
+        let (after, before) = (self.peers.range(hash..), self.peers.range(..hash));
+        after.chain(before).map(|(_, peer)| peer)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.peers.len()
     }

@@ -51,6 +51,9 @@ pub(crate) struct Packet {
     /// The sender asks for a datagram back, to compare digests again.
     #[prost(bool, tag = "11")]
     pub(crate) ask_digest: bool,
+    /// Incarnation of the sender plus one, where `swim` does not say it.
+    #[prost(uint32, tag = "12")]
+    pub(crate) incarnation: u32,
 }
 
 /// One member's word that another one does not answer.
@@ -214,6 +217,16 @@ pub(crate) struct Compare {
     /// Event positions.
     #[prost(message, repeated, tag = "4")]
     pub(crate) positions: Vec<crate::events::Position>,
+    /// Instead of summaries: a digest for each group of members, 8 bytes each. The
+    /// answer then only names what differs.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub(crate) digests: Bytes,
+    /// The groups that the summaries are about, one bit each; 0 for all.
+    #[prost(fixed64, tag = "6")]
+    pub(crate) groups: u64,
+    /// Beside `digests`: the digest of the event positions.
+    #[prost(fixed64, tag = "7")]
+    pub(crate) events_digest: u64,
 }
 
 /// What the requester lacks, and what the responder lacks.
@@ -236,6 +249,12 @@ pub(crate) struct CompareAnswer {
     /// The answer did not hold everything: compare again.
     #[prost(bool, tag = "6")]
     pub(crate) more: bool,
+    /// The groups whose digests differ, one bit each.
+    #[prost(fixed64, tag = "7")]
+    pub(crate) differing: u64,
+    /// The digests of the event positions differ.
+    #[prost(bool, tag = "8")]
+    pub(crate) events_differ: bool,
 }
 
 /// What the other side wanted.

@@ -21,7 +21,7 @@ use crate::member::StatusReason;
 use crate::record::Record;
 use crate::swim::message::{self, MessageError, Parts};
 use crate::swim::{State, Update};
-use crate::table::Word;
+use crate::table::{Peer, Word};
 use crate::time::{Now, Time};
 use crate::wire::{Accusation, Forced, ITEMS_PER_DATAGRAM_MAX, Packet, RecordDelta};
 
@@ -60,6 +60,9 @@ pub(super) struct Extra {
     /// Identity of the receiver that this node holds for dead.
     pub(super) undead: Option<Ident>,
     pub(super) ask_digest: bool,
+    /// Incarnation at which this node suspects the receiver: it is asked whether it
+    /// lives.
+    pub(super) suspected: Option<u16>,
 }
 
 /// What waits for a record.
@@ -160,6 +163,10 @@ impl Engine {
             packet.suspected = self.buddy(to).filter(|_| ping).unwrap_or(0);
         } else {
             packet.sender = ident_bytes(self.own.ident);
+            packet.incarnation = u32::from(self.own.incarnation) + 1;
+        }
+        if let Some(incarnation) = extra.suspected {
+            packet.suspected = u32::from(incarnation) + 1;
         }
         packet.ask_digest = extra.ask_digest;
         packet.undead = extra.undead.map(ident_bytes).unwrap_or_default();
@@ -299,6 +306,8 @@ impl Engine {
         }
         if let Some(mut parts) = parts {
             self.on_swim_message(now, from, &mut parts);
+        } else if let Some(incarnation) = packet.incarnation.checked_sub(1) {
+            self.on_sign_of_life(now, sender, incarnation);
         }
         let known = self
             .table
@@ -388,11 +397,35 @@ impl Engine {
         self.swim.handle(now.at, parts);
     }
 
+    /// A member that is known says at which incarnation it lives: this ends a
+    /// suspicion of an earlier one.
+    fn on_sign_of_life(&mut self, now: Now, sender: Ident, incarnation: u32) {
+        let incarnation = u16::try_from(incarnation).unwrap_or(u16::MAX);
+        let held = self.table.run(sender.node());
+        let alive = Update::new(sender, incarnation, State::Alive);
+        let word = Word {
+            by: 0,
+            reason: StatusReason::Learnt,
+        };
+        if held.is_some_and(Peer::is_active) && self.learn_update(now, &alive, word) {
+            self.swim.apply(now.at, vec![alive], true);
+        }
+    }
+
+    /// Somebody suspects this node: it refutes. What it sends from now on must say so,
+    /// also what leaves before foca's next message.
+    fn refute(&mut self, now: Now, incarnation: u16) {
+        let accused = Update::new(self.own.ident, incarnation, State::Suspect);
+        self.swim.apply(now.at, vec![accused], true);
+        if incarnation >= self.own.incarnation && incarnation < u16::MAX {
+            self.own.incarnation = incarnation + 1;
+        }
+    }
+
     fn on_sections(&mut self, now: Now, sender: Ident, packet: Packet) {
         if packet.suspected > 0 {
             let incarnation = u16::try_from(packet.suspected - 1).unwrap_or(u16::MAX);
-            let accused = Update::new(self.own.ident, incarnation, State::Suspect);
-            self.swim.apply(now.at, vec![accused], true);
+            self.refute(now, incarnation);
         }
         if Ident::get(&packet.undead[..]) == Some(self.own.ident) {
             self.swim.apply(

@@ -2,6 +2,8 @@
 //!
 //! `Compare` carries one 27-byte summary per member; the answer brings what the
 //! requester lacks and names what the responder lacks, which a `Push` then brings.
+//! Where views are likely to agree it first carries digests alone, and summaries of
+//! what differed next.
 //! What a member is told this way it believes like gossip, with one exception: that
 //! somebody it holds for alive is dead is only an accusation.
 
@@ -11,10 +13,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
+use rand::Rng as _;
 
 use super::Engine;
 use super::datagrams::{Extra, ident_bytes};
+use super::views::{DIGESTS_BYTES, Mask, Summaries, is_ahead, lags, state_number, summary};
 use crate::api::{EXCHANGE_BYTES_MAX, ExchangeError, ExchangeId, ExchangeKind, Output};
+use crate::broadcast::Topic;
 use crate::ident::{IDENT_BYTES, Ident, NodeRef};
 use crate::member::{Status, StatusReason};
 use crate::swim::{State, Update};
@@ -27,6 +32,9 @@ use crate::wire::{
 
 /// How long one exchange may take, connecting included.
 pub(super) const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a state exchange with a member may take: another one does as well.
+const COMPARE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// State exchanges that this node runs at once, joins not counted.
 const COMPARES_MAX: usize = 2;
@@ -43,12 +51,34 @@ const ANSWER_SLACK: usize = 64 << 10;
 /// News of one exchange are gossiped on up to this many; more spread by exchange.
 const SPREAD_MAX: usize = 64;
 
+/// Above this many news in one exchange more exchanges follow soon.
+const MANY_NEWS: usize = 8;
+
+/// Up to this many members summaries cost no more than digests.
+const FEW: usize = DIGESTS_BYTES / Summary::BYTES;
+
+/// What the answers of this node may take of its bandwidth, bytes per second: a
+/// third of 100 Mbit/s. In a cold start a seed would otherwise send all to all.
+const ANSWER_RATE: usize = 4 << 20;
+
+/// Bytes of answers that may leave at once after a quiet time.
+const ANSWER_BURST: usize = 2 << 20;
+
+/// An answer takes this part of what may leave, the next one of what is left.
+const ANSWER_SHARE: usize = 4;
+
+/// But always this much, bytes: some 30 members, with whom the requester goes on.
+const ANSWER_MIN: usize = 4 << 10;
+
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pending {
     Compare {
         to: SocketAddr,
         attempt: Option<u64>,
         join: bool,
+    },
+    Glance {
+        to: SocketAddr,
     },
     Push,
     Pull {
@@ -62,6 +92,37 @@ pub(super) struct Exchanges {
     next: u64,
     pub(super) pending: BTreeMap<ExchangeId, Pending>,
     differences: BTreeMap<NodeRef, (Time, bool)>,
+    budget: Budget,
+}
+
+/// What answers may still take: a token bucket.
+#[derive(Debug)]
+struct Budget {
+    bytes: usize,
+    at: Time,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            bytes: ANSWER_BURST,
+            at: Time::default(),
+        }
+    }
+}
+
+impl Budget {
+    /// How long the next answer may be.
+    fn room(&mut self, now: Time) -> usize {
+        let micros = now.since(self.at).min(Duration::from_secs(1)).as_micros();
+        let grown = usize::try_from(micros).unwrap_or(0) * ANSWER_RATE / 1_000_000;
+        (self.bytes, self.at) = ((self.bytes + grown).min(ANSWER_BURST), now);
+        (self.bytes / ANSWER_SHARE).clamp(ANSWER_MIN, EXCHANGE_BYTES_MAX - ANSWER_SLACK)
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 impl Exchanges {
@@ -70,7 +131,7 @@ impl Exchanges {
         let compares = self
             .pending
             .values()
-            .filter(|p| matches!(p, Pending::Compare { .. }));
+            .filter(|p| matches!(p, Pending::Compare { .. } | Pending::Glance { .. }));
         compares.count() < COMPARES_MAX
     }
 
@@ -86,7 +147,15 @@ impl Engine {
         self.exchanges.next += 1;
         let id = ExchangeId(self.exchanges.next);
         self.exchanges.pending.insert(id, pending);
-        let timeout = EXCHANGE_TIMEOUT;
+        let timeout = match pending {
+            Pending::Compare {
+                attempt: None,
+                join: true,
+                ..
+            } => self.joining.patience(),
+            Pending::Compare { attempt: None, .. } | Pending::Glance { .. } => COMPARE_TIMEOUT,
+            Pending::Compare { .. } | Pending::Push | Pending::Pull { .. } => EXCHANGE_TIMEOUT,
+        };
         self.outputs.push_back(Output::Request {
             id,
             to,
@@ -109,25 +178,46 @@ impl Engine {
 
     /// Starts a state exchange with whoever listens at an address.
     pub(super) fn compare(&mut self, now: Now, to: SocketAddr, join: bool, attempt: Option<u64>) {
-        let mut summaries = Vec::with_capacity(self.table.len() * Summary::BYTES);
-        self.table
-            .iter()
-            .for_each(|peer| summary(peer).put(&mut summaries));
+        let positions = self.events.positions();
+        let compare = Compare {
+            join,
+            positions,
+            ..self.view_of(now, Mask::ALL)
+        };
+        self.send_compare(to, compare, Pending::Compare { to, attempt, join });
+    }
+
+    /// Starts a state exchange with a member that is likely to hold the same.
+    fn glance(&mut self, now: Now, to: SocketAddr) {
         let compare = Compare {
             own: Some(self.own_state(now)),
-            join,
-            summaries: Bytes::from(summaries),
-            positions: self.events.positions(),
+            digests: Bytes::from(self.group_digests()),
+            events_digest: self.events.digest(now),
+            ..Compare::default()
         };
+        self.send_compare(to, compare, Pending::Glance { to });
+    }
+
+    /// Summaries of some groups.
+    fn view_of(&self, now: Now, groups: Mask) -> Compare {
+        let mut summaries = Vec::with_capacity(self.table.len() * Summary::BYTES);
+        let peers = self.table.iter();
+        peers
+            .filter(|peer| groups.has(peer.ident.hash))
+            .for_each(|peer| summary(peer).put(&mut summaries));
+        Compare {
+            own: Some(self.own_state(now)),
+            summaries: Bytes::from(summaries),
+            groups: groups.0,
+            ..Compare::default()
+        }
+    }
+
+    fn send_compare(&mut self, to: SocketAddr, compare: Compare, pending: Pending) {
         let kind = Some(sync_request::Kind::Compare(compare));
         let body = Bytes::from(SyncRequest { kind }.encode_to_vec());
         self.count("syncs_started");
-        self.request(
-            to,
-            ExchangeKind::Sync,
-            body,
-            Pending::Compare { to, attempt, join },
-        );
+        self.request(to, ExchangeKind::Sync, body, pending);
     }
 
     fn own_state(&self, now: Now) -> MemberState {
@@ -202,7 +292,12 @@ impl Engine {
         let Some(addr) = self.table.run(node).map(|peer| peer.record.parsed().addr) else {
             return;
         };
-        if self.exchanges.has_room() && !self.exchanges.is_joining(addr) {
+        if !self.exchanges.has_room() || self.exchanges.is_joining(addr) {
+            return;
+        }
+        if self.table.len() > FEW && !self.upkeep.expects_news() {
+            self.glance(now, addr);
+        } else {
             self.compare(now, addr, false, None);
         }
     }
@@ -248,8 +343,8 @@ impl Engine {
         if !is_self && boot_floor == 0 {
             self.learn_states(now, from, std::iter::once(own));
         }
-        let theirs = summaries(&compare.summaries);
-        if let Some(mine) = theirs.get(&self.own.ident.hash)
+        let theirs = Summaries::parse(&compare.summaries);
+        if let Some(mine) = theirs.get(self.own.ident.hash)
             && mine.ident == self.own.ident
             && mine.state >= 2
         {
@@ -266,10 +361,18 @@ impl Engine {
         let mut answer = CompareAnswer {
             own: Some(self.own_state(now)),
             boot_floor,
-            positions: self.events.positions(),
             ..CompareAnswer::default()
         };
-        self.fill_answer(now, from, &theirs, &mut answer);
+        if !compare.digests.is_empty() {
+            answer.differing = self.differing(&compare.digests).0;
+            answer.events_differ = self.events.digest(now) != compare.events_digest;
+            return Some(answer);
+        }
+        if compare.groups == 0 || !compare.positions.is_empty() {
+            answer.positions = self.events.positions();
+        }
+        let groups = Mask(compare.groups);
+        self.fill_answer(now, from, groups, &theirs, &mut answer);
         if !compare.join && self.table.run(from.node()).is_some() {
             self.events
                 .on_positions(now, from.node(), &compare.positions, false, &self.table);
@@ -293,26 +396,34 @@ impl Engine {
         })
     }
 
+    /// Puts what the requester lacks into an answer, as far as there is room, from a
+    /// random member on: where everybody asks at once each is told of others.
     fn fill_answer(
-        &self,
+        &mut self,
         now: Now,
         from: Ident,
-        theirs: &BTreeMap<u64, Summary>,
+        groups: Mask,
+        theirs: &Summaries,
         answer: &mut CompareAnswer,
     ) {
         let mut wants = BytesMut::new();
-        let mut room = EXCHANGE_BYTES_MAX - ANSWER_SLACK;
-        for peer in self.table.iter() {
-            let held = theirs.get(&peer.ident.hash).copied();
+        let start = self.rng.next_u64();
+        let all = self.exchanges.budget.room(now.at);
+        let mut room = all;
+        for peer in self.table.iter_from(start) {
+            if !groups.has(peer.ident.hash) {
+                continue;
+            }
+            let held = theirs.get(peer.ident.hash);
             let of_requester = peer.ident == from && peer.is_active();
-            if !of_requester && self.is_ahead(peer, held) {
+            if !of_requester && !answer.more && is_ahead(peer, held) {
                 let state = member_state(now, peer, held);
                 match room.checked_sub(state.encoded_len() + 8) {
-                    Some(left) => room = left,
+                    Some(left) => {
+                        room = left;
+                        answer.members.push(state);
+                    }
                     None => answer.more = true,
-                }
-                if !answer.more {
-                    answer.members.push(state);
                 }
             }
             if let Some(held) = held
@@ -322,7 +433,7 @@ impl Engine {
                 held.ident.put(&mut wants);
             }
         }
-        for held in theirs.values() {
+        for held in theirs.iter() {
             let unknown = self.table.get(held.ident.hash).is_none();
             let own = held.ident.hash == self.own.ident.hash || held.ident.hash == from.hash;
             if unknown && !own && !self.upkeep.is_pruned(held.ident) {
@@ -330,15 +441,7 @@ impl Engine {
             }
         }
         answer.wants = wants.freeze();
-    }
-
-    fn is_ahead(&self, peer: &Peer, held: Option<Summary>) -> bool {
-        held.is_none_or(|held| {
-            peer.ident.beats(held.ident)
-                || (peer.ident == held.ident
-                    && (rank(&summary(peer)) > rank(&held)
-                        || peer.record.version() > held.record_version))
-        })
+        self.exchanges.budget.take(all - room);
     }
 
     /// The answer to something that this node asked.
@@ -357,7 +460,13 @@ impl Engine {
         match pending {
             Pending::Pull { id } => self.events.on_pull_answer(now, id, result, &self.table),
             Pending::Push => {}
+            Pending::Glance { to } => {
+                if let Ok(body) = result {
+                    self.on_glance_answer(now, to, body);
+                }
+            }
             Pending::Compare { to, attempt, join } => {
+                let late = matches!(result, Err(ExchangeError::Timeout));
                 let outcome = match result {
                     Ok(body) => self.on_compare_answer(now, to, join, body),
                     Err(error) => Err(error.to_string()),
@@ -370,8 +479,25 @@ impl Engine {
                         result,
                     });
                 }
-                self.after_join_try(now, to, join, outcome);
+                self.after_join_try(now, to, (join, late), outcome);
             }
+        }
+    }
+
+    /// What differs is looked at; a member that agrees is heard all the same.
+    fn on_glance_answer(&mut self, now: Now, to: SocketAddr, body: Bytes) {
+        let Ok(answer) = CompareAnswer::decode(body) else {
+            return self.count("exchanges_unexpected");
+        };
+        if answer.differing != 0 || answer.events_differ {
+            let mut compare = self.view_of(now, Mask(answer.differing));
+            if answer.events_differ {
+                compare.positions = self.events.positions();
+            }
+            let (attempt, join) = (None, false);
+            self.send_compare(to, compare, Pending::Compare { to, attempt, join });
+        } else {
+            self.count("syncs_without_difference");
         }
     }
 
@@ -404,9 +530,12 @@ impl Engine {
             .on_positions(now, from.node(), &answer.positions, first, &self.table);
         self.push_wanted(now, to, &answer.wants);
         if answer.more {
-            self.compare(now, to, false, None);
+            // Another member may have more to give.
+            self.upkeep.hurry(now.at);
         }
-        if first {
+        self.joining.seniority_open |= first;
+        if self.joining.seniority_open && !answer.more {
+            self.joining.seniority_open = false;
             self.take_seniority(now);
         }
         self.table
@@ -460,6 +589,13 @@ impl Engine {
             }
         }
         let spread = updates.len() <= SPREAD_MAX;
+        if !spread {
+            let topics = updates.iter().map(|update| Topic::Record(update.id().hash));
+            topics.for_each(|topic| self.broadcasts.remove(topic));
+        }
+        if updates.len() > MANY_NEWS {
+            self.upkeep.hurry(now.at);
+        }
         self.swim.apply(now.at, updates, spread);
     }
 
@@ -570,51 +706,6 @@ fn floor(from: Ident, instance: u64, known: (u64, u64)) -> u64 {
 fn instance_of(state: &MemberState) -> u64 {
     let Some(delta) = &state.record else { return 0 };
     crate::record::Record::new(Time::default(), delta).map_or(0, |record| record.parsed().instance)
-}
-
-fn summaries(bytes: &[u8]) -> BTreeMap<u64, Summary> {
-    let chunks = bytes
-        .chunks_exact(Summary::BYTES)
-        .take(MEMBERS_PER_EXCHANGE_MAX);
-    chunks
-        .filter_map(Summary::get)
-        .map(|summary| (summary.ident.hash, summary))
-        .collect()
-}
-
-fn summary(peer: &Peer) -> Summary {
-    Summary {
-        ident: peer.ident,
-        incarnation: peer.incarnation,
-        state: state_number(peer),
-        record_version: peer.record.version(),
-    }
-}
-
-fn state_number(peer: &Peer) -> u8 {
-    match peer.state {
-        State::Alive => 0,
-        State::Suspect => 1,
-        State::Down if peer.left => 3,
-        State::Down => 2,
-    }
-}
-
-/// What outranks what about one identity: dead over alive, left over failed, the
-/// higher incarnation, suspect over alive.
-fn rank(summary: &Summary) -> (bool, u16, u8) {
-    let dead = summary.state >= 2;
-    (
-        dead,
-        if dead { 0 } else { summary.incarnation },
-        summary.state,
-    )
-}
-
-fn lags(peer: &Peer, held: &Summary) -> bool {
-    held.ident.beats(peer.ident)
-        || (held.ident == peer.ident
-            && (rank(held) > rank(&summary(peer)) || held.record_version > peer.record.version()))
 }
 
 fn member_state(now: Now, peer: &Peer, held: Option<Summary>) -> MemberState {

@@ -10,6 +10,7 @@ use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
 
 use super::Engine;
+use super::exchange::EXCHANGE_TIMEOUT;
 use crate::api::{Note, Output};
 use crate::member::Status;
 use crate::time::{Now, Time};
@@ -19,6 +20,11 @@ const PAUSE_MIN: Duration = Duration::from_millis(250);
 
 /// Longest pause between tries while alone.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How long the first try of a join may take; twice as long after each that was too
+/// slow, up to [`EXCHANGE_TIMEOUT`]: a lost packet of a handshake is sent again only
+/// after seconds, a new try is faster.
+const PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// Pause between looks at lost members and seeds while there is company, as long as
 /// the last loss is fresh.
@@ -49,6 +55,9 @@ pub(super) struct Joining {
     joined: bool,
     alone: bool,
     last_loss: Option<Time>,
+    patience: Duration,
+    /// What came so far does not tell who is older.
+    pub(super) seniority_open: bool,
 }
 
 impl Joining {
@@ -61,7 +70,14 @@ impl Joining {
             joined: false,
             alone: true,
             last_loss: None,
+            patience: PATIENCE,
+            seniority_open: false,
         }
+    }
+
+    /// How long a try may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     pub(super) fn next_deadline(&self) -> Time {
@@ -153,14 +169,24 @@ impl Engine {
         &mut self,
         now: Now,
         to: SocketAddr,
-        join: bool,
+        (join, late): (bool, bool),
         outcome: Result<Arc<str>, String>,
     ) {
-        let Ok(through) = outcome else { return };
+        let Ok(through) = outcome else {
+            if join && late {
+                self.joining.patience = (self.joining.patience * 2).min(EXCHANGE_TIMEOUT);
+                if self.joining.alone {
+                    self.joining.next = now.at;
+                }
+            }
+            return;
+        };
         self.joining.past.retain(|known| *known != to);
         if !join {
             return;
         }
+        self.joining.patience = PATIENCE;
+        self.upkeep.hurry(now.at);
         if self.joining.alone {
             self.joining.alone = false;
             self.joining.pause = PAUSE_MIN;

@@ -22,8 +22,14 @@ const GOSSIP_PROMPT: Duration = Duration::from_millis(20);
 /// Above this many waiting items gossip cannot keep up and exchanges take over.
 const BULK_ABOVE: usize = 32;
 
-/// Pause between exchanges while they take over.
-const BULK_INTERVAL: Duration = Duration::from_millis(250);
+/// Pause between exchanges while they bring much.
+const HURRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Exchanges in a row without much news after which there is no hurry any more.
+const HURRY_ROUNDS: u32 = 3;
+
+/// A node that wakes up later than this stood still: it heard nobody meanwhile.
+const STOOD_STILL: Duration = Duration::from_secs(1);
 
 /// How often the rest is looked after.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
@@ -40,7 +46,8 @@ const PRUNED_MAX: usize = 1_024;
 pub(super) struct Upkeep {
     gossip: Option<Time>,
     last_gossip: Time,
-    bulk: Time,
+    hurry: Time,
+    hurried: u32,
     housekeeping: Time,
     backstop: Time,
     pruned: BTreeMap<Ident, Time>,
@@ -51,7 +58,8 @@ impl Upkeep {
         Self {
             gossip: None,
             last_gossip: now,
-            bulk: now,
+            hurry: now,
+            hurried: 0,
             housekeeping: now + HOUSEKEEPING,
             backstop: now + BACKSTOP.mul_f64(rng.random_range(0.5..1.5)),
             pruned: BTreeMap::new(),
@@ -59,8 +67,22 @@ impl Upkeep {
     }
 
     pub(super) fn next_deadline(&self) -> Time {
-        self.gossip
-            .map_or(self.housekeeping, |gossip| gossip.min(self.housekeeping))
+        let hurry = (self.hurried > 0).then_some(self.hurry);
+        let prompt = [self.gossip, hurry].into_iter().flatten();
+        prompt.fold(self.housekeeping, Time::min)
+    }
+
+    /// Much is going on: exchanges follow each other until they bring little.
+    pub(super) fn hurry(&mut self, now: Time) {
+        if self.hurried == 0 {
+            self.hurry = self.hurry.max(now);
+        }
+        self.hurried = HURRY_ROUNDS;
+    }
+
+    /// The next exchange will hardly find two equal views.
+    pub(super) fn expects_news(&self) -> bool {
+        self.hurried + 1 >= HURRY_ROUNDS
     }
 
     /// There is something to spread.
@@ -89,12 +111,41 @@ impl Upkeep {
 }
 
 impl Engine {
+    /// Comes before everything else: whoever stood still judges nobody by what it
+    /// did not hear.
+    pub(super) fn notice_pause(&mut self, now: Now) {
+        if now.at.since(self.upkeep.next_deadline()) > STOOD_STILL {
+            self.count("pauses_noticed");
+            self.suspicions.begin_anew(now.at);
+            self.upkeep.housekeeping = now.at;
+            self.upkeep.gossip = self.upkeep.gossip.map(|_| now.at);
+            self.upkeep.hurry = self.upkeep.hurry.max(now.at);
+        }
+    }
+
+    /// Asks those that were suspected for long whether they live.
+    pub(super) fn ask_suspects(&mut self, now: Now) {
+        let members = self.table.active().len() + 1;
+        for (subject, incarnation) in self.suspicions.to_ask(now.at, members) {
+            self.count("suspects_asked");
+            let extra = Extra {
+                suspected: Some(incarnation),
+                ask_digest: true,
+                ..Extra::default()
+            };
+            self.transmit(now, subject.node(), extra);
+        }
+    }
+
     pub(super) fn tick_upkeep(&mut self, now: Now) {
         if self.upkeep.gossip.is_some_and(|at| at <= now.at) {
             self.upkeep.gossip = None;
             self.gossip(now);
-            self.take_over_by_exchange(now);
+            if self.swim.backlog() + self.broadcasts.len() > BULK_ABOVE {
+                self.upkeep.hurry(now.at);
+            }
         }
+        self.hurry_on(now);
         if self.upkeep.housekeeping <= now.at {
             self.upkeep.housekeeping = now.at + HOUSEKEEPING;
             self.reap(now);
@@ -125,14 +176,16 @@ impl Engine {
         }
     }
 
-    fn take_over_by_exchange(&mut self, now: Now) {
-        let waiting = self.swim.backlog() + self.broadcasts.len();
-        if waiting > BULK_ABOVE && now.at >= self.upkeep.bulk {
-            self.upkeep.bulk = now.at + BULK_INTERVAL.mul_f64(self.rng.random_range(0.75..1.25));
-            if let Some(node) = self.table.active().choose(&mut self.rng).copied() {
-                self.sync_with(now, node);
-            }
+    /// The next exchange of a hurry, with anybody.
+    fn hurry_on(&mut self, now: Now) {
+        if self.upkeep.hurried == 0 || now.at < self.upkeep.hurry {
+            return;
         }
+        self.upkeep.hurry = now.at + HURRY_INTERVAL.mul_f64(self.rng.random_range(0.75..1.25));
+        if let Some(node) = self.table.active().choose(&mut self.rng).copied() {
+            self.sync_with(now, node);
+        }
+        self.upkeep.hurried -= 1;
     }
 
     fn backstop(&mut self, now: Now) {

@@ -212,7 +212,7 @@ async fn damaged_datagrams_are_dropped_each_under_its_own_counter() {
     range.fire(0, &damaged(35), "forged").await;
     range.fire(0, &damaged(good.len() - 1), "forged").await;
     range.fire(0, &good[..good.len() - 1], "forged").await;
-    range.fire(0, &vec![1; 60_000], "oversized").await;
+    range.fire(0, &vec![1; 60_000], "dropped_too_long").await;
     range.unharmed().await;
 }
 

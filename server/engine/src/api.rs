@@ -9,8 +9,9 @@ use bytes::Bytes;
 
 use crate::crypto::Keyring;
 use crate::event::{Event, Gap};
+use crate::ident::BOOT_MAX;
 use crate::member::{Member, MemberKey, Role};
-use crate::record::ROLES_BYTES_MAX;
+use crate::record::{ROLES_BYTES_MAX, VERSION_BYTES_MAX};
 
 /// Everything that an engine must be told at its start.
 #[derive(Debug, Clone)]
@@ -47,6 +48,16 @@ impl Config {
     pub fn check(&self) -> Result<(), EngineError> {
         crate::name::check_name(&self.name)?;
         crate::name::check_name(&self.cluster)?;
+        if self.boot > BOOT_MAX {
+            return Err(EngineError::BootTooHigh(self.boot));
+        }
+        if self.version.len() > VERSION_BYTES_MAX {
+            return Err(EngineError::RecordTooLarge {
+                what: "the version",
+                bytes: self.version.len(),
+                limit: VERSION_BYTES_MAX,
+            });
+        }
         self.roles
             .iter()
             .try_for_each(|role| crate::name::check_role(&role.name))?;
@@ -312,6 +323,9 @@ pub enum EngineError {
         /// What is wrong.
         why: &'static str,
     },
+    /// A boot number that the wire has no room for.
+    #[error("boot {0} does not fit 48 bits: does the clock run?")]
+    BootTooHigh(u64),
     /// A name that cannot be.
     #[error("bad name: {0}")]
     BadName(#[from] crate::name::NameError),

@@ -1,7 +1,7 @@
 //! The engine: one node of a cluster, without its clock and its sockets.
 //!
 //! Reading order: this file (what comes in, what goes out), `datagrams` (the bulk
-//! of the talk), `members` (what an update does), `exchange` and `joining` (state
+//! of the talk), `members` (what an update does), `naming` (whose a name is), `exchange` and `joining` (state
 //! exchanges), `leaving`, `commands`.
 
 mod check;
@@ -11,6 +11,7 @@ mod exchange;
 mod joining;
 mod leaving;
 mod members;
+mod naming;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -199,6 +200,11 @@ impl Engine {
                 self.settle_own(now);
                 self.swim.apply(now.at, Vec::new(), false);
                 self.upkeep.gossip_soon(now.at);
+            }
+            SwimOutput::Defunct => {
+                if self.own.status != crate::member::Status::Left {
+                    self.raise_boot(now, self.own.ident.boot + 1);
+                }
             }
         }
     }

@@ -93,6 +93,11 @@ impl Ident {
         (self.boot, self.life) > (other.boot, other.life)
     }
 
+    /// The same run in its next life; `None` when all 65,535 are used up.
+    pub(crate) fn next_life(self) -> Option<Self> {
+        self.life.checked_add(1).map(|life| Self { life, ..self })
+    }
+
     /// Appends its 16 bytes: hash 8, boot 6, life 2, all big endian.
     pub(crate) fn put(self, mut buf: impl BufMut) {
         buf.put_u64(self.hash);
@@ -150,5 +155,17 @@ mod tests {
         assert!(restarted.beats(old) && refuted.beats(old) && restarted.beats(refuted));
         assert!(!old.beats(old), "nobody replaces itself");
         assert_ne!(old.check(), refuted.check());
+    }
+
+    #[test]
+    fn lives_end() {
+        let last = Ident {
+            hash: 1,
+            boot: 5,
+            life: u16::MAX - 1,
+        };
+        let end = last.next_life().unwrap();
+        assert!(end.beats(last));
+        assert_eq!(end.next_life(), None);
     }
 }

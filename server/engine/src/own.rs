@@ -10,8 +10,8 @@ use crate::api::{Config, EngineError};
 use crate::ident::{Ident, NodeRef, conflict_hash, name_hash};
 use crate::member::{Member, Role, Status, StatusChange, StatusReason};
 use crate::record::{
-    KEY_NODE, KEY_ROLES, KEY_STATUS, KEY_TAGS, Record, TAGS_BYTES_MAX, encode_entry, encode_ip,
-    encode_roles, tag_is_sound,
+    KEY_NODE, KEY_ROLES, KEY_STATUS, KEY_TAGS, Record, TAGS_BYTES_MAX, TIME_MAX, encode_entry,
+    encode_ip, encode_roles, tag_is_sound,
 };
 use crate::time::{Now, Time};
 use crate::wire::{NodeInfo, OwnStatus, PROTOCOL, RecordDelta, Tags};
@@ -28,6 +28,10 @@ pub(crate) struct Own {
     pub(crate) status: Status,
     pub(crate) started_unix_ms: u64,
     pub(crate) first_started_unix_ms: u64,
+    /// Times that the boot was raised in this run of the process.
+    pub(crate) raises: u32,
+    /// Identity under the name that was lost to another live node.
+    pub(crate) former: Option<Ident>,
     change: StatusChange,
     transitions: u64,
     conflict: bool,
@@ -37,10 +41,11 @@ pub(crate) struct Own {
 
 impl Own {
     pub(crate) fn new(mut config: Config, instance: u64, now: Now) -> Self {
+        let started_unix_ms = now.unix_ms.min(TIME_MAX);
         config
             .roles
             .iter_mut()
-            .for_each(|role| role.since_unix_ms = now.unix_ms);
+            .for_each(|role| role.since_unix_ms = started_unix_ms);
         let hash = name_hash(&config.name);
         let ident = Ident {
             hash,
@@ -52,7 +57,7 @@ impl Own {
             at_unix_ms: now.unix_ms,
             reason: StatusReason::Joined,
         };
-        let info = node_info(&config, instance, now.unix_ms, false);
+        let info = node_info(&config, instance, started_unix_ms, false);
         let delta = full_record(&config, ident.node(), &info, false);
         let record = Record::new(now.at, &delta).expect("the configuration was checked");
         Self {
@@ -63,8 +68,10 @@ impl Own {
             record,
             up_since: now.at,
             status: Status::Alive,
-            started_unix_ms: now.unix_ms,
-            first_started_unix_ms: now.unix_ms,
+            started_unix_ms,
+            first_started_unix_ms: started_unix_ms,
+            raises: 0,
+            former: None,
             change,
             transitions: 0,
             conflict: false,

@@ -26,6 +26,12 @@ pub(crate) const TAGS_BYTES_MAX: usize = 64 << 10;
 /// Largest roles of one member, encoded, bytes.
 pub(crate) const ROLES_BYTES_MAX: usize = 16 << 10;
 
+/// Longest daemon version, bytes.
+pub(crate) const VERSION_BYTES_MAX: usize = 256;
+
+/// Latest time that a record may name, unix milliseconds: the end of the year 9999.
+pub(crate) const TIME_MAX: u64 = 253_402_300_799_999;
+
 /// Most keys of one record.
 pub(crate) const KEYS_MAX: usize = 4_096;
 
@@ -195,6 +201,18 @@ impl Parsed {
     }
 }
 
+/// Instance and address of the process that wrote a delta, if the delta says.
+pub(crate) fn owner_of_delta(delta: &RecordDelta) -> Option<(u64, SocketAddr)> {
+    let entries = delta.entries.iter();
+    let entry = entries
+        .filter_map(|raw| RecordEntry::decode(raw.clone()).ok())
+        .find(|entry| entry.key == KEY_NODE && !entry.deleted)?;
+    let info = NodeInfo::decode(entry.value).ok()?;
+    let port = u16::try_from(info.port).ok()?;
+    let ip = decode_ip(&info.ip).ok()?;
+    Some((info.instance, SocketAddr::new(ip, port)))
+}
+
 /// One entry, as its owner first writes it.
 pub(crate) fn encode_entry(key: &str, version: u64, value: Bytes) -> Bytes {
     let entry = RecordEntry {
@@ -249,8 +267,11 @@ fn parse(owner: NodeRef, entries: &BTreeMap<String, Entry>) -> Result<Parsed, Re
     } else {
         name_hash(&info.name)
     };
-    if hash != owner.hash || owner.boot > BOOT_MAX {
+    if hash != owner.hash || owner.boot > BOOT_MAX || info.started_unix_ms > TIME_MAX {
         return Err(RecordError::Grammar);
+    }
+    if info.version.len() > VERSION_BYTES_MAX {
+        return Err(RecordError::TooLarge);
     }
     if tags
         .tags
@@ -286,6 +307,9 @@ pub(crate) fn tag_is_sound(key: &str, value: &str) -> bool {
 
 fn decode_role(role: RoleInfo) -> Result<Role, RecordError> {
     check_role(&role.name).map_err(|_e| RecordError::Grammar)?;
+    if role.since_unix_ms > TIME_MAX {
+        return Err(RecordError::Grammar);
+    }
     Ok(Role {
         service_ip: decode_ip(&role.ip)?,
         service_port: u16::try_from(role.port).map_err(|_e| RecordError::Malformed)?,

@@ -44,13 +44,15 @@ pub(crate) enum SwimOutput {
     Accuse { subject: Ident, incarnation: u16 },
     /// This node took a new life to refute its death.
     Renewed,
+    /// This node is down in foca: it left, or no life is left to refute with.
+    Defunct,
 }
 
 impl foca::Identity for Ident {
     type Addr = u64;
 
     fn renew(&self) -> Option<Self> {
-        self.life.checked_add(1).map(|life| Self { life, ..*self })
+        self.next_life()
     }
 
     fn addr(&self) -> u64 {
@@ -71,6 +73,8 @@ pub(crate) struct Swim {
     sequence: u64,
     accusations: VecDeque<(Ident, u16)>,
     errors: u64,
+    /// This node left: word of its death is no news.
+    gone: bool,
 }
 
 impl std::fmt::Debug for Swim {
@@ -112,6 +116,7 @@ impl Swim {
             sequence: 0,
             accusations: VecDeque::new(),
             errors: 0,
+            gone: false,
         }
     }
 
@@ -155,9 +160,11 @@ impl Swim {
 
     /// Hands over updates that came by another way.
     pub(crate) fn apply(&mut self, now: Time, updates: Vec<Update<Ident>>, spread: bool) {
-        let outcome = self
-            .foca
-            .apply_many(updates.into_iter(), spread, &mut self.runtime);
+        let (me, gone) = (self.me(), self.gone);
+        let updates = updates
+            .into_iter()
+            .filter(|update| !gone || *update.id() != me);
+        let outcome = self.foca.apply_many(updates, spread, &mut self.runtime);
         self.count(outcome);
         self.schedule(now);
     }
@@ -187,12 +194,14 @@ impl Swim {
 
     /// Declares this node down.
     pub(crate) fn leave(&mut self) {
+        self.gone = true;
         let outcome = self.foca.leave_cluster(&mut self.runtime);
         self.count(outcome);
     }
 
     /// Goes on under another identity.
     pub(crate) fn become_ident(&mut self, now: Time, ident: Ident) {
+        self.gone = false;
         let outcome = self.foca.change_identity(ident, &mut self.runtime);
         self.count(outcome);
         self.apply(now, Vec::new(), false);
@@ -217,6 +226,9 @@ impl Swim {
         while let Some(notification) = self.runtime.to_notify() {
             if matches!(notification, OwnedNotification::Rejoin(_)) {
                 return Some(SwimOutput::Renewed);
+            }
+            if matches!(notification, OwnedNotification::Defunct) {
+                return Some(SwimOutput::Defunct);
             }
         }
         let (to, bytes) = self.runtime.to_send()?;

@@ -96,7 +96,16 @@ pub(crate) struct EventCommand {
 pub(crate) struct HandleEnds {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: mpsc::Receiver<EventCommand>,
-    pub(crate) replicated: watch::Sender<u64>,
+    pub(crate) replicated: watch::Sender<Replicated>,
+}
+
+/// How far the own events are replicated. Ordered: a later value is greater.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Replicated {
+    /// Boot of this node; sequences begin anew when it is raised.
+    pub boot: u64,
+    /// Last sequence of that boot that two other members hold; 0 for none.
+    pub sequence: u64,
 }
 
 /// Commands the engine from any task or thread.
@@ -104,7 +113,7 @@ pub(crate) struct HandleEnds {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     events: mpsc::Sender<EventCommand>,
-    replicated: watch::Receiver<u64>,
+    replicated: watch::Receiver<Replicated>,
 }
 
 impl Handle {
@@ -112,7 +121,7 @@ impl Handle {
     pub(crate) fn new() -> (Self, HandleEnds) {
         let (commands, commands_end) = mpsc::channel(COMMANDS_MAX);
         let (events, events_end) = mpsc::channel(EVENTS_MAX);
-        let (replicated_end, replicated) = watch::channel(0);
+        let (replicated_end, replicated) = watch::channel(Replicated::default());
         let ends = HandleEnds {
             commands: commands_end,
             events: events_end,
@@ -142,9 +151,9 @@ impl Handle {
         Ok(answer.await.map_err(|_closed| CommandError::Stopped)??)
     }
 
-    /// The last own sequence that two other members hold; grows.
+    /// The last own event that two other members hold; grows.
     #[must_use]
-    pub fn replicated(&self) -> watch::Receiver<u64> {
+    pub fn replicated(&self) -> watch::Receiver<Replicated> {
         self.replicated.clone()
     }
 

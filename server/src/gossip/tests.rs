@@ -171,7 +171,7 @@ async fn two_nodes_find_each_other_and_pass_events_in_order() {
             assert_eq!(payload, &at.to_string());
         }
         let mut replicated = one.handle.replicated();
-        let reached = timeout(PATIENCE, replicated.wait_for(|sequence| *sequence == 300));
+        let reached = timeout(PATIENCE, replicated.wait_for(|last| last.sequence == 300));
         assert!(reached.await.is_ok(), "not replicated");
         assert_eq!(one.handle.report().await.unwrap().encrypted, key.is_some());
     }

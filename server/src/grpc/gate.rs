@@ -1,4 +1,6 @@
-//! What every call passes: capability, number of calls, panics, drain.
+//! What every call passes: capability, number of calls, deadline, panics, drain.
+
+mod deadline;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -9,22 +11,23 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
 
+use self::deadline::Deadline;
 use super::access::{Access, Rule, rule};
 use super::frames::trailers;
 use super::limits::STALLED_AFTER;
 use super::metrics::Metrics;
 use super::peer::Peer;
-use super::routes::Routes;
+use super::routes::{Answering, Routes};
 use super::status;
 
 /// The whole API as one service for the accept loop. Clones share everything.
@@ -97,6 +100,38 @@ impl Shared {
         request.extensions_mut().insert(granted);
         Ok((Call::new(permit, &self.metrics), streams))
     }
+
+    /// The beginning of an answer, unless its time is up or it hits a bug first.
+    async fn answer(
+        &self,
+        answering: Answering,
+        deadline: Option<Deadline>,
+    ) -> Result<Response<Body>, Status> {
+        let answering = AssertUnwindSafe(answering).catch_unwind();
+        let answer = match deadline {
+            None => answering.await,
+            Some(deadline) => match timeout_at(deadline.at, answering).await {
+                Ok(answer) => answer,
+                Err(_elapsed) => {
+                    self.metrics.deadlines.inc();
+                    return Err(deadline.exceeded());
+                }
+            },
+        };
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Err(_panic) => {
+                self.metrics.panics.inc();
+                tracing::error!("a call panicked");
+                Err(status::panicked())
+            }
+        }
+    }
+
+    /// An error of tonic's with the reason that every error of ours has.
+    fn told(&self, error: Status) -> Status {
+        status::detailed(status::undecodable(error, self.bounds.message_bytes))
+    }
 }
 
 /// A call under way, counted until it is dropped.
@@ -141,26 +176,27 @@ where
             Ok(admitted) => admitted,
             Err(refusal) => return Box::pin(std::future::ready(Ok(refusal.into_http()))),
         };
+        let deadline = match Deadline::of(request.headers()) {
+            Ok(deadline) => deadline,
+            Err(refusal) => return Box::pin(std::future::ready(Ok(refusal.into_http()))),
+        };
         let answering = self.routes.call(request.map(Body::new));
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let answer = match AssertUnwindSafe(answering).catch_unwind().await {
-                Ok(Ok(answer)) => answer,
-                Err(_panic) => {
-                    shared.metrics.panics.inc();
-                    tracing::error!("a call panicked");
-                    return Ok(status::panicked().into_http());
-                }
+            let answer = match shared.answer(answering, deadline).await {
+                Ok(answer) => answer,
+                Err(error) => return Ok(error.into_http()),
             };
-            if let Some(error) = undetailed(&answer) {
-                let limit = shared.bounds.message_bytes;
-                return Ok(status::undecodable(error, limit).into_http());
+            if let Some(error) = undetailed(answer.headers()) {
+                return Ok(shared.told(error).into_http());
             }
             let stop = streams.then(|| Box::pin(shared.stop.clone().cancelled_owned()));
+            let deadline = deadline.map(|deadline| (deadline, Box::pin(sleep_until(deadline.at))));
             Ok(answer.map(|inner| {
                 Body::new(GateBody {
                     inner,
                     stop,
+                    deadline,
                     shared,
                     handed: None,
                     done: false,
@@ -171,10 +207,9 @@ where
     }
 }
 
-/// The error of an answer that ended before its first message and tells no reason:
-/// one that tonic made.
-fn undetailed(answer: &Response<Body>) -> Option<Status> {
-    let error = Status::from_header_map(answer.headers())?;
+/// The error in headers or trailers that tells no reason: one that tonic made.
+fn undetailed(headers: &HeaderMap) -> Option<Status> {
+    let error = Status::from_header_map(headers)?;
     (error.code() != Code::Ok && error.details().is_empty()).then_some(error)
 }
 
@@ -183,6 +218,7 @@ fn undetailed(answer: &Response<Body>) -> Option<Status> {
 struct GateBody {
     inner: Body,
     stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
     shared: Arc<Shared>,
     /// When a stream handed over data for the last time, until it is asked for more.
     handed: Option<Instant>,
@@ -216,6 +252,13 @@ impl HttpBody for GateBody {
         if stopping {
             return self.end(&status::shutting_down());
         }
+        if let Some((deadline, sleep)) = &mut self.deadline
+            && sleep.poll_unpin(cx).is_ready()
+        {
+            let exceeded = deadline.exceeded();
+            self.shared.metrics.deadlines.inc();
+            return self.end(&exceeded);
+        }
         if self
             .handed
             .take()
@@ -231,6 +274,12 @@ impl HttpBody for GateBody {
             tracing::error!("a stream panicked");
             return self.end(&status::panicked());
         };
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(error) = frame.trailers_ref().and_then(undetailed)
+        {
+            let error = self.shared.told(error);
+            return self.end(&error);
+        }
         self.done = matches!(&polled, Poll::Ready(None));
         if self.stop.is_some() && matches!(&polled, Poll::Ready(Some(_))) {
             self.handed = Some(Instant::now());

@@ -44,6 +44,8 @@ pub struct Metrics {
     pub(crate) rejected: Counter,
     /// Streams ended because their reader took nothing for too long.
     pub(crate) stalled: Counter,
+    /// Calls ended because the deadline that their caller set was over.
+    pub(crate) deadlines: Counter,
     /// Panics caught in handlers and streams.
     pub(crate) panics: Counter,
 }
@@ -62,6 +64,7 @@ impl Default for Metrics {
             lag: Histogram::new(powers_of_four),
             rejected: Counter::default(),
             stalled: Counter::default(),
+            deadlines: Counter::default(),
             panics: Counter::default(),
         }
     }
@@ -91,6 +94,8 @@ impl Metrics {
         registry.register("events_rejected", rejected, self.rejected.clone());
         let stalled = "Streams ended because their reader took nothing for too long";
         registry.register("streams_stalled", stalled, self.stalled.clone());
+        let deadlines = "Calls whose caller's deadline passed";
+        registry.register("deadlines_exceeded", deadlines, self.deadlines.clone());
         let panics = "Panics caught in handlers and streams";
         registry.register("panics", panics, self.panics.clone());
     }

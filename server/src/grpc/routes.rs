@@ -7,11 +7,12 @@ use std::future::Future;
 use std::pin::Pin;
 
 use http::{Request, Response};
-use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 use tower::util::BoxCloneSyncService;
+
+use super::status::no_such_service;
 
 type Routed = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
@@ -56,7 +57,7 @@ impl Routes {
         match self.services.get(name) {
             Some(service) => Box::pin(service.clone().call(request)),
             None => {
-                let answer = Status::unimplemented("no such service").into_http();
+                let answer = no_such_service(name).into_http();
                 Box::pin(std::future::ready(Ok(answer)))
             }
         }

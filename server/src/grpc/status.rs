@@ -97,10 +97,73 @@ pub(crate) fn undecodable(error: Status, limit: usize) -> Status {
     }
 }
 
+/// An error that libraries beneath made, with a reason: the name of its code.
+pub(crate) fn detailed(error: Status) -> Status {
+    if error.code() == Code::Ok || !error.details().is_empty() {
+        return error;
+    }
+    status(
+        error.code(),
+        code_name(error.code()),
+        error.message().to_owned(),
+        &[],
+    )
+}
+
+/// As in the gRPC specification.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// The time that the caller gave is over.
+pub(crate) fn deadline_exceeded(timeout: Duration) -> Status {
+    let message = format!("the call took longer than the {timeout:?} that it had");
+    status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message, &[])
+}
+
+/// Nobody answers such calls.
+pub(crate) fn no_such_service(name: &str) -> Status {
+    let message = format!("there is no service {name:?}");
+    status(
+        Code::Unimplemented,
+        "UNIMPLEMENTED",
+        message,
+        &[("service", name)],
+    )
+}
+
 /// The daemon drains.
 pub(crate) fn shutting_down() -> Status {
     let message = "the daemon is shutting down".to_owned();
     status(Code::Unavailable, "SHUTTING_DOWN", message, &[])
+}
+
+/// The node began to count its events anew while some waited for their receipts.
+pub(crate) fn boot_raised(boot: u64) -> Status {
+    let message = format!(
+        "the node goes on as boot {boot}: whether its earlier events are replicated is not known"
+    );
+    let boot = boot.to_string();
+    let facts = [("boot", boot.as_str())];
+    status(Code::Unavailable, "BOOT_RAISED", message, &facts)
 }
 
 /// A handler panicked.
@@ -144,6 +207,7 @@ fn engine(error: &EngineError) -> Status {
         EngineError::RecordTooLarge { .. } => (Code::InvalidArgument, "RECORD_TOO_LARGE"),
         EngineError::BadTag { .. } => (Code::InvalidArgument, "BAD_TAG"),
         EngineError::BadName(_) => (Code::InvalidArgument, "BAD_NAME"),
+        EngineError::BootTooHigh(_) => (Code::InvalidArgument, "BOOT_TOO_HIGH"),
     };
     status(code, reason, error.to_string(), &[])
 }

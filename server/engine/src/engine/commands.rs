@@ -121,6 +121,12 @@ impl Engine {
                 shown.display_name(),
             ));
         }
+        warnings.extend(self.losers_of_own_name().map(|loser| {
+            format!(
+                "conflict: another live node is called {} too and is shown as {loser}: rename it",
+                self.own.config().name,
+            )
+        }));
         if !self.encrypted() {
             warnings.push("plaintext: peers talk without encryption".to_owned());
         }

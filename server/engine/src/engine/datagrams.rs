@@ -28,6 +28,19 @@ use crate::wire::{Accusation, Forced, ITEMS_PER_DATAGRAM_MAX, Packet, RecordDelt
 /// A record larger than this does not ride on datagrams; state exchanges bring it.
 const RECORD_RIDE_MAX: usize = 900;
 
+/// A datagram with less room than this is full, bytes.
+const ROOM_MIN: usize = 64;
+
+/// After this many items that did not fit a datagram is full: the rest of the queue
+/// is as large as they are.
+const MISFITS_MAX: u32 = 8;
+
+/// Bytes that a record takes besides its own: tag and length.
+const RECORD_OVERHEAD: usize = 4;
+
+/// Most bytes of an accusation or a forced leave, tag and length included.
+const WORD_BYTES_MAX: usize = 40;
+
 /// Datagrams and updates that wait for a record; the oldest go first.
 const PARKED_MAX: usize = 1_024;
 
@@ -140,7 +153,7 @@ impl Engine {
             if Ident::get(&foca[..]) == Some(self.own.ident) {
                 self.own.incarnation = message::incarnation(foca).unwrap_or(self.own.incarnation);
             }
-            let Some((wire, ping)) = message::to_wire(foca, self.own.ident) else {
+            let Some((wire, ping)) = message::to_wire(foca, self.own.ident, self.own.former) else {
                 return;
             };
             packet.swim = wire;
@@ -178,7 +191,7 @@ impl Engine {
 
     /// A sender whose name a newer run has taken: it is told whose, and goes on under
     /// another.
-    fn answer_outdated(&mut self, now: Now, addr: SocketAddr, sender: Ident) {
+    pub(super) fn answer_outdated(&mut self, now: Now, addr: SocketAddr, sender: Ident) {
         self.count("datagrams_dropped_outdated_sender");
         let Some(peer) = self.table.get(sender.hash).filter(|peer| peer.is_active()) else {
             return;
@@ -219,14 +232,14 @@ impl Engine {
         let members = self.table.active().len() + 1;
         let times = 4 * (u32::try_from(members).unwrap_or(u32::MAX).ilog10() + 1);
         let (table, own) = (&self.table, &self.own);
+        let mut misfits = 0;
         self.broadcasts.fill(times.max(8), |topic| {
-            if room < 64 {
+            if room < ROOM_MIN || misfits >= MISFITS_MAX {
                 return Take::Full;
             }
-            let before = packet.encoded_len();
-            let take = add(packet, topic, table, own, room);
-            let grown = packet.encoded_len() - before;
-            room = room.saturating_sub(grown);
+            let (take, bytes) = add(packet, topic, table, own, room);
+            room = room.saturating_sub(bytes);
+            misfits += u32::from(take == Take::TooLarge);
             take
         });
         if packet.events.is_empty()
@@ -454,14 +467,15 @@ pub(super) fn ident_bytes(ident: Ident) -> Bytes {
     bytes.freeze()
 }
 
-/// Puts one item into a datagram, if it still has something to tell and fits.
+/// Puts one item into a datagram, if it still has something to tell and fits. Gives
+/// the bytes that it takes there at most.
 fn add(
     packet: &mut Packet,
     topic: Topic,
     table: &crate::table::Table,
     own: &crate::own::Own,
     room: usize,
-) -> Take {
+) -> (Take, usize) {
     match topic {
         Topic::Record(hash) => {
             let record = if hash == own.ident.hash {
@@ -473,17 +487,18 @@ fn add(
                     .map(|peer| &peer.record)
             };
             let Some(record) = record else {
-                return Take::Drop;
+                return (Take::Drop, 0);
             };
             let delta = record.since(0);
             let bytes = delta.encoded_len();
             if bytes > RECORD_RIDE_MAX {
-                return Take::Drop;
+                return (Take::Drop, 0);
             }
-            if bytes + 4 > room {
-                return Take::TooLarge;
+            if bytes + RECORD_OVERHEAD > room {
+                return (Take::TooLarge, 0);
             }
             packet.records.push(Bytes::from(delta.encode_to_vec()));
+            return (Take::Yes, bytes + RECORD_OVERHEAD);
         }
         Topic::Accusation(subject, incarnation, accuser) => {
             packet.accusations.push(Accusation {
@@ -500,7 +515,7 @@ fn add(
             });
         }
     }
-    Take::Yes
+    (Take::Yes, WORD_BYTES_MAX)
 }
 
 fn dropped(error: &OpenError) -> &'static str {

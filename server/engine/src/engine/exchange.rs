@@ -389,8 +389,7 @@ impl Engine {
         if from.hash == self.own.ident.hash && instance_of(own) == self.own.instance {
             return Err("that is this node itself".to_owned());
         }
-        if answer.boot_floor > 0 {
-            self.raise_boot(now, answer.boot_floor + 1);
+        if answer.boot_floor > 0 && self.on_boot_floor(now, answer.boot_floor) {
             self.compare(now, to, join, None);
         }
         if own.state == 3 {
@@ -454,7 +453,7 @@ impl Engine {
                 continue;
             };
             if let Some(record) = &state.record {
-                self.merge_record(now, record);
+                self.merge_told_record(now, record, state.state < 2);
             }
             if let Some(update) = self.learn_state(now, from, ident, state) {
                 updates.push(update);

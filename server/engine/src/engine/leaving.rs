@@ -88,22 +88,16 @@ impl Engine {
             return;
         }
         self.leaving = None;
-        let next = crate::ident::Ident {
-            life: self.own.ident.life + 1,
-            ..self.own.ident
-        };
-        self.own.ident = next;
         self.own.say_leaving(now, false);
         self.own
             .set_status(now, Status::Alive, StatusReason::Joined);
-        self.swim.become_ident(now.at, next);
+        self.take_life(now, self.own.ident);
         let known: Vec<_> = self.table.iter().filter(|peer| peer.is_active()).collect();
         let known = known
             .iter()
             .map(|p| Update::new(p.ident, p.incarnation, p.state))
             .collect();
         self.swim.apply(now.at, known, false);
-        self.settle_own(now);
-        self.broadcasts.push(Topic::Record(next.hash));
+        self.broadcasts.push(Topic::Record(self.own.ident.hash));
     }
 }

@@ -1,10 +1,9 @@
 //! What an update about a member does, wherever it came from.
 
-use std::net::SocketAddr;
-
 use super::Engine;
 use super::datagrams::Extra;
-use crate::api::{Note, Output};
+use super::naming::other_claimant;
+use crate::api::Output;
 use crate::broadcast::Topic;
 use crate::ident::{BOOT_MAX, Ident, NodeRef};
 use crate::member::StatusReason;
@@ -42,6 +41,7 @@ impl Engine {
                 return false;
             }
             self.broadcasts.push(Topic::Record(id.hash));
+            self.note_conflict_won(id.hash);
         }
         self.after_change(now, id, word);
         true
@@ -88,6 +88,17 @@ impl Engine {
         }
     }
 
+    /// Takes a record that came with a word on whether its owner lives.
+    pub(super) fn merge_told_record(&mut self, now: Now, delta: &RecordDelta, live: bool) -> bool {
+        if delta.hash != self.own.ident.hash {
+            return self.merge_record(now, delta);
+        }
+        if delta.boot <= BOOT_MAX {
+            self.on_own_record(now, delta, live);
+        }
+        false
+    }
+
     /// Takes entries of a record: into the table if the run is known, else aside.
     pub(super) fn merge_record(&mut self, now: Now, delta: &RecordDelta) -> bool {
         let node = NodeRef {
@@ -98,12 +109,15 @@ impl Engine {
             return false;
         }
         if node.hash == self.own.ident.hash {
-            self.on_own_record(now, delta);
+            self.on_own_record(now, delta, true);
             return false;
         }
         let outcome = match self.table.get(node.hash) {
             Some(peer) if peer.ident.boot > node.boot => return false,
             Some(peer) if peer.ident.boot == node.boot => {
+                if let Some(claimant) = other_claimant(delta, peer) {
+                    return self.on_equal_claim(now, delta, claimant);
+                }
                 if peer.record.version() >= delta_version(delta) {
                     return false;
                 }
@@ -275,74 +289,6 @@ impl Engine {
             self.touched.remove(&hash);
             self.outputs.extend(key.map(Output::MemberRemoved));
         }
-    }
-
-    /// Somebody speaks of this node's name under another run.
-    pub(super) fn on_own_name(&mut self, now: Now, claim: Ident) {
-        let me = self.own.ident;
-        if claim.boot > BOOT_MAX || !claim.beats(me) {
-            return self.count("own_name_claims_outdated");
-        }
-        if claim.boot == me.boot {
-            // A later life of this run, from before somebody forgot it.
-            let next = Ident {
-                life: claim.life.saturating_add(1),
-                ..me
-            };
-            self.swim.become_ident(now.at, next);
-            self.own.ident = next;
-            self.settle_own(now);
-            return;
-        }
-        // A newer boot: its record decides, and comes first or by the next exchange.
-        self.count("own_name_claims_unproven");
-    }
-
-    /// A record under this node's name that is not its own. One from another
-    /// address is of a live process, and the higher (boot, instance) keeps the name;
-    /// nobody else can live at this node's address: that was an earlier self.
-    fn on_own_record(&mut self, now: Now, delta: &RecordDelta) {
-        let Ok(record) = Record::new(now.at, delta) else {
-            return self.count("records_refused_malformed");
-        };
-        let theirs = (record.owner().boot, record.parsed().instance);
-        let addr = record.parsed().addr;
-        if theirs <= (self.own.ident.boot, self.own.instance) {
-            return;
-        }
-        if addr == self.own.config().advertise {
-            self.raise_boot(now, theirs.0 + 1);
-        } else {
-            self.lose_name(now, addr);
-        }
-    }
-
-    /// Starts anew above every boot that peers have seen of this name.
-    pub(super) fn raise_boot(&mut self, now: Now, boot: u64) {
-        if boot > BOOT_MAX {
-            return self.count("own_name_claims_outdated");
-        }
-        self.restart_as(now, boot, self.own.in_conflict());
-        self.note(Note::BootRaised { boot });
-    }
-
-    /// Goes on without the name.
-    fn lose_name(&mut self, now: Now, other: SocketAddr) {
-        if self.own.in_conflict() {
-            return;
-        }
-        self.restart_as(now, self.own.ident.boot, true);
-        self.note(Note::ConflictLost { other });
-    }
-
-    fn restart_as(&mut self, now: Now, boot: u64, conflict: bool) {
-        self.settle.set(now.at, self.own.ident.hash, None);
-        self.own.restart_as(now, boot, conflict);
-        self.swim.become_ident(now.at, self.own.ident);
-        self.events.boot_raised(self.own.ident.node());
-        self.broadcasts.push(Topic::Record(self.own.ident.hash));
-        self.settle_own(now);
-        self.upkeep.gossip_soon(now.at);
     }
 }
 

@@ -1,12 +1,15 @@
 //! A handful of engines, virtual time, a perfect network.
 
-use std::collections::{BTreeMap, VecDeque};
+mod naming;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::{Config, ExchangeError, Input, Limits, Output};
 use crate::crypto::{Key, Keyring};
-use crate::member::Status;
+use crate::member::{Member, Status};
 use crate::time::{Now, Time};
 use crate::{Engine, EngineError};
 
@@ -20,6 +23,10 @@ pub(super) struct Net {
     asked: BTreeMap<u64, (SocketAddr, crate::ExchangeId)>,
     next_exchange: u64,
     seeds: Vec<SocketAddr>,
+    /// These and the others do not reach each other.
+    cut_off: BTreeSet<SocketAddr>,
+    /// Added to the wall clock of nodes.
+    skews: BTreeMap<SocketAddr, i64>,
     pub(super) outputs: Vec<(SocketAddr, Output)>,
 }
 
@@ -52,6 +59,8 @@ impl Net {
             asked: BTreeMap::new(),
             next_exchange: 0,
             seeds: vec![addr(0)],
+            cut_off: BTreeSet::new(),
+            skews: BTreeMap::new(),
             outputs: Vec::new(),
         }
     }
@@ -67,7 +76,7 @@ impl Net {
         let at = config.advertise;
         let seed = u64::from(at.port()) * 31 + self.now;
         self.nodes
-            .insert(at, Engine::new(config, seed, self.clock()));
+            .insert(at, Engine::new(config, seed, self.clock_of(at)));
         self.drain(at);
     }
 
@@ -76,7 +85,7 @@ impl Net {
     }
 
     pub(super) fn with<T>(&mut self, n: u16, f: impl FnOnce(&mut Engine, Now) -> T) -> T {
-        let now = self.clock();
+        let now = self.clock_of(addr(n));
         let result = f(self.nodes.get_mut(&addr(n)).unwrap(), now);
         self.drain(addr(n));
         result
@@ -111,8 +120,27 @@ impl Net {
         self.now = end;
     }
 
+    /// The clocks of one node.
+    fn clock_of(&self, at: SocketAddr) -> Now {
+        let mut now = self.clock();
+        let skew = self.skews.get(&at).copied().unwrap_or(0);
+        now.unix_ms = now.unix_ms.saturating_add_signed(skew);
+        now
+    }
+
+    fn is_cut(&self, from: SocketAddr, to: SocketAddr) -> bool {
+        self.cut_off.contains(&from) != self.cut_off.contains(&to)
+    }
+
     fn deliver(&mut self, to: SocketAddr, input: Input) {
-        let now = self.clock();
+        let now = self.clock_of(to);
+        match &input {
+            Input::Datagram { from, .. } if self.is_cut(*from, to) => return,
+            Input::Request { id, from, .. } if self.is_cut(*from, to) => {
+                return self.answer(*id, Err(ExchangeError::Timeout));
+            }
+            _ => {}
+        }
         let Some(node) = self.nodes.get_mut(&to) else {
             if let Input::Request { id, .. } = input {
                 self.answer(id, Err(ExchangeError::Connect("refused".to_owned())));
@@ -162,6 +190,25 @@ impl Net {
                 output => self.outputs.push((at, output)),
             }
         }
+    }
+
+    /// What was shown of a name since the outputs were last cleared, in order.
+    pub(super) fn story(&self, viewer: u16, name: &str) -> Vec<Status> {
+        let shown = self.outputs.iter().filter_map(|(at, output)| match output {
+            Output::MemberUpdated(member) if *at == addr(viewer) => Some(member),
+            _ => None,
+        });
+        let mut story: Vec<_> = shown
+            .filter(|member| **member.display_name() == *name)
+            .map(|member| member.status)
+            .collect();
+        story.dedup();
+        story
+    }
+
+    pub(super) fn member(&self, viewer: u16, name: &str) -> Option<Arc<Member>> {
+        let mut members = self.node(viewer).members();
+        members.find(|m| **m.display_name() == *name)
     }
 
     pub(super) fn status(&self, viewer: u16, name: &str) -> Option<Status> {

@@ -92,15 +92,17 @@ impl Parts {
 
 /// The wire form of a message that foca built, and whether it is a direct ping.
 /// Updates about earlier identities of `me` stay at home: that an older life is
-/// over goes without saying, and "down" would only frighten people.
-pub(crate) fn to_wire(foca: &Bytes, me: Ident) -> Option<(Bytes, bool)> {
+/// over goes without saying, and "down" would only frighten people. So does what
+/// foca says of `former`, the identity under a name that was lost: it may be the
+/// winner's as well.
+pub(crate) fn to_wire(foca: &Bytes, me: Ident, former: Option<Ident>) -> Option<(Bytes, bool)> {
     let to = Ident::get(foca.get(IDENT_BYTES + 2..FOCA_HEAD)?)?;
     let tag = *foca.get(FOCA_HEAD)?;
     let end = FOCA_HEAD + message_bytes(tag)?;
     let updates = parse_updates(foca.get(end..)?).ok()?;
     let told = updates.iter().filter(|update| {
         let id = update.id();
-        id.hash != me.hash || *id == me
+        (id.hash != me.hash || *id == me) && Some(*id) != former
     });
     let mut out = BytesMut::with_capacity(foca.len());
     out.extend_from_slice(foca.get(..IDENT_BYTES + 2)?);

@@ -15,7 +15,7 @@ use super::joins::Joins;
 use super::net::Net;
 use super::{Arrival, notes};
 use crate::gossip::clock::Clock;
-use crate::gossip::handle::{Command, EventCommand, Reply, Report};
+use crate::gossip::handle::{Command, EventCommand, Replicated, Reply, Report};
 use crate::gossip::metrics::{Counters, merged};
 use crate::gossip::pipe::outgoing::Job;
 use crate::gossip::sink::{EventUpdate, MemberUpdate, Sink};
@@ -30,7 +30,7 @@ pub(crate) struct Parts<N> {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) clock: Clock,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) replicated: watch::Sender<u64>,
+    pub(crate) replicated: watch::Sender<Replicated>,
 }
 
 /// The only owner of the engine.
@@ -40,7 +40,9 @@ pub(crate) struct Core<N> {
     sink: Arc<dyn Sink>,
     clock: Clock,
     counters: Arc<Counters>,
-    replicated: watch::Sender<u64>,
+    replicated: watch::Sender<Replicated>,
+    /// Boot of what the engine says of own events.
+    boot: u64,
     /// For the sink, gathered over one turn.
     members: Vec<MemberUpdate>,
     events: Vec<EventUpdate>,
@@ -66,8 +68,10 @@ impl<N> std::fmt::Debug for Core<N> {
 impl<N: Net> Core<N> {
     /// Around a new engine.
     pub(crate) fn new(parts: Parts<N>) -> Self {
+        let boot = parts.engine.me().boot;
         Self {
             engine: parts.engine,
+            boot,
             net: parts.net,
             sink: parts.sink,
             clock: parts.clock,
@@ -258,7 +262,8 @@ impl<N: Net> Core<N> {
                 self.events.push(EventUpdate::Base { origin, sequence });
             }
             Output::Replicated { sequence } => {
-                self.replicated.send_replace(sequence);
+                let boot = self.boot;
+                self.replicated.send_replace(Replicated { boot, sequence });
             }
             Output::EventRoom => self.retry_parked(now),
             Output::JoinResult {
@@ -276,6 +281,10 @@ impl<N: Net> Core<N> {
             }
             Output::Note(note) => {
                 if let Note::BootRaised { boot } = note {
+                    // Sequences begin anew with it.
+                    self.boot = boot;
+                    let sequence = 0;
+                    self.replicated.send_replace(Replicated { boot, sequence });
                     self.sink.boot_raised(boot);
                 }
                 notes::log(&note);

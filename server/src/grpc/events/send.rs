@@ -16,7 +16,7 @@ use tonic::Status;
 
 use super::super::limits::{EVENTS_IN_FLIGHT_MAX, RECEIPTS_OUTSTANDING_MAX};
 use super::super::status::{self, invalid};
-use crate::gossip::{CommandError, Handle};
+use crate::gossip::{CommandError, Handle, Replicated};
 
 type Answer = Result<Accepted, CommandError>;
 
@@ -43,8 +43,8 @@ pub(crate) struct Sending<E> {
     in_flight: VecDeque<InFlight>,
     /// Accepted, not yet replicated, in order.
     unreplicated: VecDeque<(u64, pb::EventId)>,
-    replicated: WatchStream<u64>,
-    replicated_up_to: u64,
+    replicated: WatchStream<Replicated>,
+    replicated_up_to: Replicated,
     /// Why the stream ends once the receipts before it are out.
     failed: Option<Status>,
     ended: bool,
@@ -88,7 +88,7 @@ where
             in_flight: VecDeque::new(),
             unreplicated: VecDeque::new(),
             replicated,
-            replicated_up_to: 0,
+            replicated_up_to: Replicated::default(),
             failed: None,
             ended: false,
         }
@@ -154,7 +154,13 @@ where
             self.replicated_up_to = up_to;
         }
         let (_, id) = self.unreplicated.front()?;
-        if id.sequence > self.replicated_up_to {
+        let Replicated { boot, sequence } = self.replicated_up_to;
+        if id.boot < boot {
+            self.unreplicated.clear();
+            self.failed = Some(status::boot_raised(boot));
+            return None;
+        }
+        if (id.boot, id.sequence) > (boot, sequence) {
             return None;
         }
         let (sequence, id) = self.unreplicated.pop_front()?;

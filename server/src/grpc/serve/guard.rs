@@ -15,6 +15,7 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
 use crate::daemon::supervisor::Tasks;
+use crate::grpc::status;
 use crate::grpc::transport_metrics::TransportMetrics;
 
 /// Runs the calls of a connection as supervised tasks.
@@ -68,7 +69,7 @@ where
 fn panicked(path: &str, metrics: &TransportMetrics) -> Status {
     metrics.call_panics.inc();
     tracing::error!(path, "call panicked");
-    Status::internal("the call failed by a bug in the daemon; its log has the details")
+    status::panicked()
 }
 
 /// The messages of one answer. A panic while they are made ends it with INTERNAL.

@@ -203,7 +203,9 @@ async fn unknown_methods_and_services_are_unimplemented() {
         let path = http::uri::PathAndQuery::from_static(path);
         let request = tonic::Request::new(pb::GetInfoRequest {});
         let answer = grpc.unary(request, path, codec).await;
-        assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
+        let refused = answer.unwrap_err();
+        assert_eq!(refused.code(), Code::Unimplemented);
+        assert_eq!(reason(&refused), "UNIMPLEMENTED");
     }
 }
 
@@ -280,4 +282,64 @@ async fn what_is_no_message_is_refused_with_a_reason() {
         .unwrap();
     let refused = tonic::Status::from_header_map(answer.headers()).unwrap();
     assert_eq!(reason(&refused), "MESSAGE_MISSING");
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_of_libraries_have_a_reason_too() {
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+
+    let served = serve().await;
+    let mut client = HealthClient::new(served.channel(CHILD));
+    let service = "nobody".to_owned();
+    let refused = client.check(HealthCheckRequest { service }).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    assert_eq!(reason(&refused), "NOT_FOUND");
+    // In the trailers of a stream that began well.
+    let mut client = ServerReflectionClient::new(served.channel(CHILD));
+    let nothing = tonic_reflection::pb::v1::ServerReflectionRequest::default();
+    let asks = tokio_stream::once(nothing);
+    let answers = client.server_reflection_info(asks).await.unwrap();
+    let refused = answers.into_inner().message().await.unwrap_err();
+    assert_eq!(reason(&refused), "INVALID_ARGUMENT");
+}
+
+/// A request whose caller waits so long and no longer.
+fn within<M>(message: M, timeout: &'static str) -> tonic::Request<M> {
+    let mut request = tonic::Request::new(message);
+    let timeout = timeout.parse().unwrap();
+    request.metadata_mut().insert("grpc-timeout", timeout);
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadlines_of_callers_end_their_calls() {
+    let served = serve().await;
+    let start = tokio::time::Instant::now();
+    let ask = pb::WatchEventsRequest::default();
+    let stream = served.events().watch_events(within(ask, "3S")).await;
+    let mut stream = stream.unwrap().into_inner();
+    next(&mut stream).await;
+    let ended = stream.message().await.unwrap_err();
+    assert_eq!(ended.code(), Code::DeadlineExceeded);
+    assert_eq!(reason(&ended), "DEADLINE_EXCEEDED");
+    assert_eq!(start.elapsed().as_secs(), 3);
+    assert_eq!(served.metrics.calls_open.get(), 0, "its place is free");
+    // The engine does not answer this one. Not by a client: it has a clock of its own.
+    let addresses = vec!["silent:1".to_owned()];
+    let join = http::Request::builder()
+        .uri("/muster.v1.NodeService/Join")
+        .header("grpc-timeout", "2000m")
+        .extension(ROOT)
+        .body(http_body_util::Full::new(super::super::frames::framed(
+            &pb::JoinRequest { addresses },
+        )));
+    let answer = tower::Service::call(&mut served.gate.clone(), join.unwrap());
+    let ended = tonic::Status::from_header_map(answer.await.unwrap().headers()).unwrap();
+    assert_eq!(reason(&ended), "DEADLINE_EXCEEDED");
+    assert_eq!(start.elapsed().as_secs(), 5);
+    assert_eq!(served.metrics.deadlines.get(), 2);
+    let ask = within(pb::GetInfoRequest {}, "soon");
+    let refused = served.node().get_info(ask).await.unwrap_err();
+    assert_eq!(reason(&refused), "BAD_TIMEOUT");
 }

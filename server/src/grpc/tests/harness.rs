@@ -16,7 +16,7 @@ use tower::Service as _;
 
 use super::super::*;
 use crate::gossip::handle::{Command, EventCommand};
-use crate::gossip::{JoinOutcome, Report};
+use crate::gossip::{JoinOutcome, Replicated, Report};
 use crate::hub::testing::{member, updated};
 
 pub(super) const PAYLOAD_MAX: usize = 64 << 10;
@@ -55,7 +55,7 @@ impl Hooks for TestHooks {
 #[derive(Debug, Clone)]
 pub(super) struct Engine {
     /// Own events up to here are replicated.
-    pub(super) replicated: watch::Sender<u64>,
+    pub(super) replicated: watch::Sender<Replicated>,
     /// Answers events only while true.
     pub(super) answers: watch::Sender<bool>,
     /// Payloads in the order in which they came.
@@ -166,9 +166,14 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
         ..member("me", 1, &[])
     });
     hub.apply_members(vec![crate::hub::MemberUpdate::Updated(Arc::clone(&me))]);
+    let mut unanswered = Vec::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Join { addresses, reply } => {
+                if addresses == ["silent:1"] {
+                    unanswered.push(reply);
+                    continue;
+                }
                 let outcome = |address: String| JoinOutcome {
                     result: match address.as_str() {
                         "down:1" => Err("connection refused".to_owned()),

@@ -6,6 +6,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
 
 use super::super::*;
+use crate::gossip::Replicated;
+
 use super::harness::{PAYLOAD_MAX, Served, next, reason, serve, silent};
 
 type Receipts = Streaming<pb::SendEventResponse>;
@@ -17,6 +19,11 @@ fn draft(sequence: u64, level: pb::ReceiptLevel) -> pb::SendEventRequest {
         payload: sequence.to_le_bytes().to_vec().into(),
         receipt: level.into(),
     }
+}
+
+/// Events of the engine's boot up to here are replicated.
+fn up_to(sequence: u64) -> Replicated {
+    Replicated { boot: 7, sequence }
 }
 
 fn plain(sequence: u64) -> pb::SendEventRequest {
@@ -82,16 +89,33 @@ async fn replicated_receipts_follow_while_events_go_on() {
         );
     }
     silent(&mut receipts).await;
-    served.engine.replicated.send_replace(2);
+    served.engine.replicated.send_replace(up_to(2));
     assert_eq!(brief(next(&mut receipts).await), "1: replicated 1");
     assert_eq!(brief(next(&mut receipts).await), "2: replicated 2");
     events.send(plain(4)).await.unwrap();
     assert_eq!(brief(next(&mut receipts).await), "4: accepted 4");
     drop(events);
     silent(&mut receipts).await;
-    served.engine.replicated.send_replace(3);
+    served.engine.replicated.send_replace(up_to(3));
     assert_eq!(brief(next(&mut receipts).await), "3: replicated 3");
     assert!(receipts.message().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn sequences_of_another_boot_are_no_receipts() {
+    let served = serve().await;
+    let (events, mut receipts) = open(&served).await;
+    let event = draft(1, pb::ReceiptLevel::Replicated);
+    events.send(event).await.unwrap();
+    assert_eq!(brief(next(&mut receipts).await), "1: accepted 1");
+    let of = |boot| Replicated { boot, sequence: 9 };
+    served.engine.replicated.send_replace(of(6));
+    silent(&mut receipts).await;
+    // The sequences begin anew: nobody will ever tell of the first ones.
+    served.engine.replicated.send_replace(of(8));
+    let ended = receipts.message().await.unwrap_err();
+    assert_eq!(ended.code(), Code::Unavailable);
+    assert_eq!(reason(&ended), "BOOT_RAISED");
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,7 +200,7 @@ async fn reading_pauses_while_receipts_are_outstanding() {
     silent(&mut receipts).await;
     let taken = || served.engine.taken.lock().unwrap().len();
     assert_eq!(taken(), limits::RECEIPTS_OUTSTANDING_MAX);
-    served.engine.replicated.send_replace(u64::MAX);
+    served.engine.replicated.send_replace(up_to(u64::MAX));
     let mut replicated = 0;
     while replicated < total {
         let receipt = brief(next(&mut receipts).await);

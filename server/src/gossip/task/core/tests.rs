@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster_engine::{EventDraft, ExchangeKind, Gap, Limits, Origin};
 
 use super::*;
-use crate::gossip::handle::JoinOutcome;
+use crate::gossip::handle::{JoinOutcome, Replicated};
 
 /// What a core did to the world.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ struct Bench {
     core: Core<World>,
     sink: Arc<Batches>,
     clock: Clock,
-    replicated: watch::Receiver<u64>,
+    replicated: watch::Receiver<Replicated>,
 }
 
 fn bench(limits: Limits) -> Bench {
@@ -87,7 +87,7 @@ fn bench(limits: Limits) -> Bench {
         reap_failed: Duration::from_secs(600),
     };
     let sink = Arc::new(Batches::default());
-    let (sender, replicated) = watch::channel(0);
+    let (sender, replicated) = watch::channel(Replicated::default());
     let mut core = Core::new(Parts {
         engine: Engine::new(config, 1, clock.now()),
         net: World::default(),
@@ -300,7 +300,15 @@ async fn replication_is_published() {
     bench
         .core
         .act(bench.clock.now(), Output::Replicated { sequence: 9 });
-    assert_eq!(*bench.replicated.borrow(), 9);
+    let at = |boot, sequence| Replicated { boot, sequence };
+    assert_eq!(*bench.replicated.borrow(), at(1, 9));
+    let raised = Output::Note(Note::BootRaised { boot: 4 });
+    bench.core.act(bench.clock.now(), raised);
+    assert_eq!(*bench.replicated.borrow(), at(4, 0));
+    bench
+        .core
+        .act(bench.clock.now(), Output::Replicated { sequence: 2 });
+    assert_eq!(*bench.replicated.borrow(), at(4, 2));
 }
 
 /// An event that found the window full, and its answer.

@@ -1,0 +1,59 @@
+//! Clusters in virtual time: what neither the clock nor the load of this machine
+//! can change.
+
+use std::time::Duration;
+
+use muster_engine::Engine;
+use muster_tests::sim::{Measure, Setup, measure};
+
+use crate::table::Table;
+
+/// Sizes of the clusters.
+pub(crate) const SIZES: [usize; 3] = [64, 256, 1_024];
+
+/// Longest virtual time of a start, and how long traffic at rest is measured.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Target for the cold start of the largest cluster.
+const START_TARGET_S: f64 = 5.0;
+
+/// Cold starts and traffic at rest.
+pub(crate) fn run() -> anyhow::Result<String> {
+    let mut table = Table::new(
+        "Simulated clusters, cold start within one second, then traffic at rest",
+        &[
+            "nodes",
+            "last node knows all",
+            "of 5 s",
+            "datagrams/s per node",
+            "bytes/s per node (UDP + streams)",
+            "of 64 nodes",
+            "real time",
+        ],
+    );
+    let mut smallest = None;
+    for nodes in SIZES {
+        let setup = Setup {
+            nodes,
+            sealed: false,
+            ..Setup::default()
+        };
+        let report = measure::<Engine>(setup, Measure::Steady, LIMIT, 0);
+        anyhow::ensure!(report.violations.is_empty(), "{:?}", report.violations);
+        let start = report.converge_s.unwrap_or(f64::NAN);
+        let rest = report.steady.as_ref();
+        let bytes = rest.map_or(f64::NAN, |r| r.datagram_bytes_per_s + r.stream_bytes_per_s);
+        let datagrams = rest.map_or(f64::NAN, |r| r.datagrams_per_s);
+        let first = *smallest.get_or_insert(bytes);
+        table.row([
+            nodes.to_string(),
+            format!("{start:.2} s"),
+            format!("{:.2}", start / START_TARGET_S),
+            format!("{datagrams:.1}"),
+            format!("{bytes:.0}"),
+            format!("{:.2}", bytes / first),
+            format!("{:.1} s", report.wall_s),
+        ]);
+    }
+    Ok(table.to_string())
+}

@@ -163,6 +163,28 @@ async fn a_daemon_that_stays_after_a_leave_is_up_and_unjoined() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_left_and_stayed_comes_back_by_a_join() {
+    let cluster = cluster_of(3).start().await;
+    let before = cluster.sees(0, "node-1", MemberStatus::Alive, SOON).await;
+    let muster = cluster.node(1).muster();
+    muster.ok(&["leave", "--stay"]).await;
+    cluster.sees(0, "node-1", MemberStatus::Left, SOON).await;
+    let seed = cluster.node(0).addr().to_string();
+    muster.ok(&["join", &seed]).await;
+    let after = cluster
+        .sees(0, "node-1", MemberStatus::Alive, DETECTION)
+        .await;
+    assert!(
+        after.boot >= before.boot,
+        "{} < {}",
+        after.boot,
+        before.boot
+    );
+    see_alive(cluster.node(1), 3).await;
+    muster.ok(&["event", "back"]).await;
+}
+
+#[tokio::test]
 async fn force_leave_checks_its_argument_and_reaches_everybody() {
     let mut cluster = cluster_of(3).start().await;
     let mut api = cluster.node(0).api().await;

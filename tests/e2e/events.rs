@@ -12,6 +12,7 @@ use muster_proto::v1::{
 use muster_tests::harness::api::{EventSender, Watch};
 use muster_tests::harness::wait::SOON;
 use muster_tests::harness::{Api, Cluster, Daemon, EventLog};
+use rustix::process::Signal;
 use tonic::Code;
 
 use crate::{cluster_of, daemon};
@@ -433,6 +434,66 @@ async fn kill_9_of_the_origin_right_after_replicated_loses_nothing() {
             .expect("events are missing");
         assert_eq!(consumer.numbers(), (1..=COUNT).collect::<Vec<u64>>());
     }
+}
+
+/// The same through the command line: what `event --batch` reported as replicated.
+#[tokio::test]
+async fn kill_9_right_after_a_batch_was_reported_loses_nothing() {
+    const COUNT: u64 = 2_000;
+    let mut cluster = cluster_of(5).start().await;
+    let mut consumers = Vec::new();
+    for node in &cluster.nodes()[1..] {
+        consumers.push(Consumer::now(node).await);
+    }
+    let lines: Vec<String> = (1..=COUNT)
+        .map(|n| format!("[\"burst\", \"{n}\"]\n"))
+        .collect();
+    let muster = cluster.node(0).muster().stdin(&lines.concat());
+    muster.ok(&["event", "--batch", "-"]).await;
+    cluster.node_mut(0).kill().await;
+    for consumer in &mut consumers {
+        tokio::time::timeout(BURST, consumer.take(COUNT))
+            .await
+            .expect("events are missing");
+        assert_eq!(consumer.numbers(), (1..=COUNT).collect::<Vec<u64>>());
+    }
+}
+
+/// Whatever was reported as replicated before the end of the origin is everywhere.
+#[tokio::test]
+async fn sigterm_during_a_burst_ends_in_time_and_keeps_every_promise() {
+    const COUNT: u64 = 100_000;
+    let mut cluster = cluster_of(3).start().await;
+    let mut consumer = Consumer::now(cluster.node(1)).await;
+    let EventSender {
+        requests,
+        mut receipts,
+    } = cluster.node(0).api().await.sender().await;
+    tokio::spawn(async move {
+        for n in 1..=COUNT {
+            let request = event(n, "burst", n.to_string(), ReceiptLevel::Replicated);
+            if requests.send(request).await.is_err() {
+                break;
+            }
+        }
+    });
+    let mut promised = 0;
+    while let Ok(Some(message)) = receipts.try_next().await {
+        if matches!(message.receipt, Some(Receipt::Replicated(_))) {
+            promised = message.sequence;
+        }
+        if promised == 500 {
+            cluster.node_mut(0).signal(Signal::TERM);
+        }
+    }
+    assert!((500..COUNT).contains(&promised), "{promised} were promised");
+    let ended = cluster.node_mut(0).wait_exit(SOON).await;
+    assert_eq!(ended.code(), Some(0));
+    tokio::time::timeout(BURST, consumer.take(promised))
+        .await
+        .expect("replicated events are missing");
+    let numbers = consumer.numbers();
+    assert!(numbers.iter().copied().eq(1..=numbers.len() as u64));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
 
 mod api;
 mod cli;
+mod clock;
 mod cluster;
 mod config;
 mod demo;

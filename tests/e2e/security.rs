@@ -212,7 +212,8 @@ async fn damaged_datagrams_are_dropped_each_under_its_own_counter() {
     range.fire(0, &damaged(35), "forged").await;
     range.fire(0, &damaged(good.len() - 1), "forged").await;
     range.fire(0, &good[..good.len() - 1], "forged").await;
-    range.fire(0, &vec![1; 60_000], "oversized").await;
+    // As long as UDP carries: longer ones exist only for the unit tests of the sealer.
+    range.fire(0, &vec![1; 65_000], "unknown_key").await;
     range.unharmed().await;
 }
 

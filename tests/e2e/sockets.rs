@@ -12,7 +12,7 @@ use muster_proto::v1::{
 use muster_tests::harness::Api;
 use muster_tests::harness::api::EventSender;
 use muster_tests::harness::daemon::temp_dir;
-use muster_tests::harness::wait::{self, SOON};
+use muster_tests::harness::wait::{self, DETECTION, SOON};
 use tonic::Code;
 
 use crate::daemon;
@@ -128,6 +128,27 @@ async fn a_deleted_socket_comes_back() {
     assert_eq!(node.api().await.list().await.unwrap().len(), 1);
     // Clients of the old one are not cut off.
     assert_eq!(old.list().await.unwrap().len(), 1);
+}
+
+/// The library dials the path again: a watch that lost its daemon finds the one that
+/// serves at a new file of that name.
+#[tokio::test]
+async fn a_watch_finds_the_socket_that_was_made_again() {
+    let mut node = daemon("one").ready().await;
+    let mut watch = node
+        .muster()
+        .start(&["watch", "members", "--format", "json"]);
+    watch.json_line().await;
+    std::fs::remove_file(node.socket()).unwrap();
+    wait::holds("a new socket", SOON, async || node.socket().exists()).await;
+    node.kill().await;
+    std::fs::remove_file(node.socket()).unwrap();
+    node.restart().await;
+    node.muster().ok(&["tags", "--set", "found=again"]).await;
+    let seen = watch.json_line_where(|line| line.to_string().contains("again"));
+    tokio::time::timeout(DETECTION, seen)
+        .await
+        .expect("the watch did not come back");
 }
 
 #[tokio::test]

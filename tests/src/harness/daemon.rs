@@ -329,6 +329,17 @@ impl Daemon {
         self.process = launch(&self.spec, &self.home);
         self.wait_ready().await;
     }
+
+    /// Starts it again with more environment, from now on.
+    ///
+    /// # Panics
+    ///
+    /// When it still runs, or does not come up.
+    pub async fn restart_with(&mut self, env: &[(&str, &str)]) {
+        let more = env.iter().map(|&(k, v)| (k.to_owned(), v.to_owned()));
+        self.spec.env.extend(more);
+        self.restart().await;
+    }
 }
 
 /// A directory for sockets and files: short, because paths of sockets are.

@@ -116,7 +116,7 @@ mod tests {
         guard.write_all(b"full").await.unwrap();
         let second = Duration::from_secs(1);
         let slow = tokio::spawn(async move {
-            tokio::time::sleep(STALLED_AFTER - second).await;
+            sleep(STALLED_AFTER - second).await;
             far.read_exact(&mut [0; 4]).await.unwrap();
             far
         });

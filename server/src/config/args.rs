@@ -41,7 +41,7 @@ pub fn command() -> Command {
 
 /// Reads the flags into the layers, `args` without the name of the program.
 pub(super) fn read(args: &[OsString], layers: &mut Layers) -> Asked {
-    let mut args = args.to_vec();
+    let mut args = whole(args);
     // Each round ends or takes one argument at least out of the list.
     loop {
         let error = match command().try_get_matches_from(&args) {
@@ -58,10 +58,52 @@ pub(super) fn read(args: &[OsString], layers: &mut Layers) -> Asked {
             return Asked::Text(error.to_string());
         }
         layers.problem(problem(&error));
+        if let Some(meant) = meant(&error) {
+            layers.meant(&meant);
+        }
         if !drop_offender(&error, &mut args) {
             return Asked::Settings;
         }
     }
+}
+
+/// The arguments with each value that begins with one `-` tied to its flag, so that
+/// it is told as a bad value and not as a flag that nobody meant.
+fn whole(args: &[OsString]) -> Vec<OsString> {
+    let mut whole: Vec<OsString> = Vec::with_capacity(args.len());
+    for arg in args {
+        let value = arg.to_str().is_some_and(|arg| {
+            arg.len() > 1 && arg.starts_with('-') && !arg.starts_with("--") && !is_command(arg)
+        });
+        match whole.last_mut() {
+            Some(flag) if value && takes_value(flag) => {
+                flag.push("=");
+                flag.push(arg);
+            }
+            _ => whole.push(arg.clone()),
+        }
+    }
+    whole
+}
+
+fn is_command(arg: &str) -> bool {
+    matches!(arg, "-h" | "-V")
+}
+
+fn takes_value(flag: &OsString) -> bool {
+    let name = flag.to_str().and_then(|flag| flag.strip_prefix("--"));
+    let setting = name.and_then(schema::find);
+    setting.is_some_and(|setting| setting.has_flag() && setting.shape != Shape::Switch)
+}
+
+/// The setting that a wrong flag was probably meant to give.
+fn meant(error: &clap::Error) -> Option<String> {
+    let flag = match error.kind() {
+        ErrorKind::UnknownArgument => text(error, ContextKind::SuggestedArg)?,
+        _ => text(error, ContextKind::InvalidArg)?,
+    };
+    let flag = flag.split(' ').next()?.strip_prefix("--")?;
+    Some(flag.to_owned())
 }
 
 fn arg(setting: &'static Setting) -> Arg {
@@ -100,6 +142,7 @@ fn collect(matches: &ArgMatches, layers: &mut Layers) {
         if single && values.len() > 1 {
             let place = format!("flag --{}", setting.name);
             layers.problem(Problem::at(place, "it is given more than once"));
+            layers.meant(setting.name);
         } else {
             layers.put(setting, Source::Flag, values);
         }
@@ -137,7 +180,12 @@ fn drop_offender(error: &clap::Error, args: &mut Vec<OsString>) -> bool {
     let flag = offender.split(' ').next().unwrap_or_default().to_owned();
     let is_it = |arg: &OsString| {
         let arg = arg.to_string_lossy();
-        arg == flag || arg == offender || arg.split('=').next() == Some(flag.as_str())
+        // Of `-abc` clap names `-a`.
+        let letter = !flag.starts_with("--") && !arg.starts_with("--") && flag.len() > 1;
+        arg == flag
+            || arg == offender
+            || arg.split('=').next() == Some(flag.as_str())
+            || (letter && flag.starts_with('-') && arg.starts_with(&flag))
     };
     // A flag without value is the last one of its name: the others were read.
     let found = if error.kind() == ErrorKind::InvalidValue {

@@ -13,10 +13,8 @@ use super::problem::Problem;
 use super::secrets::{self, Secrets, Security};
 use super::values;
 use super::{Api, Config, Members, Node, Peers, Process, units};
+use crate::gossip::resolve::SEEDS_MAX;
 use crate::grpc::Capability;
-
-/// Most addresses to join.
-const JOIN_MAX: usize = 1_024;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -128,7 +126,7 @@ fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers
     }
     let mut seen = BTreeSet::new();
     join.retain(|address| seen.insert(address.clone()));
-    if join.len() > JOIN_MAX {
+    if join.len() > SEEDS_MAX {
         layers.refuse("join", &format!("{} addresses were given", join.len()));
     }
     Peers {

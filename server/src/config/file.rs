@@ -48,10 +48,15 @@ fn read_toml(text: &str, path: &Path, layers: &mut Layers) {
     for (key, value) in table {
         let Some(setting) = schema::find(&key).filter(|setting| setting.in_file()) else {
             let place = format!("{source} {key}");
-            layers.problem(Problem::at(
-                place,
-                format!("there is no such key{}", near(&key)),
-            ));
+            let why = match near(&key) {
+                Some(setting) => {
+                    layers.meant(setting.name);
+                    format!("did you mean {}?", setting.name)
+                }
+                None => "allowed: the names of the flags, see docs/configuration.md".to_owned(),
+            };
+            let why = format!("there is no such key; {why}");
+            layers.problem(Problem::at(place, why));
             continue;
         };
         match texts(setting, &value) {
@@ -76,16 +81,12 @@ fn syntax(text: &str, error: &toml::de::Error) -> String {
 }
 
 /// Keys that look like a wrong one: underscores, plural, or a missing part.
-fn near(key: &str) -> String {
+fn near(key: &str) -> Option<&'static Setting> {
     let plain = key.replace('_', "-");
     let singular = plain.strip_suffix('s').unwrap_or(&plain);
-    let found = schema::settings()
+    schema::settings()
         .filter(|setting| setting.in_file())
-        .find(|setting| setting.name == plain || setting.name == singular);
-    match found {
-        Some(setting) => format!("; did you mean {}?", setting.name),
-        None => "; allowed: the names of the flags, see docs/configuration.md".to_owned(),
-    }
+        .find(|setting| setting.name == plain || setting.name == singular)
 }
 
 fn texts(setting: &Setting, value: &Value) -> Result<Vec<String>, String> {

@@ -1,6 +1,6 @@
 //! Who gave which setting: the strongest source of each wins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::problem::{Problem, Problems, Source};
 use super::schema::{self, Default, Setting};
@@ -20,6 +20,8 @@ pub(super) struct Entry {
 pub(super) struct Layers {
     entries: BTreeMap<&'static str, Entry>,
     problems: Vec<Problem>,
+    /// Settings that somebody meant to give and got wrong.
+    meant: BTreeSet<String>,
     warnings: Vec<String>,
 }
 
@@ -30,6 +32,18 @@ impl Layers {
         if self.entries.get(setting.name).is_none_or(weaker) {
             self.entries.insert(setting.name, Entry { source, values });
         }
+    }
+
+    /// Notes that a setting was meant where a mistake was made, so that its absence
+    /// is not told as a second one.
+    pub(super) fn meant(&mut self, name: &str) {
+        self.meant.insert(name.to_owned());
+    }
+
+    /// Whether a setting was given, rightly or wrongly.
+    #[must_use]
+    pub(super) fn is_meant(&self, name: &str) -> bool {
+        self.entries.contains_key(name) || self.meant.contains(name)
     }
 
     /// What was given for a setting.

@@ -288,7 +288,7 @@ const PEERS: &[Setting] = &[
     list(
         "join",
         "ADDR",
-        "IP, IP:PORT, NAME, NAME:PORT or the SRV name _service._proto.NAME; at most 1,024",
+        "IP, IP:PORT, NAME, NAME:PORT or the SRV name _service._proto.NAME; at most 64",
         "A member to join through. Names are resolved again on every try, and tries never end. A \
          token brings addresses along.",
     ),
@@ -348,7 +348,7 @@ const API: &[Setting] = &[
     pairs(
         "allow",
         "UID=CAPS",
-        "UID=CAPS, CAPS of read, events and admin joined by '+'",
+        "UID=CAPS, CAPS of read, events and admin joined by '+' (or by ',' in a flag or the file)",
         "What a user may do on the API socket, beyond read + events for everybody and everything \
          for root and the user of the daemon.",
     ),

@@ -16,6 +16,9 @@ const SECRET_BYTES_MAX: u64 = 64 << 10;
 /// Most keys in a key file: a ring is rotated, not collected.
 pub const KEYS_MAX: usize = 16;
 
+/// What ends the need for a key.
+const KEY_SETTINGS: [&str; 4] = ["key-file", "token", "token-file", "insecure-plaintext"];
+
 /// How peers are talked to.
 #[derive(Debug, Clone)]
 pub enum Security {
@@ -40,6 +43,7 @@ pub(super) fn read(layers: &mut Layers, plaintext: bool) -> Secrets {
     let has_token = layers.entry("token").is_some() || layers.entry("token-file").is_some();
     let token = read_token(layers);
     match (wanted, has_token, plaintext) {
+        (false, false, false) if KEY_SETTINGS.iter().any(|name| layers.is_meant(name)) => {}
         (false, false, false) => layers.problem(super::Problem::at(
             "",
             "no key: make one with `muster keygen` and give it with --key-file, or paste the line \

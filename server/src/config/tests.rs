@@ -168,6 +168,42 @@ fn three_mistakes_are_three_lines() {
 }
 
 #[test]
+fn a_mistyped_flag_is_one_mistake_and_hides_no_other() {
+    let told = |args: &[&str], parts: &[&str]| {
+        let lines = match load_on(&FakeMachine::default(), args, &[]) {
+            Err(problems) => problems.0,
+            Ok(asked) => panic!("{args:?}: {asked:?}"),
+        };
+        let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
+        assert_eq!(lines.len(), parts.len(), "{lines:#?}");
+        for part in parts {
+            assert!(lines.iter().any(|line| line.contains(part)), "{lines:#?}");
+        }
+    };
+    told(
+        &["--key-fil", "/tmp/x", "--role", "-bad-", "--bind", "1"],
+        &[
+            "did you mean --key-file?",
+            "--role \"-bad-\"",
+            "--bind \"1\"",
+        ],
+    );
+    told(&["--key-file"], &["flag --key-file: its value is missing"]);
+    told(
+        &["--key-file", "a", "--key-file", "b"],
+        &["flag --key-file: it is given more than once"],
+    );
+    // A flag of one letter is found among the arguments as well.
+    told(
+        &["-xyz", "--bind", "1"],
+        &["flag -x: there is no such flag", "--bind \"1\"", "no key"],
+    );
+    told(&["--bogus", "x"], &["flag --bogus", "no key"]);
+    let (_dir, path) = file("key_file = \"/tmp/x\"\n");
+    told(&["--config", &path], &["did you mean key-file?"]);
+}
+
+#[test]
 fn unknown_flags_and_keys_are_all_told() {
     let (_dir, path) = file("nmae = \"a\"\nreap_left = \"1m\"\n[extra]\nx = 1\n");
     let lines = mistakes(
@@ -193,6 +229,7 @@ fn unknown_flags_and_keys_are_all_told() {
         "nmae: there is no such key",
         "reap_left: there is no such key; did you mean reap-left?",
         "extra: there is no such key",
+        "flag --name \"-x\": ",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }

@@ -6,14 +6,12 @@ use std::path::PathBuf;
 
 use muster_engine::name;
 
+use crate::gossip::resolve::Seed;
 use crate::grpc::Capability;
 use crate::telemetry::log::LogFormat;
 
 /// Longest path of a unix socket, bytes: `sun_path` less its final zero.
 pub(super) const SOCKET_PATH_BYTES_MAX: usize = 107;
-
-/// Longest address to join, bytes.
-pub(super) const JOIN_BYTES_MAX: usize = 255;
 
 /// Longest tag key, bytes.
 pub(super) const TAG_KEY_BYTES_MAX: usize = 128;
@@ -142,32 +140,17 @@ pub(super) fn allow(text: &str) -> Read<(u32, BTreeSet<Capability>)> {
         .parse()
         .map_err(|_error| "the user is not a number".to_owned())?;
     let capability = |word: &str| word.trim().parse::<Capability>().map_err(|e| e.to_string());
-    let capabilities: Read<BTreeSet<_>> = capabilities.split('+').map(capability).collect();
+    // A comma gets here from flags and files only: elsewhere it ends an item.
+    let words = capabilities.split(['+', ',']);
+    let capabilities: Read<BTreeSet<_>> = words.map(capability).collect();
     Ok((uid, capabilities?))
 }
 
 /// An address to join, checked for shape only: names are resolved on every try.
 pub(super) fn join(text: &str) -> Read<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if text.is_empty() || text.len() > JOIN_BYTES_MAX {
-        return Err(format!(
-            "it has {} bytes, 1 to {JOIN_BYTES_MAX} are allowed",
-            text.len()
-        ));
-    }
-    if text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok() {
-        return Ok(text.to_owned());
-    }
-    let (host, port) = match text.split_once(':') {
-        Some((host, port)) => (host, Some(port)),
-        None => (text, None),
-    };
-    if host.is_empty() || !host.chars().all(plain) {
-        return Err("it is neither an IP address nor a name".to_owned());
-    }
-    match port.map(str::parse::<u16>) {
-        None | Some(Ok(1..)) => Ok(text.to_owned()),
-        Some(Ok(0) | Err(_)) => Err("the port is not from 1 to 65535".to_owned()),
+    match text.parse::<Seed>() {
+        Ok(_seed) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -204,6 +187,7 @@ mod tests {
             allow("1000=read+events"),
             Ok((1000, BTreeSet::from([Read, Events])))
         );
+        assert_eq!(allow("7=read,events"), allow("7=read+events"));
         assert_eq!(allow("0=admin"), Ok((0, BTreeSet::from([Admin]))));
         for text in ["1000", "alice=read", "1=", "1=write", "-1=read"] {
             assert!(allow(text).is_err(), "{text:?}");
@@ -230,6 +214,9 @@ mod tests {
             "a:0",
             "a:65536",
             "a:b:c",
+            "0.0.0.0",
+            "1.2.3",
+            "_muster._tcp.example.com:80",
             "http://a",
             &"x".repeat(256),
         ] {

@@ -4,6 +4,7 @@
 //! stream may have in its send buffer.
 
 mod guard;
+mod preface;
 mod stall;
 
 use std::convert::Infallible;
@@ -23,6 +24,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use self::guard::{Executor, guarded};
+use self::preface::PrefaceGuard;
 use self::stall::StallGuard;
 use super::authority::AuthorityFilter;
 use super::limits;
@@ -50,7 +52,11 @@ pub const MAX_HEADER_LIST: u32 = 16 * 1024;
 
 /// How long a client may leave what we have for it unread before its connection
 /// is closed as CONSUMER_STALLED.
-pub const STALL_LIMIT: Duration = Duration::from_secs(600);
+pub const STALL_LIMIT: Duration = limits::STALLED_AFTER;
+
+/// How long a new connection may take to send the HTTP/2 preface before it is
+/// closed and counted.
+pub const PREFACE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Wait after a failed `accept`: the cause, mostly too many open files, does not
 /// go away by asking again at once.
@@ -235,6 +241,7 @@ where
             request.extensions_mut().insert(peer);
             guarded(service.clone(), request, calls.clone())
         });
+        let stream = PrefaceGuard::new(stream, PREFACE_LIMIT, metrics.clone());
         let stream = StallGuard::new(stream, limits.stall, metrics.clone());
         let stream = TokioIo::new(AuthorityFilter::new(stream, metrics.clone()));
         let mut connection = pin!(builder(Executor::new(tasks)).serve_connection(stream, service));

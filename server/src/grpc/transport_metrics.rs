@@ -15,6 +15,8 @@ pub struct TransportMetrics {
     pub connections_refused: Counter,
     /// Connections closed because their reader took nothing for too long.
     pub consumers_stalled: Counter,
+    /// Connections closed because no HTTP/2 preface came in time.
+    pub connections_silent: Counter,
     /// Connections that a drain had to cut off.
     pub connections_cut: Counter,
     /// Failures of `accept`, such as too many open files.
@@ -55,6 +57,11 @@ impl TransportMetrics {
                 "consumers_stalled",
                 "Readers that stopped reading",
                 &self.consumers_stalled,
+            ),
+            (
+                "connections_silent",
+                "Connections without an HTTP/2 preface",
+                &self.connections_silent,
             ),
             (
                 "connections_cut",
@@ -102,6 +109,7 @@ mod tests {
             &metrics.connections_accepted,
             &metrics.connections_refused,
             &metrics.consumers_stalled,
+            &metrics.connections_silent,
             &metrics.connections_cut,
             &metrics.accept_errors,
             &metrics.call_panics,
@@ -117,7 +125,7 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         assert!(text.contains("muster_grpc_connections 100\n"), "{text}");
-        for value in 101..=110 {
+        for value in 101..=111 {
             let ending = format!("_total {value}\n");
             assert_eq!(text.matches(&ending).count(), 1, "{text}");
         }

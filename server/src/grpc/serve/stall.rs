@@ -99,3 +99,35 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for StallGuard<T> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::grpc::limits::STALLED_AFTER;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_may_pause_for_the_limit_and_no_longer() {
+        let metrics = TransportMetrics::default();
+        let (near, mut far) = duplex(4);
+        let mut guard = StallGuard::new(near, STALLED_AFTER, metrics.clone());
+        guard.write_all(b"full").await.unwrap();
+        let second = Duration::from_secs(1);
+        let slow = tokio::spawn(async move {
+            sleep(STALLED_AFTER - second).await;
+            far.read_exact(&mut [0; 4]).await.unwrap();
+            far
+        });
+        // Each byte taken starts the wait anew.
+        guard.write_all(b"more").await.unwrap();
+        assert_eq!(metrics.consumers_stalled.get(), 0);
+        let _far = slow.await.unwrap();
+        let start = Instant::now();
+        let error = guard.write_all(b"lost").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), STALLED_AFTER.as_secs());
+        assert_eq!(metrics.consumers_stalled.get(), 1);
+    }
+}

@@ -297,3 +297,31 @@ async fn a_reader_that_stalls_is_closed() {
     until(|| fixture.metrics.connections.get() == 0).await;
     fixture.stop().await;
 }
+
+#[tokio::test]
+async fn thousands_of_cancelled_watches_cost_nobody_a_connection() {
+    let fixture = Fixture::start(Limits::default(), PATIENCE);
+    let mut client = client(&fixture.path()).await;
+    let mut lasting = client.watch(request("")).await.unwrap().into_inner();
+    lasting.next().await.unwrap().unwrap();
+    for _ in 0..3_000 {
+        // Opened, and dropped before an answer came or right after it.
+        let mut other = client.clone();
+        let open = other.watch(request(""));
+        _ = timeout(Duration::from_micros(200), open).await;
+    }
+    client.check(request("")).await.unwrap();
+    fixture
+        .health
+        .set_service_status("", tonic_health::ServingStatus::NotServing)
+        .await;
+    let told = timeout(PATIENCE, lasting.next()).await.unwrap();
+    assert_eq!(
+        told.unwrap().unwrap().status,
+        2,
+        "the stream beside them lives"
+    );
+    assert_eq!(fixture.metrics.connections_accepted.get(), 1);
+    drop((client, lasting));
+    fixture.stop().await;
+}

@@ -23,8 +23,8 @@ fn bursts_reach_everybody_in_order() {
     for (nodes, loss, count, limit) in [
         (64, 0, 500, SECOND),
         (64, 0, 3_000, 4 * SECOND),
-        (16, 5, 500, 4 * SECOND),
-        (16, 25, 500, 30 * SECOND),
+        (16, 5, 500, 2 * SECOND),
+        (16, 25, 500, 12 * SECOND),
     ] {
         let mut setup = Setup {
             weather: lossy(loss),

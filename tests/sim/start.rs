@@ -30,7 +30,7 @@ fn two_hundred_at_once() {
 
 #[test]
 fn with_loss() {
-    for (percent, limit) in [(1, 3_000), (5, 5_000), (10, 10_000)] {
+    for (percent, limit) in [(1, 2_000), (5, 3_000), (10, 4_500)] {
         let took = cold_start(Setup {
             weather: lossy(percent),
             ..hosts(64, 3)

@@ -102,6 +102,10 @@ impl<M: Machine> Sim<M> {
         match &exchange.phase {
             Phase::Queued | Phase::Serving => {}
             Phase::Connecting(tries) => self.connect(uid, *tries),
+            Phase::Shaking => {
+                let peer = exchange.peer;
+                self.send_request(uid, peer);
+            }
             Phase::Requesting => self.request_arrives(uid),
             Phase::Responding => self.response_arrives(uid),
             Phase::Failing(error) => {
@@ -147,14 +151,13 @@ impl<M: Machine> Sim<M> {
         if let Some(pipe) = self.pipe_of(uid) {
             pipe.peer = Some(life);
         }
-        self.send_request_after(uid, Some(life), takes);
+        self.exchange_mut(uid).peer = Some(life);
+        self.set_phase(uid, Phase::Shaking);
+        // The links are free until then: others must not wait for this handshake.
+        self.queue.push(self.now + takes, Next::Step(uid));
     }
 
     fn send_request(&mut self, uid: u64, peer: Option<Life>) {
-        self.send_request_after(uid, peer, 0);
-    }
-
-    fn send_request_after(&mut self, uid: u64, peer: Option<Life>, after: u64) {
         let Some(exchange) = self.exchanges.get_mut(&uid) else {
             return;
         };
@@ -162,13 +165,13 @@ impl<M: Machine> Sim<M> {
         exchange.phase = Phase::Requesting;
         let (from, size) = (exchange.from.0, exchange.body.len());
         if let Some((to, _)) = peer {
-            let at = self.carry(from, to, size, self.now + after);
+            let at = self.carry(from, to, size);
             self.queue.push(at, Next::Step(uid));
         }
     }
 
-    /// When a frame that leaves `from` at `start` is all at `to`.
-    fn carry(&mut self, from: usize, to: usize, body: usize, start: u64) -> u64 {
+    /// When a frame that leaves `from` now is all at `to`.
+    fn carry(&mut self, from: usize, to: usize, body: usize) -> u64 {
         let bytes = wire_bytes(body);
         let latency = self.network.latency(&mut self.rng);
         let loss = self.network.weather.loss_ppm;
@@ -176,7 +179,7 @@ impl<M: Machine> Sim<M> {
         self.nodes[from].traffic.stream_bytes_out += bytes;
         let (mut up, mut down): (Link, Link) = (self.nodes[from].run.link, self.nodes[to].run.link);
         let bandwidth = self.setup.bandwidth;
-        let at = transfer((&mut up, &mut down), start, bytes, bandwidth, latency);
+        let at = transfer((&mut up, &mut down), self.now, bytes, bandwidth, latency);
         self.nodes[from].run.link.up_free = up.up_free;
         self.nodes[to].run.link.down_free = down.down_free;
         at + held
@@ -231,7 +234,7 @@ impl<M: Machine> Sim<M> {
             let latency = self.network.latency(&mut self.rng);
             return self.fail_exchange(id.0, error, latency);
         };
-        let at = self.carry(slot, to, body.len(), self.now);
+        let at = self.carry(slot, to, body.len());
         let exchange = self.exchange_mut(id.0);
         exchange.body = body;
         exchange.phase = Phase::Responding;

@@ -57,6 +57,8 @@ pub(crate) enum Phase {
     Queued,
     /// Opens its pipe; counts the tries.
     Connecting(u32),
+    /// Shakes hands with its peer.
+    Shaking,
     /// The request travels.
     Requesting,
     /// The peer has the request.

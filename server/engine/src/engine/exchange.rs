@@ -33,8 +33,12 @@ use crate::wire::{
 /// How long one exchange may take, connecting included.
 pub(super) const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a state exchange with a member may take: another one does as well.
-const COMPARE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an exchange that another member can serve as well may take; twice as long
+/// after each that was too slow, up to [`EXCHANGE_TIMEOUT`].
+const PATIENCE: Duration = Duration::from_millis(2_500);
+
+/// Doublings of [`PATIENCE`].
+const LATE_MAX: u32 = 2;
 
 /// State exchanges that this node runs at once, joins not counted.
 const COMPARES_MAX: usize = 2;
@@ -93,6 +97,9 @@ pub(super) struct Exchanges {
     pub(super) pending: BTreeMap<ExchangeId, Pending>,
     differences: BTreeMap<NodeRef, (Time, bool)>,
     budget: Budget,
+    /// Grow with each exchange that timed out and fall with each that came back.
+    late_compares: u32,
+    late_pulls: u32,
 }
 
 /// What answers may still take: a token bucket.
@@ -135,6 +142,20 @@ impl Exchanges {
         compares.count() < COMPARES_MAX
     }
 
+    /// Learns from how an exchange went how long the next ones may take.
+    fn note_pace(&mut self, pending: Pending, result: &Result<Bytes, ExchangeError>) {
+        let late = match pending {
+            Pending::Pull { .. } => &mut self.late_pulls,
+            Pending::Compare { .. } | Pending::Glance { .. } => &mut self.late_compares,
+            Pending::Push => return,
+        };
+        if matches!(result, Err(ExchangeError::Timeout)) {
+            *late = (*late + 1).min(LATE_MAX);
+        } else if result.is_ok() {
+            *late = late.saturating_sub(1);
+        }
+    }
+
     /// Whether an address is being joined right now.
     pub(super) fn is_joining(&self, addr: SocketAddr) -> bool {
         let same = |p: &Pending| matches!(p, Pending::Compare { to, .. } if *to == addr);
@@ -153,8 +174,11 @@ impl Engine {
                 join: true,
                 ..
             } => self.joining.patience(),
-            Pending::Compare { attempt: None, .. } | Pending::Glance { .. } => COMPARE_TIMEOUT,
-            Pending::Compare { .. } | Pending::Push | Pending::Pull { .. } => EXCHANGE_TIMEOUT,
+            Pending::Compare { attempt: None, .. } | Pending::Glance { .. } => {
+                patience(self.exchanges.late_compares)
+            }
+            Pending::Pull { .. } => patience(self.exchanges.late_pulls),
+            Pending::Compare { .. } | Pending::Push => EXCHANGE_TIMEOUT,
         };
         self.outputs.push_back(Output::Request {
             id,
@@ -457,6 +481,7 @@ impl Engine {
         if result.is_err() {
             self.count("exchanges_failed");
         }
+        self.exchanges.note_pace(pending, &result);
         match pending {
             Pending::Pull { id } => self.events.on_pull_answer(now, id, result, &self.table),
             Pending::Push => {}
@@ -695,6 +720,10 @@ impl Engine {
         self.table.backdate(now, ident.hash, Duration::ZERO, age);
         news.then_some(update)
     }
+}
+
+fn patience(late: u32) -> Duration {
+    (PATIENCE * (1 << late.min(LATE_MAX))).min(EXCHANGE_TIMEOUT)
 }
 
 fn floor(from: Ident, instance: u64, known: (u64, u64)) -> u64 {

@@ -331,7 +331,7 @@ async fn deadlines_of_callers_end_their_calls() {
         .uri("/muster.v1.NodeService/Join")
         .header("grpc-timeout", "2000m")
         .extension(ROOT)
-        .body(http_body_util::Full::new(super::super::frames::framed(
+        .body(http_body_util::Full::new(frames::framed(
             &pb::JoinRequest { addresses },
         )));
     let answer = tower::Service::call(&mut served.gate.clone(), join.unwrap());

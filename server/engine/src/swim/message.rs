@@ -139,10 +139,7 @@ fn parse_updates(mut bytes: &[u8]) -> Result<Vec<Update<Ident>>, MessageError> {
     if bytes.len() != count * UPDATE_BYTES {
         return Err(MessageError::Malformed);
     }
-    bytes
-        .chunks_exact(UPDATE_BYTES)
-        .map(|chunk| get_update(chunk))
-        .collect()
+    bytes.chunks_exact(UPDATE_BYTES).map(get_update).collect()
 }
 
 /// foca wants the count where a message carries updates, and nothing elsewhere.

@@ -163,6 +163,19 @@ async fn until(
     }
 }
 
+/// As [`until`], and ended by a signal as if it had come to its end: nobody can stop
+/// a watch in another way.
+async fn until_stopped(
+    limit: Option<Duration>,
+    watch: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let mut stop = stop_signal()?;
+    tokio::select! {
+        ended = until(limit, watch) => ended,
+        () = stop.recv() => Ok(()),
+    }
+}
+
 /// A sentence to whoever looks, beside the answer.
 fn note(text: &str) {
     use std::io::Write as _;

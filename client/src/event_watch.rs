@@ -137,14 +137,12 @@ const MESSAGE_BYTES_MAX: usize = (1 << 20) + (16 << 10);
 
 impl Cursor {
     fn request(&self, options: &EventWatchOptions) -> pb::WatchEventsRequest {
+        // Without one the token stays empty: "from now".
         let token = self.positions.as_ref().map(EventPositions::encode);
-        let token = token.unwrap_or_default();
         pb::WatchEventsRequest {
             names: options.names.clone(),
-            // Held but empty means "after nothing": an empty token would mean "from now"
-            // and lose what happened since.
-            replay_buffered: token.is_empty() && (options.replay || self.positions.is_some()),
-            resume_token: token.into(),
+            replay_buffered: token.is_none() && options.replay,
+            resume_token: token.unwrap_or_default().into(),
             heartbeat_interval: prost_types::Duration::try_from(HEARTBEAT).ok(),
         }
     }

@@ -19,12 +19,16 @@ impl EventPositions {
         let token = pb::EventToken::decode(token)?;
         let mut positions = Self::default();
         for id in &token.positions {
-            positions.fold(id);
+            // It stands for no position at all.
+            if *id != pb::EventId::default() {
+                positions.fold(id);
+            }
         }
         Ok(positions)
     }
 
-    /// The token to resume with. Equal positions give equal bytes.
+    /// The token to resume with. Equal positions give equal bytes. Never empty: an
+    /// empty token would mean "from now", not "after nothing".
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let positions = self.0.iter();
@@ -33,10 +37,13 @@ impl EventPositions {
             boot: *boot,
             sequence: *sequence,
         });
-        pb::EventToken {
+        let mut token = pb::EventToken {
             positions: positions.collect(),
+        };
+        if token.positions.is_empty() {
+            token.positions.push(pb::EventId::default());
         }
-        .encode_to_vec()
+        token.encode_to_vec()
     }
 
     /// Takes an event. False: it was taken or covered before, and nothing changed.
@@ -150,6 +157,12 @@ mod tests {
         assert!(EventPositions::decode(b"\xff\xff\xff").is_err());
         assert_eq!(
             EventPositions::decode(b"").unwrap(),
+            EventPositions::default()
+        );
+        let nothing = EventPositions::default().encode();
+        assert!(!nothing.is_empty(), "that would mean from now");
+        assert_eq!(
+            EventPositions::decode(&nothing).unwrap(),
             EventPositions::default()
         );
     }

@@ -42,14 +42,17 @@ fn daemon(dir: &Path, name: &str, extra: &[&str]) -> Command {
 struct Running {
     child: Child,
     log: BufReader<ChildStderr>,
+    /// The line that says that it is up.
+    up: String,
 }
 
 impl Running {
     fn start(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        let mut running = Self { child, log };
-        running.wait_for("musterd is up");
+        let up = String::new();
+        let mut running = Self { child, log, up };
+        running.up = running.wait_for("musterd is up");
         running
     }
 
@@ -66,6 +69,14 @@ impl Running {
             }
             seen.push_str(&line);
         }
+    }
+
+    /// Where its peers reach it.
+    fn address(&self) -> &str {
+        let from = self.up.find("127.0.0.1:").unwrap();
+        let text = &self.up[from..];
+        let end = text.find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit());
+        &text[..end.unwrap_or(text.len())]
     }
 
     fn signal(&self, signal: Signal) {
@@ -166,6 +177,23 @@ fn signals_end_it_with_success() {
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("left the cluster"), "{log}");
     }
+}
+
+#[test]
+fn a_second_signal_cuts_a_leave_short() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Running::start(&mut daemon(dir.path(), "a", &[]));
+    let join = ["--join", first.address()];
+    let mut second = Running::start(&mut daemon(dir.path(), "b", &join));
+    second.wait_for("joined the cluster");
+    // A peer that acknowledges nothing makes the leave take its whole time.
+    first.signal(Signal::STOP);
+    second.signal(Signal::TERM);
+    second.wait_for("stopping");
+    second.signal(Signal::TERM);
+    let (code, log) = second.end();
+    assert_eq!(code, Some(143), "{log}");
+    assert!(!log.contains("left the cluster"), "{log}");
 }
 
 #[test]

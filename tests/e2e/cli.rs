@@ -52,7 +52,7 @@ async fn members_are_listed_as_a_table_and_as_json() {
         &muster
             .run(&["members", "--tag", "zone=("])
             .await
-            .expect_code(1)
+            .expect_code(2)
             .stderr,
         "zone",
     );

@@ -263,8 +263,11 @@ pub(super) struct Tags {
 
 #[derive(Debug, Args)]
 pub(super) struct Info {
-    /// Print the metrics in OpenMetrics text instead
+    /// Print counters that are 0 as well
     #[arg(long)]
+    pub(super) all: bool,
+    /// Print the metrics in OpenMetrics text instead
+    #[arg(long, conflicts_with = "all")]
     pub(super) metrics: bool,
 }
 

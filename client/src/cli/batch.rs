@@ -171,7 +171,12 @@ impl Progress<'_> {
             format!("{} sent, {refused} refused", summary.sent)
         })?;
         if refused > 0 {
-            return Err(Failure::refused(format!("{refused} lines were refused")));
+            let lines = if refused == 1 {
+                "line was"
+            } else {
+                "lines were"
+            };
+            return Err(Failure::refused(format!("{refused} {lines} refused")));
         }
         Ok(())
     }

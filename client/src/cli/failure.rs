@@ -77,6 +77,8 @@ impl From<Error> for Failure {
             | Error::Ended { .. }
             | Error::Silent { .. } => UNREACHABLE,
             Error::Refused { code, .. } if *code == Code::NotFound => EMPTY,
+            // Only the daemon can tell a bad regular expression or address.
+            Error::Refused { code, .. } if *code == Code::InvalidArgument => USAGE,
             Error::Refused { code, .. } if *code == Code::DeadlineExceeded => DEADLINE,
             Error::Refused { .. } | Error::Protocol { .. } => REFUSED,
         };
@@ -111,7 +113,7 @@ mod tests {
         let code = |error| Failure::from(error).code;
         let of = |code| Error::of_call("Join", Status::new(code, "x"));
         assert_eq!(code(of(Code::Unavailable)), REFUSED);
-        assert_eq!(code(of(Code::InvalidArgument)), REFUSED);
+        assert_eq!(code(of(Code::InvalidArgument)), USAGE);
         assert_eq!(code(of(Code::PermissionDenied)), REFUSED);
         assert_eq!(code(of(Code::NotFound)), EMPTY);
         assert_eq!(code(of(Code::DeadlineExceeded)), DEADLINE);

@@ -46,7 +46,7 @@ pub(super) async fn run(context: &mut Context, args: &Info) -> Result<(), Failur
     let info = context.deadline(CALL_TIMEOUT, client.info()).await?;
     context
         .out
-        .answer(&Answer::of(&info), || lines(&info).join("\n"))
+        .answer(&Answer::of(&info), || lines(&info, args.all).join("\n"))
 }
 
 pub(super) async fn version(context: &mut Context) -> Result<(), Failure> {
@@ -89,9 +89,14 @@ impl<'a> Answer<'a> {
     }
 }
 
-fn lines(info: &pb::GetInfoResponse) -> Vec<String> {
+/// What needs attention, then who and where, then the counters in groups.
+fn lines(info: &pb::GetInfoResponse, all: bool) -> Vec<String> {
+    let line = |key: &str, value: &str| format!("{key:<13} {}", escape(value));
     let mut lines = Vec::new();
-    let mut put = |key: &str, value: &str| lines.push(format!("{key:<13} {}", escape(value)));
+    for warning in &info.warnings {
+        lines.push(line("WARNING", warning));
+    }
+    let mut put = |key: &str, value: &str| lines.push(line(key, value));
     if let Some(member) = &info.self_ {
         put("name", display_name(member));
         put("status", status_name(member.status()));
@@ -109,11 +114,52 @@ fn lines(info: &pb::GetInfoResponse) -> Vec<String> {
     put("you may", &info.capabilities.join(", "));
     put("features", &info.features.join(", "));
     put("log filter", &info.log_filter);
-    for warning in &info.warnings {
-        put("WARNING", warning);
-    }
-    for (name, count) in &info.counters {
-        put(&escape(name), &count.to_string());
+    lines.extend(counters(&info.counters, all));
+    lines
+}
+
+/// A block for each first word of the names, with the names under it. Counters at 0
+/// are left out unless `all`.
+fn counters(counters: &BTreeMap<String, u64>, all: bool) -> Vec<String> {
+    let group = |name: &str| name.split('_').next().unwrap_or_default().to_owned();
+    let shown = counters.iter().filter(|(_, count)| all || **count > 0);
+    let mut lines = Vec::new();
+    let mut last = None;
+    for (name, count) in shown {
+        let group = Some(group(name));
+        if group != last {
+            lines.push(String::new());
+            last = group;
+        }
+        lines.push(format!("{:<38} {count}", escape(name)));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_stand_in_groups_and_zeros_are_left_out() {
+        let given = [("datagrams_sent", 3), ("datagrams_late", 0), ("events", 1)];
+        let given = given.map(|(name, count)| (name.to_owned(), count)).into();
+        let names = |all| -> Vec<String> {
+            let lines = counters(&given, all);
+            let first = |line: &String| line.split(' ').next().unwrap_or_default().to_owned();
+            lines.iter().map(first).collect()
+        };
+        assert_eq!(names(false), ["", "datagrams_sent", "", "events"]);
+        let all = ["", "datagrams_late", "datagrams_sent", "", "events"];
+        assert_eq!(names(true), all);
+    }
+
+    #[test]
+    fn warnings_come_first() {
+        let info = pb::GetInfoResponse {
+            warnings: vec!["not encrypted".to_owned()],
+            ..pb::GetInfoResponse::default()
+        };
+        assert_eq!(lines(&info, false)[0], "WARNING       not encrypted");
+    }
 }

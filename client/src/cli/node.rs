@@ -59,7 +59,12 @@ pub(super) async fn join(context: &mut Context, args: Join) -> Result<(), Failur
         results: results.collect(),
     };
     context.out.answer(&object, || {
-        let mut lines = vec![format!("joined {} members", answer.joined)];
+        let members = if answer.joined == 1 {
+            "member"
+        } else {
+            "members"
+        };
+        let mut lines = vec![format!("joined {} {members}", answer.joined)];
         lines.extend(answer.results.iter().map(describe));
         lines.join("\n")
     })

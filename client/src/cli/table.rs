@@ -29,7 +29,8 @@ pub(super) fn lines(header: &[&str], rows: Vec<Vec<Cell>>, colour: bool) -> Vec<
         .collect()
 }
 
-/// `members` and its live view. WHY is shown when somebody is not alive.
+/// `members` and its live view. WHY is shown when somebody is not alive, WIRE when
+/// somebody talks without encryption.
 pub(super) fn members<'a>(
     members: impl IntoIterator<Item = &'a pb::Member>,
     now: Timestamp,
@@ -39,6 +40,10 @@ pub(super) fn members<'a>(
     let alive = pb::MemberStatus::Alive;
     let why = members.iter().any(|member| member.status() != alive);
     let mut header = vec!["NAME", "ADDRESS", "STATUS", "ROLES", "SINCE", "TAGS"];
+    let wire = members.iter().any(|member| member.plaintext);
+    if wire {
+        header.push("WIRE");
+    }
     if why {
         header.push("WHY");
     }
@@ -51,6 +56,11 @@ pub(super) fn members<'a>(
             Cell::new(age(since(member), now)),
             Cell::new(tags(&member.tags)),
         ];
+        if wire && member.plaintext {
+            row.push(Cell::new("PLAINTEXT").fg(Color::Red));
+        } else if wire {
+            row.push(Cell::new("sealed"));
+        }
         if why {
             row.push(Cell::new(reason(member)));
         }
@@ -194,6 +204,18 @@ mod tests {
         assert!(lines[1].ends_with("did not refute a suspicion in time, says n3"));
         let coloured = members([&failed], now, true).join("\n");
         assert!(coloured.contains("\u{1b}["), "{coloured:?}");
+    }
+
+    #[test]
+    fn plaintext_is_loud() {
+        let sealed = member("n1", pb::MemberStatus::Alive);
+        let mut open = member("n2", pb::MemberStatus::Alive);
+        open.plaintext = true;
+        let now = Timestamp::new(1000, 0).unwrap();
+        let lines = members([&sealed, &open], now, false);
+        assert!(lines[0].ends_with("TAGS  WIRE"), "{lines:?}");
+        assert!(lines[1].ends_with("sealed"), "{lines:?}");
+        assert!(lines[2].ends_with("PLAINTEXT"), "{lines:?}");
     }
 
     #[test]

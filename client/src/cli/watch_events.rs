@@ -22,7 +22,7 @@ pub(super) async fn run(context: &mut Context, args: WatchEvents) -> Result<(), 
         replay: args.replay,
     });
     let limit = context.timeout;
-    super::until(limit, follow(context, watch, args.count)).await
+    super::until_stopped(limit, follow(context, watch, args.count)).await
 }
 
 async fn follow(

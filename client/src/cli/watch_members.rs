@@ -10,7 +10,7 @@ use crate::cli::args::WatchMembers;
 use crate::cli::failure::Failure;
 use crate::cli::screen::Screen;
 use crate::cli::text::{clock, escape};
-use crate::cli::{Context, json, members, note, stop_signal, table};
+use crate::cli::{Context, json, members, note, table};
 use crate::member_watch::{Change, ChangeKind, MemberUpdate, MemberWatch, MemberWatchOptions};
 use crate::{display_name, pb, status_name};
 
@@ -54,7 +54,7 @@ pub(super) async fn run(context: &mut Context, args: &WatchMembers) -> Result<()
             lines(context, watch).await
         }
     };
-    super::until(limit, follow).await
+    super::until_stopped(limit, follow).await
 }
 
 async fn lines(context: &mut Context, mut watch: MemberWatch) -> Result<(), Failure> {
@@ -72,7 +72,6 @@ async fn live(context: &Context, mut watch: MemberWatch) -> Result<(), Failure> 
     let mut screen = Screen::default();
     let mut tick = interval(REDRAW);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stop = stop_signal()?;
     let mut state = String::new();
     loop {
         tokio::select! {
@@ -87,7 +86,6 @@ async fn live(context: &Context, mut watch: MemberWatch) -> Result<(), Failure> 
                 MemberUpdate::Snapshot { .. } | MemberUpdate::Changes(_) => {}
             },
             _ = tick.tick() => {}
-            () = stop.recv() => return Ok(()),
         }
         if watch.position().is_some() {
             let mut lines = table::members(watch.members(), Timestamp::now(), context.out.colour());

@@ -24,7 +24,7 @@ struct Reconnected {
 pub(super) async fn run(context: &mut Context, args: Resolve) -> Result<(), Failure> {
     let watch = context.client()?.watch_role(roles::request(args));
     let limit = context.timeout;
-    super::until(limit, follow(context, watch)).await
+    super::until_stopped(limit, follow(context, watch)).await
 }
 
 async fn follow(context: &mut Context, mut watch: RoleWatch) -> Result<(), Failure> {

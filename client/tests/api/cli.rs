@@ -137,7 +137,7 @@ fn exit_codes() {
     let refused = with(&fake, &["members", "--name", "("]);
     assert_eq!(
         (refused.code, refused.err.as_str()),
-        (1, "muster: bad regex\n")
+        (2, "muster: bad regex\n")
     );
     let late = with(&fake, &["members", "--timeout", "50ms"]);
     assert_eq!(
@@ -229,7 +229,7 @@ fn watching_members() {
             .extend([script(), refused(), script(), refused()]);
     });
     let ran = with(&fake, &["watch", "members", "--format", "json"]);
-    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert_eq!(ran.code, 2, "{}", ran.err);
     let lines = ran.lines();
     let types: Vec<&Value> = lines.iter().map(|line| &line["type"]).collect();
     assert_eq!(types, ["snapshot", "updated", "removed", "disconnected"]);
@@ -442,7 +442,7 @@ fn steering_the_node() {
     let ran = with(&fake, &["join", "dead:1", "10.0.0.2:7946"]);
     assert_eq!(
         ran.out,
-        "joined 1 members\n  dead:1: failed: timed out\n  10.0.0.2:7946: n2\n"
+        "joined 1 member\n  dead:1: failed: timed out\n  10.0.0.2:7946: n2\n"
     );
     let ran = with(&fake, &["join", "dead:1"]);
     assert_eq!(
@@ -467,7 +467,7 @@ fn steering_the_node() {
     );
     let ran = with(&fake, &["log-level", "debug", "--format", "json"]);
     assert_eq!(ran.json(), json!({"previous": "info", "filter": "debug"}));
-    assert_eq!(with(&fake, &["log-level", "!"]).code, 1);
+    assert_eq!(with(&fake, &["log-level", "!"]).code, 2);
     assert!(with(&fake, &["leave", "--stay"]).out.contains("stays up"));
 }
 
@@ -631,6 +631,37 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[test]
+fn a_watch_that_is_stopped_by_a_signal_has_succeeded() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    for signal in [Signal::INT, Signal::TERM] {
+        for what in [&["events"][..], &["members"], &["role", "web"]] {
+            let fake = Fake::start();
+            fake.plan(|plan| {
+                let event = [begin(&[]), item("a", 1, b"x")];
+                plan.events.push_back(Script::then_hang(event));
+                let members = snapshot(&["a"], "t");
+                plan.members.push_back(Script::then_hang(members));
+                plan.resolve.push_back(Script::then_hang([set("e", &["a"])]));
+            });
+            let mut child = muster(&["watch"])
+                .args(what)
+                .env("MUSTER_SOCKET", fake.socket())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut stdout = BufReader::new(child.stdout.take().unwrap());
+            stdout.read_line(&mut String::new()).unwrap();
+            kill_process(Pid::from_child(&child), signal).unwrap();
+            let output = child.wait_with_output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{what:?} {signal:?}");
+            assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+        }
+    }
 }
 
 #[test]

@@ -4,30 +4,28 @@ use std::collections::VecDeque;
 
 use super::cluster::{Node, State};
 
-const HELP: &str =
-    "1-9 select   k kill -9   p pause or unpause   r restart   e event   a add a node   q quit";
+/// Fits a terminal of 80 columns.
+const HELP: &str = "1-9 select  k kill -9  p pause/go on  r restart  e event  a add a node  q quit";
 
-/// All lines of the view, top to bottom.
+/// All lines of the view, top to bottom: what a small terminal cuts off comes last.
 pub(super) fn frame(
     members: Vec<String>,
     nodes: &[Node],
     selected: u8,
     news: &VecDeque<String>,
 ) -> Vec<String> {
-    let mut lines = vec![String::new(), "As n1 sees it:".to_owned()];
+    let mut lines = vec![String::new(), HELP.to_owned()];
+    lines.push(processes(
+        nodes.iter().map(|n| (n.number(), n.name(), n.state())),
+        selected,
+    ));
+    lines.extend([String::new(), "As n1 sees it:".to_owned()]);
     lines.extend(members);
     if let Some(why) = nodes.first().and_then(|first| stale(first.state())) {
         lines.push(format!("({why}: this is what it saw last)"));
     }
     lines.push(String::new());
-    lines.push(processes(
-        nodes.iter().map(|n| (n.number(), n.name(), n.state())),
-        selected,
-    ));
-    lines.push(String::new());
     lines.extend(news.iter().cloned());
-    lines.push(String::new());
-    lines.push(HELP.to_owned());
     lines
 }
 
@@ -71,11 +69,12 @@ mod tests {
     }
 
     #[test]
-    fn the_news_stand_above_the_keys() {
+    fn the_keys_come_first_and_fit_any_terminal() {
         let news = VecDeque::from(["killed n5 with SIGKILL".to_owned()]);
         let lines = frame(vec!["NAME".into()], &[], 1, &news);
-        assert_eq!(lines[2], "NAME");
-        assert_eq!(lines[lines.len() - 3], "killed n5 with SIGKILL");
-        assert_eq!(lines[lines.len() - 1], HELP);
+        assert_eq!(lines[1], HELP);
+        assert!(HELP.len() < 80);
+        assert_eq!(lines[5], "NAME");
+        assert_eq!(lines[lines.len() - 1], "killed n5 with SIGKILL");
     }
 }

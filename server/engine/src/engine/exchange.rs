@@ -406,9 +406,7 @@ impl Engine {
         if answer.more {
             self.compare(now, to, false, None);
         }
-        if first {
-            self.take_seniority(now);
-        }
+        self.take_seniority(now);
         self.table
             .name_of(from.hash)
             .ok_or_else(|| NONSENSE.to_owned())
@@ -530,7 +528,12 @@ impl Engine {
                 by: from.hash,
                 reason: StatusReason::ProbeFailed,
             };
-            return self.learn_update(now, &accused, word).then_some(accused);
+            let news = self.learn_update(now, &accused, word);
+            if news {
+                self.suspicions
+                    .accuse(now.at, ident, incarnation, from.hash);
+            }
+            return news.then_some(accused);
         }
         if age >= reap || self.upkeep.is_pruned(ident) {
             return None;
@@ -627,8 +630,8 @@ fn member_state(now: Now, peer: &Peer, held: Option<Summary>) -> MemberState {
             peer.record
                 .since(same_run.map_or(0, |held| held.record_version)),
         ),
-        uptime_ms: millis(now.at.since(peer.up_since)),
-        state_age_ms: millis(now.at.since(peer.state_since)),
+        uptime_ms: millis(peer.up_since.age(now.at)),
+        state_age_ms: millis(peer.state_since.age(now.at)),
         by: peer.by,
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Reading order: this file (what comes in, what goes out), `datagrams` (the bulk
 //! of the talk), `members` (what an update does), `naming` (whose a name is), `exchange` and `joining` (state
-//! exchanges), `leaving`, `commands`.
+//! exchanges), `leaving`, `forcing`, `commands`.
 
 mod check;
 mod commands;
 mod datagrams;
 mod exchange;
+mod forcing;
 mod joining;
 mod leaving;
 mod members;
@@ -36,8 +37,11 @@ use crate::swim::{Swim, SwimOutput};
 use crate::table::Table;
 use crate::time::{Now, Time};
 
+#[cfg(test)]
+pub(crate) use datagrams::ident_bytes;
 use datagrams::{Extra, Parked};
 use exchange::Exchanges;
+use forcing::Forcing;
 use joining::Joining;
 use leaving::Leaving;
 use upkeep::Upkeep;
@@ -57,6 +61,7 @@ pub struct Engine {
     exchanges: Exchanges,
     joining: Joining,
     leaving: Option<Leaving>,
+    forcing: Forcing,
     parked: Parked,
     upkeep: Upkeep,
     counters: BTreeMap<&'static str, u64>,
@@ -90,6 +95,7 @@ impl Engine {
             exchanges: Exchanges::default(),
             joining: Joining::new(now.at),
             leaving: None,
+            forcing: Forcing::default(),
             parked: Parked::default(),
             upkeep: Upkeep::new(now.at, &mut rng),
             rng,

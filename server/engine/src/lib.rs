@@ -22,6 +22,8 @@ pub mod crypto;
 pub mod engine;
 pub mod event;
 mod events;
+#[cfg(test)]
+mod golden;
 mod ident;
 pub mod member;
 pub mod name;

@@ -96,7 +96,9 @@ impl fmt::Display for StatusReason {
 /// Who set a status, when and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusChange {
-    /// Name of the member whose word it was, if somebody else's.
+    /// Name of the member whose word it was: the first accuser of a suspect or
+    /// failed one, the operator's node for one forced out. `None` for what this node
+    /// saw itself and for a member's own word (it joined, refuted, leaves).
     pub by: Option<Arc<str>>,
     /// Wall clock of this node, milliseconds.
     pub at_unix_ms: u64,

@@ -16,6 +16,9 @@ use crate::record::{
 use crate::time::{Now, Time};
 use crate::wire::{NodeInfo, OwnStatus, PROTOCOL, RecordDelta, Tags};
 
+/// Wall clocks that differ by less than this are as good as clocks get.
+const CLOCK_TOLERANCE_MS: u64 = 1_000;
+
 /// This node: its settings, its record, its status.
 #[derive(Debug)]
 pub(crate) struct Own {
@@ -28,6 +31,8 @@ pub(crate) struct Own {
     pub(crate) status: Status,
     pub(crate) started_unix_ms: u64,
     pub(crate) first_started_unix_ms: u64,
+    /// The start time was compared with those of older members.
+    pub(crate) seniority_taken: bool,
     /// Times that the boot was raised in this run of the process.
     pub(crate) raises: u32,
     /// Identity under the name that was lost to another live node.
@@ -70,6 +75,7 @@ impl Own {
             status: Status::Alive,
             started_unix_ms,
             first_started_unix_ms: started_unix_ms,
+            seniority_taken: false,
             raises: 0,
             former: None,
             change,
@@ -130,10 +136,17 @@ impl Own {
 
     /// Sets the start time that decides seniority.
     pub(crate) fn set_started(&mut self, now: Now, unix_ms: u64) {
-        self.started_unix_ms = unix_ms;
-        let info = node_info(&self.config, self.instance, unix_ms, self.conflict);
+        self.started_unix_ms = unix_ms.min(TIME_MAX);
+        let started = self.started_unix_ms;
+        let info = node_info(&self.config, self.instance, started, self.conflict);
         self.record
             .write(now.at, KEY_NODE, Bytes::from(info.encode_to_vec()));
+    }
+
+    /// The wall clock stood so far behind those of older members that somebody
+    /// should look.
+    pub(crate) fn clock_is_off(&self) -> bool {
+        self.started_unix_ms > self.first_started_unix_ms + CLOCK_TOLERANCE_MS
     }
 
     /// Sets and removes tags.
@@ -261,5 +274,6 @@ fn full_record(config: &Config, owner: NodeRef, info: &NodeInfo, leaving: bool) 
         hash: owner.hash,
         boot: owner.boot,
         entries,
+        floor: 0,
     }
 }

@@ -82,6 +82,8 @@ pub(crate) struct Parsed {
 pub(crate) struct Record {
     owner: NodeRef,
     version: u64,
+    /// Highest version of a deleted key that was forgotten.
+    floor: u64,
     entries: BTreeMap<String, Entry>,
     parsed: Parsed,
 }
@@ -96,6 +98,7 @@ impl Record {
         let mut record = Self {
             owner,
             version: 0,
+            floor: 0,
             entries: BTreeMap::new(),
             parsed: Parsed::nobody(),
         };
@@ -122,7 +125,12 @@ impl Record {
     /// nothing is taken.
     pub(crate) fn merge(&mut self, now: Time, delta: &RecordDelta) -> Result<bool, RecordError> {
         let mut entries = self.entries.clone();
-        let mut version = self.version;
+        let mut version = self.version.max(delta.floor);
+        let floor = self.floor.max(delta.floor);
+        if delta.floor > self.version {
+            // What was deleted meanwhile is not known any more: start over.
+            entries.retain(|_key, entry| entry.version > delta.floor);
+        }
         for raw in &delta.entries {
             let entry = RecordEntry::decode(raw.clone()).map_err(|_e| RecordError::Malformed)?;
             version = version.max(entry.version);
@@ -139,36 +147,49 @@ impl Record {
                 entries.insert(entry.key, kept);
             }
         }
-        let bytes: usize = entries.values().map(|entry| entry.raw.len()).sum();
+        let bytes = bytes_of(&entries);
         if bytes > RECORD_BYTES_MAX || entries.len() > KEYS_MAX {
             return Err(RecordError::TooLarge);
         }
         let parsed = parse(self.owner, &entries)?;
         let news = version > self.version;
         (self.entries, self.version, self.parsed) = (entries, version, parsed);
+        self.floor = floor;
         Ok(news)
     }
 
-    /// Entries above `version`, as the owner wrote them.
+    /// Entries above `version`, as the owner wrote them; all of them if keys were
+    /// deleted and forgotten since.
     pub(crate) fn since(&self, version: u64) -> RecordDelta {
+        let behind = version < self.floor;
         let newer = self
             .entries
             .values()
-            .filter(|entry| entry.version > version);
+            .filter(|entry| behind || entry.version > version);
         RecordDelta {
             hash: self.owner.hash,
             boot: self.owner.boot,
             entries: newer.map(|entry| entry.raw.clone()).collect(),
+            floor: if behind { self.floor } else { 0 },
         }
     }
 
-    /// Forgets keys deleted for longer than [`DELETED_KEPT`].
-    pub(crate) fn purge(&mut self, now: Time) {
-        self.entries.retain(|_key, entry| {
-            entry
-                .deleted_at
-                .is_none_or(|deleted| now.since(deleted) < DELETED_KEPT)
-        });
+    /// Bytes of all entries.
+    pub(crate) fn bytes(&self) -> usize {
+        bytes_of(&self.entries)
+    }
+
+    /// Forgets keys deleted for longer than [`DELETED_KEPT`]; says how many bytes
+    /// that freed.
+    pub(crate) fn purge(&mut self, now: Time) -> usize {
+        let worn = |_key: &String, entry: &mut Entry| {
+            let deleted = entry.deleted_at;
+            deleted.is_some_and(|at| now.since(at) >= DELETED_KEPT)
+        };
+        let gone: Vec<_> = self.entries.extract_if(.., worn).collect();
+        let floor = gone.iter().map(|(_, entry)| entry.version).max();
+        self.floor = self.floor.max(floor.unwrap_or(0));
+        gone.iter().map(|(_, entry)| entry.raw.len()).sum()
     }
 
     /// Writes one key; only the owner does.
@@ -177,10 +198,15 @@ impl Record {
             hash: self.owner.hash,
             boot: self.owner.boot,
             entries: vec![encode_entry(key, self.version + 1, value)],
+            floor: 0,
         };
         self.merge(now, &delta)
             .expect("own entries are checked before they are written");
     }
+}
+
+fn bytes_of(entries: &BTreeMap<String, Entry>) -> usize {
+    entries.values().map(|entry| entry.raw.len()).sum()
 }
 
 impl Parsed {
@@ -335,78 +361,4 @@ fn value<M: prost::Message + Default>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node_entry(version: u64, name: &str, port: u32) -> Bytes {
-        let info = NodeInfo {
-            name: name.to_owned(),
-            instance: 7,
-            ip: encode_ip(IpAddr::from([10, 0, 0, 1])),
-            port,
-            ..NodeInfo::default()
-        };
-        encode_entry(KEY_NODE, version, Bytes::from(info.encode_to_vec()))
-    }
-
-    fn tags_entry(version: u64, value: &str) -> Bytes {
-        let tags = Tags {
-            tags: BTreeMap::from([("k".to_owned(), value.to_owned())]),
-        };
-        encode_entry(KEY_TAGS, version, Bytes::from(tags.encode_to_vec()))
-    }
-
-    fn delta(entries: Vec<Bytes>) -> RecordDelta {
-        RecordDelta {
-            hash: name_hash("a"),
-            boot: 1,
-            entries,
-        }
-    }
-
-    #[test]
-    fn merging_in_any_order_ends_equal() {
-        let now = Time::default();
-        let [old, new] = [
-            delta(vec![tags_entry(2, "old")]),
-            delta(vec![tags_entry(3, "new")]),
-        ];
-        let first = delta(vec![node_entry(1, "a", 7946)]);
-        for order in [[&old, &new], [&new, &old]] {
-            let mut record = Record::new(now, &first).unwrap();
-            for delta in order {
-                record.merge(now, delta).unwrap();
-            }
-            assert_eq!(record.parsed().tags["k"], "new");
-            assert_eq!(record.version(), 3);
-            assert!(!record.merge(now, &old).unwrap(), "old news are no news");
-            assert_eq!(record.since(2).entries, new.entries, "original bytes");
-        }
-    }
-
-    #[test]
-    fn refuses_what_its_owner_cannot_have_written() {
-        let now = Time::default();
-        let foreign = delta(vec![node_entry(1, "b", 7946)]);
-        assert_eq!(
-            Record::new(now, &foreign).unwrap_err(),
-            RecordError::Grammar
-        );
-        let bad_port = delta(vec![node_entry(1, "a", 70_000)]);
-        assert_eq!(
-            Record::new(now, &bad_port).unwrap_err(),
-            RecordError::Malformed
-        );
-        let no_node = delta(vec![tags_entry(1, "x")]);
-        assert_eq!(
-            Record::new(now, &no_node).unwrap_err(),
-            RecordError::Malformed
-        );
-        let mut record = Record::new(now, &delta(vec![node_entry(1, "a", 7946)])).unwrap();
-        let nul = delta(vec![tags_entry(2, "a\0b")]);
-        assert_eq!(record.merge(now, &nul).unwrap_err(), RecordError::Grammar);
-        let huge = delta(vec![tags_entry(2, &"x".repeat(RECORD_BYTES_MAX))]);
-        assert_eq!(record.merge(now, &huge).unwrap_err(), RecordError::TooLarge);
-        assert_eq!(record.version(), 1, "nothing was taken");
-    }
-}
+mod tests;

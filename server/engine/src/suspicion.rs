@@ -92,6 +92,13 @@ impl Suspicions {
         true
     }
 
+    /// Name hash of who accused first, if anybody was named.
+    pub(crate) fn first_accuser(&self, subject: Ident) -> Option<u64> {
+        let case = self.cases.get(&subject.hash)?;
+        let first = case.accusers.first().copied();
+        first.filter(|_| case.ident == subject)
+    }
+
     /// Closes the case of a subject that refuted, died or was forgotten.
     pub(crate) fn close(&mut self, hash: u64) {
         self.cases.remove(&hash);

@@ -160,12 +160,24 @@ impl Swim {
 
     /// Hands over updates that came by another way.
     pub(crate) fn apply(&mut self, now: Time, updates: Vec<Update<Ident>>, spread: bool) {
-        let (me, gone) = (self.me(), self.gone);
-        let updates = updates
+        let hash = self.me().hash;
+        let (own, others): (Vec<_>, Vec<_>) = updates
             .into_iter()
-            .filter(|update| !gone || *update.id() != me);
-        let outcome = self.foca.apply_many(updates, spread, &mut self.runtime);
+            .partition(|update| update.id().hash == hash);
+        let outcome = self
+            .foca
+            .apply_many(others.into_iter(), spread, &mut self.runtime);
         self.count(outcome);
+        for update in own {
+            // The one before may have brought a new life: then this one is outdated,
+            // and foca would take it for another member's.
+            if *update.id() == self.me() && !self.gone {
+                let outcome =
+                    self.foca
+                        .apply_many(std::iter::once(update), spread, &mut self.runtime);
+                self.count(outcome);
+            }
+        }
         self.schedule(now);
     }
 

@@ -13,10 +13,14 @@ use crate::ident::{Ident, NodeRef};
 use crate::member::{Member, MemberKey, Status, StatusChange, StatusReason};
 use crate::record::{Parsed, Record};
 use crate::swim::{State, Update};
-use crate::time::{Now, Time};
+use crate::time::{Moment, Now, Time};
 
 /// Most members known at once, dead ones included; more are refused and counted.
 pub(crate) const MEMBERS_MAX: usize = 65_536;
+
+/// Bytes of all records held at once; members and changes beyond are refused and
+/// counted.
+pub(crate) const RECORDS_BYTES_MAX: usize = 256 << 20;
 
 /// One member.
 #[derive(Debug)]
@@ -28,8 +32,8 @@ pub(crate) struct Peer {
     pub(crate) left: bool,
     pub(crate) record: Record,
     /// When it joined, on this node's clock, as far as anybody told.
-    pub(crate) up_since: Time,
-    pub(crate) state_since: Time,
+    pub(crate) up_since: Moment,
+    pub(crate) state_since: Moment,
     pub(crate) by: u64,
     change: StatusChange,
     transitions: u64,
@@ -98,6 +102,8 @@ pub(crate) struct Word {
 pub(crate) struct Table {
     peers: BTreeMap<u64, Peer>,
     active: Vec<NodeRef>,
+    /// Bytes of all records.
+    bytes: usize,
     refused: u64,
 }
 
@@ -176,11 +182,14 @@ impl Table {
         record: Record,
         word: Word,
     ) -> bool {
-        if self.peers.len() >= MEMBERS_MAX && !self.peers.contains_key(&update.id().hash) {
+        let known = self.peers.contains_key(&update.id().hash);
+        if (self.peers.len() >= MEMBERS_MAX && !known) || !self.has_room_for(record.bytes()) {
             self.refused += 1;
             return false;
         }
         let old = self.peers.remove(&update.id().hash);
+        self.bytes += record.bytes();
+        self.bytes -= old.as_ref().map_or(0, |old| old.record.bytes());
         let transitions = old.as_ref().map_or(0, |old| old.transitions + 1);
         let peer = Peer {
             ident: *update.id(),
@@ -188,8 +197,8 @@ impl Table {
             state: update.state(),
             left: update.state() == State::Down && record.parsed().leaving,
             record,
-            up_since: now.at,
-            state_since: now.at,
+            up_since: Moment::ago(now.at, Duration::ZERO),
+            state_since: Moment::ago(now.at, Duration::ZERO),
             by: word.by,
             change: self.change(now, word),
             transitions,
@@ -217,7 +226,7 @@ impl Table {
         if before != peer.status() {
             peer.change = change;
             peer.transitions += 1;
-            peer.state_since = now.at;
+            peer.state_since = Moment::ago(now.at, Duration::ZERO);
             peer.by = word.by;
         }
         self.refresh_active(update.id().hash);
@@ -233,17 +242,37 @@ impl Table {
         word: Word,
         edit: impl FnOnce(&mut Record) -> T,
     ) -> Option<T> {
-        let change = self.change(now, word);
+        let mut change = self.change(now, word);
         let peer = self.peers.get_mut(&hash)?;
-        let before = peer.status();
+        let (before, bytes) = (peer.status(), peer.record.bytes());
         let result = edit(&mut peer.record);
+        self.bytes = self.bytes - bytes + peer.record.bytes();
         peer.left |= peer.state == State::Down && peer.record.parsed().leaving;
         if before != peer.status() {
+            if peer.left {
+                change.reason = StatusReason::Left;
+            }
             peer.change = change;
             peer.transitions += 1;
             peer.by = word.by;
         }
         Some(result)
+    }
+
+    /// Names the accuser of a member that was suspect by hearsay until now.
+    pub(crate) fn name_accuser(&mut self, hash: u64, by: u64) {
+        let name = self.name_of(by);
+        if let Some(peer) = self.peers.get_mut(&hash)
+            && peer.state == State::Suspect
+            && peer.by == 0
+        {
+            (peer.by, peer.change.by) = (by, name);
+        }
+    }
+
+    /// Whether records may grow by so many bytes.
+    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
+        self.bytes.saturating_add(bytes) <= RECORDS_BYTES_MAX
     }
 
     /// Marks a dead member as left. Says whether that is news.
@@ -264,15 +293,16 @@ impl Table {
     /// kept for another full reap time, and an alive one's uptime.
     pub(crate) fn backdate(&mut self, now: Now, hash: u64, uptime: Duration, state_age: Duration) {
         if let Some(peer) = self.peers.get_mut(&hash) {
-            peer.up_since = before(now.at, uptime).min(peer.up_since);
+            peer.up_since = Moment::ago(now.at, uptime).min(peer.up_since);
             if !peer.is_active() {
-                peer.state_since = before(now.at, state_age).min(peer.state_since);
+                peer.state_since = Moment::ago(now.at, state_age).min(peer.state_since);
             }
         }
     }
 
     pub(crate) fn remove(&mut self, hash: u64) -> Option<(Peer, Option<MemberKey>)> {
         let peer = self.peers.remove(&hash)?;
+        self.bytes -= peer.record.bytes();
         self.refresh_active(hash);
         let key = peer.shown.as_ref().map(|shown| shown.key());
         Some((peer, key))
@@ -281,7 +311,7 @@ impl Table {
     /// Drops what deleted keys left behind, everywhere.
     pub(crate) fn purge_records(&mut self, now: Time) {
         for peer in self.peers.values_mut() {
-            peer.record.purge(now);
+            self.bytes -= peer.record.purge(now);
         }
     }
 
@@ -330,11 +360,6 @@ impl Table {
             (Err(_), None) => {}
         }
     }
-}
-
-fn before(now: Time, age: Duration) -> Time {
-    let micros = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
-    Time::from_micros(now.as_micros().saturating_sub(micros))
 }
 
 /// foca's order of updates about one identity (SWIM section 4.2).

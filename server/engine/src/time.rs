@@ -45,6 +45,26 @@ impl Sub for Time {
     }
 }
 
+/// A moment that may lie before this node's clock started: since when somebody else
+/// is up, or dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(i64);
+
+impl Moment {
+    /// The moment `age` before `now`.
+    pub(crate) fn ago(now: Time, age: Duration) -> Self {
+        let signed = |micros| i64::try_from(micros).unwrap_or(i64::MAX);
+        Self(signed(u128::from(now.0)).saturating_sub(signed(age.as_micros())))
+    }
+
+    /// How long ago it is; zero if it is yet to come.
+    pub(crate) fn age(self, now: Time) -> Duration {
+        let now = i64::try_from(now.0).unwrap_or(i64::MAX);
+        let age = now.saturating_sub(self.0);
+        Duration::from_micros(u64::try_from(age).unwrap_or(0))
+    }
+}
+
 /// One reading of both clocks of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
@@ -53,4 +73,25 @@ pub struct Now {
     /// Wall clock, milliseconds since the Unix epoch: only for times that people
     /// read and for seniority, which does not trust it alone.
     pub unix_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_reach_back_before_the_clock_started() {
+        let now = Time::from_micros(1_000_000);
+        let day = Duration::from_secs(86_400);
+        let moment = Moment::ago(now, day);
+        assert_eq!(moment.age(now), day);
+        assert_eq!(moment.age(now + day), day * 2);
+        assert!(moment < Moment::ago(now, Duration::ZERO));
+        let ever = Moment::ago(now, Duration::MAX);
+        assert!(ever.age(now) > day * 365_000, "{ever:?}");
+        assert_eq!(
+            Moment::ago(now, Duration::ZERO).age(Time::default()),
+            Duration::ZERO
+        );
+    }
 }

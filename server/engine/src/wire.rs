@@ -96,6 +96,10 @@ pub(crate) struct RecordDelta {
     /// The owner's original bytes of each [`RecordEntry`].
     #[prost(bytes = "bytes", repeated, tag = "3")]
     pub(crate) entries: Vec<Bytes>,
+    /// The sender has forgotten keys that were deleted at or below this version: who
+    /// holds less drops what is not named here.
+    #[prost(uint64, tag = "4")]
+    pub(crate) floor: u64,
 }
 
 /// One versioned key of a record.

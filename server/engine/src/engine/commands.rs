@@ -4,18 +4,31 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::Engine;
-use crate::api::EngineError;
+use rand::seq::IndexedRandom as _;
+
+use crate::api::{EngineError, Output};
 use crate::broadcast::Topic;
 use crate::event::{Accepted, EventDraft, EventError};
 use crate::member::Status;
 use crate::time::Now;
+use crate::wire::PROTOCOL;
 
 impl Engine {
-    /// Contacts addresses once, also after a leave; one
-    /// [`crate::Output::JoinResult`] comes for each.
+    /// Contacts addresses once, also after a leave that is finished; one
+    /// [`Output::JoinResult`] comes for each.
     pub fn join(&mut self, now: Now, attempt: u64, addrs: &[SocketAddr]) {
         self.come_back(now);
         for addr in addrs {
+            if self.leaving.is_some() {
+                let result = Err(EngineError::Leaving.to_string());
+                let addr = *addr;
+                self.outputs.push_back(Output::JoinResult {
+                    attempt,
+                    addr,
+                    result,
+                });
+                continue;
+            }
             self.compare(now, *addr, true, Some(attempt));
         }
         self.finish(now);
@@ -39,6 +52,10 @@ impl Engine {
         }
         let (subject, by) = (peer.ident, self.own.ident.hash);
         self.force_out(now, subject, prune, by);
+        // Digests leave dead members out: an exchange makes up for lost gossip.
+        if let Some(node) = self.table.active().choose(&mut self.rng).copied() {
+            self.sync_with(now, node);
+        }
         self.finish(now);
         Ok(())
     }
@@ -75,6 +92,23 @@ impl Engine {
         Ok(accepted)
     }
 
+    /// Protocol version spoken now: the highest that every live member understands,
+    /// as far as this node does.
+    #[must_use]
+    pub fn protocol(&self) -> u32 {
+        let live = self.table.iter().filter(|peer| peer.is_active());
+        let lowest = live.map(|peer| peer.record.parsed().protocol.1).min();
+        lowest.unwrap_or(PROTOCOL.1).clamp(PROTOCOL.0, PROTOCOL.1)
+    }
+
+    /// Live members that share no protocol version with this node.
+    fn strangers(&self) -> impl Iterator<Item = (&str, (u32, u32))> {
+        let live = self.table.iter().filter(|peer| peer.is_active());
+        live.map(|peer| peer.record.parsed())
+            .filter(|said| said.protocol.0 > PROTOCOL.1 || said.protocol.1 < PROTOCOL.0)
+            .map(|said| (said.name.as_str(), said.protocol))
+    }
+
     /// Every counter and gauge, sorted by name.
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -88,6 +122,7 @@ impl Engine {
             ("members_known", gauge(self.table.len()) + 1),
             ("members_active", gauge(self.table.active().len()) + 1),
             ("members_refused", self.table.refused()),
+            ("protocol", u64::from(self.protocol())),
             ("suspicions_open", gauge(self.suspicions.len())),
             ("swim_backlog", gauge(self.swim.backlog())),
             ("swim_errors", self.swim.errors()),
@@ -130,10 +165,15 @@ impl Engine {
         if !self.encrypted() {
             warnings.push("plaintext: peers talk without encryption".to_owned());
         }
-        if self.own.started_unix_ms != self.own.first_started_unix_ms {
+        if self.own.clock_is_off() {
             warnings
                 .push("clock: this node's wall clock is behind that of older members".to_owned());
         }
+        warnings.extend(self.strangers().map(|(name, (min, max))| {
+            format!(
+                "protocol: {name} speaks only versions {min} to {max}, which this node does not"
+            )
+        }));
         warnings
     }
 }

@@ -44,6 +44,9 @@ const WORD_BYTES_MAX: usize = 40;
 /// Datagrams and updates that wait for a record; the oldest go first.
 const PARKED_MAX: usize = 1_024;
 
+/// Bytes of records that wait for a word on their owner; more find no room.
+const PARKED_BYTES_MAX: usize = 8 << 20;
+
 /// How long they wait: a state exchange brings what did not come by then.
 const PARKED_FOR: Duration = Duration::from_secs(2);
 
@@ -110,7 +113,8 @@ impl Parked {
 
     /// A record that came before anybody said that its owner is alive.
     pub(super) fn keep_record(&mut self, now: Time, record: Record) {
-        if self.records.len() < PARKED_MAX {
+        let held: usize = self.records.values().map(|(_, r)| r.bytes()).sum();
+        if self.records.len() < PARKED_MAX && held + record.bytes() <= PARKED_BYTES_MAX {
             self.records.insert(record.owner(), (now, record));
         }
     }
@@ -494,7 +498,7 @@ impl Engine {
 }
 
 /// The identity's 16 bytes.
-pub(super) fn ident_bytes(ident: Ident) -> Bytes {
+pub(crate) fn ident_bytes(ident: Ident) -> Bytes {
     let mut bytes = BytesMut::with_capacity(IDENT_BYTES);
     ident.put(&mut bytes);
     bytes.freeze()

@@ -558,9 +558,7 @@ impl Engine {
             // Another member may have more to give.
             self.upkeep.hurry(now.at);
         }
-        self.joining.seniority_open |= first;
-        if self.joining.seniority_open && !answer.more {
-            self.joining.seniority_open = false;
+        if !answer.more {
             self.take_seniority(now);
         }
         self.table
@@ -691,7 +689,12 @@ impl Engine {
                 by: from.hash,
                 reason: StatusReason::ProbeFailed,
             };
-            return self.learn_update(now, &accused, word).then_some(accused);
+            let news = self.learn_update(now, &accused, word);
+            if news {
+                self.suspicions
+                    .accuse(now.at, ident, incarnation, from.hash);
+            }
+            return news.then_some(accused);
         }
         if age >= reap || self.upkeep.is_pruned(ident) {
             return None;
@@ -747,8 +750,8 @@ fn member_state(now: Now, peer: &Peer, held: Option<Summary>) -> MemberState {
             peer.record
                 .since(same_run.map_or(0, |held| held.record_version)),
         ),
-        uptime_ms: millis(now.at.since(peer.up_since)),
-        state_age_ms: millis(now.at.since(peer.state_since)),
+        uptime_ms: millis(peer.up_since.age(now.at)),
+        state_age_ms: millis(peer.state_since.age(now.at)),
         by: peer.by,
     }
 }

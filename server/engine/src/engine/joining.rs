@@ -56,8 +56,6 @@ pub(super) struct Joining {
     alone: bool,
     last_loss: Option<Time>,
     patience: Duration,
-    /// What came so far does not tell who is older.
-    pub(super) seniority_open: bool,
 }
 
 impl Joining {
@@ -71,7 +69,6 @@ impl Joining {
             alone: true,
             last_loss: None,
             patience: PATIENCE,
-            seniority_open: false,
         }
     }
 
@@ -197,27 +194,31 @@ impl Engine {
     }
 
     /// Sets this node's start time after those of members that have been up for
-    /// longer, whatever its wall clock says; once per boot.
+    /// longer, whatever its wall clock says: by the first state exchange, once.
     pub(super) fn take_seniority(&mut self, now: Now) {
-        let older = self
-            .table
-            .iter()
-            .filter(|peer| peer.up_since < self.own.up_since);
-        let newest = older
+        if std::mem::replace(&mut self.own.seniority_taken, true) {
+            return;
+        }
+        let uptime = now.at.since(self.own.up_since);
+        let active = self.table.iter().filter(|peer| peer.is_active());
+        let newest = active
+            .filter(|peer| peer.up_since.age(now.at) > uptime)
             .map(|peer| peer.record.parsed().started_unix_ms)
-            .max()
-            .unwrap_or(0);
+            .max();
         let said = self.own.started_unix_ms;
-        if newest > said {
-            self.own.set_started(now, newest);
-            self.settle_own(now);
-            self.broadcasts
-                .push(crate::broadcast::Topic::Record(self.own.ident.hash));
-            let note = Note::ClockDistrusted {
+        let Some(newest) = newest.filter(|newest| *newest >= said) else {
+            return;
+        };
+        // One above: the next joiner must not tie with this one.
+        self.own.set_started(now, newest + 1);
+        self.settle_own(now);
+        self.broadcasts
+            .push(crate::broadcast::Topic::Record(self.own.ident.hash));
+        if self.own.clock_is_off() {
+            self.note(Note::ClockDistrusted {
                 said_unix_ms: said,
-                used_unix_ms: newest,
-            };
-            self.note(note);
+                used_unix_ms: self.own.started_unix_ms,
+            });
         }
     }
 }

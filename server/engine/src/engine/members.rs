@@ -11,7 +11,7 @@ use crate::record::{Record, RecordError};
 use crate::swim::{State, Update};
 use crate::table::Word;
 use crate::time::Now;
-use crate::wire::{Accusation, Forced, RecordDelta};
+use crate::wire::{Accusation, RecordDelta};
 
 impl Engine {
     /// Applies an update to the table, with everything that follows from it except
@@ -22,10 +22,7 @@ impl Engine {
         if !self.table.is_news(update) {
             return false;
         }
-        let word = Word {
-            reason: self.reason(update, word),
-            ..word
-        };
+        let word = self.settle_word(update, word);
         let same_run = self.table.run(id.node()).is_some();
         if same_run {
             self.table.apply(now, update, word);
@@ -43,12 +40,12 @@ impl Engine {
             self.broadcasts.push(Topic::Record(id.hash));
             self.note_conflict_won(id.hash);
         }
-        self.after_change(now, id, word);
+        self.after_change(now, id);
         true
     }
 
     /// What every change of a member's state brings with it.
-    fn after_change(&mut self, now: Now, id: Ident, word: Word) {
+    fn after_change(&mut self, now: Now, id: Ident) {
         self.touch(now, id.hash);
         self.swim.resize(self.table.active().len());
         self.upkeep.gossip_soon(now.at);
@@ -57,8 +54,8 @@ impl Engine {
         };
         match peer.state {
             State::Suspect => {
-                self.suspicions
-                    .accuse(now.at, id, peer.incarnation, word.by);
+                // Accusers are named by accusations, not by whoever passes them on.
+                self.suspicions.accuse(now.at, id, peer.incarnation, 0);
             }
             State::Alive => self.suspicions.close(id.hash),
             State::Down => {
@@ -70,12 +67,37 @@ impl Engine {
         }
     }
 
+    /// Who and why, as people shall read it. That somebody is alive, leaves or has
+    /// left is its own word, whoever passes it on; that somebody is dead is the word
+    /// of the first accuser.
+    fn settle_word(&self, update: &Update<Ident>, word: Word) -> Word {
+        let hearsay = word.reason == StatusReason::Learnt;
+        let reason = self.reason(update, word);
+        let by = match update.state() {
+            State::Alive => 0,
+            State::Suspect if hearsay => 0,
+            State::Suspect => word.by,
+            State::Down => {
+                let known = self.table.get(update.id().hash);
+                let said_so = known.is_some_and(|peer| peer.record.parsed().leaving);
+                let accuser = self.suspicions.first_accuser(*update.id());
+                match accuser.filter(|_| hearsay) {
+                    _ if said_so => 0,
+                    Some(accuser) => accuser,
+                    None => word.by,
+                }
+            }
+        };
+        Word { by, reason }
+    }
+
     fn reason(&self, update: &Update<Ident>, word: Word) -> StatusReason {
         let known = self.table.get(update.id().hash);
         match update.state() {
             State::Alive => match known {
                 None => StatusReason::Joined,
                 Some(peer) if peer.ident.boot < update.id().boot => StatusReason::Restarted,
+                Some(peer) if peer.left => StatusReason::Joined,
                 Some(peer) if peer.state != State::Alive => StatusReason::Refuted,
                 Some(_) => word.reason,
             },
@@ -119,6 +141,11 @@ impl Engine {
                     return self.on_equal_claim(now, delta, claimant);
                 }
                 if peer.record.version() >= delta_version(delta) {
+                    return false;
+                }
+                let grows = delta.entries.iter().map(bytes::Bytes::len).sum();
+                if !self.table.has_room_for(grows) {
+                    self.count("records_refused_no_room");
                     return false;
                 }
                 let word = Word {
@@ -205,10 +232,15 @@ impl Engine {
             .get(subject.hash)
             .is_some_and(|peer| peer.state == State::Suspect && peer.ident == subject);
         let topic = Topic::Accusation(subject, incarnation, accuser);
-        let known = !self
+        let news = self
             .suspicions
             .accuse(now.at, subject, incarnation, accuser);
-        if suspected && (!known || accuser == self.own.ident.hash) {
+        let me = self.own.ident.hash;
+        if news && accuser != me && self.suspicions.first_accuser(subject) == Some(accuser) {
+            self.table.name_accuser(subject.hash, accuser);
+            self.touch(now, subject.hash);
+        }
+        if suspected && (news || accuser == me) {
             self.broadcasts.push(topic);
             self.upkeep.gossip_soon(now.at);
         }
@@ -216,6 +248,7 @@ impl Engine {
 
     /// Declares those dead that did not refute in time.
     pub(super) fn judge(&mut self, now: Now) {
+        self.settle_forced(now);
         let members = self.table.active().len() + 1;
         for verdict in self.suspicions.due(now.at, members) {
             let dead = Update::new(verdict.subject, verdict.incarnation, State::Down);
@@ -249,39 +282,6 @@ impl Engine {
         self.transmit(now, subject.node(), extra);
     }
 
-    /// An operator's word, somewhere, that a failed member is gone for good.
-    pub(super) fn on_forced(&mut self, now: Now, forced: &Forced) {
-        let Some(subject) = Ident::get(&forced.subject[..]) else {
-            return self.count("forced_leaves_refused_malformed");
-        };
-        self.force_out(now, subject, forced.prune, forced.by);
-    }
-
-    /// Marks a failed member as left, or forgets it. A live one is left alone: it
-    /// would come back at once.
-    pub(super) fn force_out(&mut self, now: Now, subject: Ident, prune: bool, by: u64) {
-        let Some(peer) = self.table.get(subject.hash) else {
-            return;
-        };
-        if peer.ident != subject || peer.is_active() {
-            return self.count("forced_leaves_ignored");
-        }
-        let word = Word {
-            by,
-            reason: StatusReason::ForcedOut,
-        };
-        let news = self.table.set_left(now, subject.hash, word);
-        if prune {
-            self.broadcasts.push(Topic::Forced(subject, prune, by));
-            self.upkeep.remember_pruned(now.at, subject);
-            self.forget(subject.hash);
-        } else if news {
-            self.broadcasts.push(Topic::Forced(subject, prune, by));
-            self.touch(now, subject.hash);
-        }
-        self.upkeep.gossip_soon(now.at);
-    }
-
     /// Forgets a dead member.
     pub(super) fn forget(&mut self, hash: u64) {
         if let Some((peer, key)) = self.table.remove(hash) {
@@ -297,5 +297,9 @@ fn delta_version(delta: &RecordDelta) -> u64 {
     use prost::Message as _;
     let entries = delta.entries.iter();
     let versions = entries.filter_map(|raw| crate::wire::RecordEntry::decode(raw.clone()).ok());
-    versions.map(|entry| entry.version).max().unwrap_or(0)
+    versions
+        .map(|entry| entry.version)
+        .max()
+        .unwrap_or(0)
+        .max(delta.floor)
 }

@@ -1,6 +1,8 @@
 //! A handful of engines, virtual time, a perfect network.
 
+mod hostile;
 mod naming;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -27,6 +29,8 @@ pub(super) struct Net {
     cut_off: BTreeSet<SocketAddr>,
     /// Added to the wall clock of nodes.
     skews: BTreeMap<SocketAddr, i64>,
+    /// Everything delivered, if anybody wants it.
+    captured: Option<Vec<Input>>,
     pub(super) outputs: Vec<(SocketAddr, Output)>,
 }
 
@@ -61,6 +65,7 @@ impl Net {
             seeds: vec![addr(0)],
             cut_off: BTreeSet::new(),
             skews: BTreeMap::new(),
+            captured: None,
             outputs: Vec::new(),
         }
     }
@@ -147,6 +152,9 @@ impl Net {
             }
             return;
         };
+        if let Some(captured) = &mut self.captured {
+            captured.push(input.clone());
+        }
         node.handle(now, input);
         node.check().unwrap();
         self.drain(to);

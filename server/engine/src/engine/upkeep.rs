@@ -206,7 +206,7 @@ impl Engine {
         let (left, failed) = (self.own.config().reap_left, self.own.config().reap_failed);
         let due = self.table.iter().filter(|peer| {
             let kept = if peer.left { left } else { failed };
-            !peer.is_active() && now.at.since(peer.state_since) >= kept
+            !peer.is_active() && peer.state_since.age(now.at) >= kept
         });
         let due: Vec<_> = due.map(|peer| peer.ident.hash).collect();
         for hash in due {

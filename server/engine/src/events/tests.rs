@@ -4,6 +4,7 @@
     reason = "tests pick the outputs that they are about"
 )]
 
+mod golden;
 mod hostile;
 mod scenarios;
 mod sim;

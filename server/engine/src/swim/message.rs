@@ -314,3 +314,6 @@ fn indirect(tag: u8, ident: Ident, probe_number: u8) -> Message<Ident> {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

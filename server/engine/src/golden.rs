@@ -185,6 +185,14 @@ fn golden_state_exchange() {
         join: true,
         summaries: summaries.into(),
         positions: vec![position.clone()],
+        groups: 0b101,
+        ..Compare::default()
+    };
+    let digests = Compare {
+        own: Some(state()),
+        digests: Bytes::from_static(&[9; 16]),
+        events_digest: 23,
+        ..Compare::default()
     };
     let push = Push {
         own: Some(state()),
@@ -192,6 +200,7 @@ fn golden_state_exchange() {
     };
     let requests = [
         ("compare", sync_request::Kind::Compare(compare)),
+        ("compare_digests", sync_request::Kind::Compare(digests)),
         ("push", sync_request::Kind::Push(push)),
     ];
     for (name, kind) in requests {
@@ -204,6 +213,8 @@ fn golden_state_exchange() {
         boot_floor: 5,
         positions: vec![position],
         more: true,
+        differing: 0b100,
+        events_differ: true,
     };
     hold_message("compare_answer", &answer);
 }

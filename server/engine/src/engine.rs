@@ -288,6 +288,11 @@ impl Engine {
         self.own.ident.node()
     }
 
+    /// It said goodbye: that others hold it for dead is no mistake.
+    fn has_left(&self) -> bool {
+        self.own.status == crate::member::Status::Left
+    }
+
     fn count(&mut self, counter: &'static str) {
         *self.counters.entry(counter).or_default() += 1;
     }

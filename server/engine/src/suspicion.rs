@@ -117,7 +117,7 @@ impl Suspicions {
     }
 
     /// Takes the subjects that are to be asked now, each with its incarnation.
-    pub(crate) fn to_ask(&mut self, now: Time, members: usize) -> Vec<(Ident, u16)> {
+    pub(crate) fn questions(&mut self, now: Time, members: usize) -> Vec<(Ident, u16)> {
         let due = |case: &&mut Case| case.ask_at(members) <= now && case.deadline(members) > now;
         let due = self.cases.values_mut().filter(due).take(ASKED_MAX);
         let ask = due.map(|case| {
@@ -216,12 +216,12 @@ mod tests {
         let mut suspicions = Suspicions::default();
         suspicions.accuse(at(0), SUBJECT, 3, 1);
         assert_eq!(suspicions.next_deadline(5), Some(at(5)));
-        assert!(suspicions.to_ask(at(4), 5).is_empty());
-        assert_eq!(suspicions.to_ask(at(5), 5), [(SUBJECT, 3)]);
-        assert!(suspicions.to_ask(at(5), 5).is_empty(), "once a second");
+        assert!(suspicions.questions(at(4), 5).is_empty());
+        assert_eq!(suspicions.questions(at(5), 5), [(SUBJECT, 3)]);
+        assert!(suspicions.questions(at(5), 5).is_empty(), "once a second");
         assert_eq!(suspicions.next_deadline(5), Some(at(6)));
-        assert_eq!(suspicions.to_ask(at(6), 5).len(), 1);
-        assert!(suspicions.to_ask(at(10), 5).is_empty(), "that is judged");
+        assert_eq!(suspicions.questions(at(6), 5).len(), 1);
+        assert!(suspicions.questions(at(10), 5).is_empty(), "that is judged");
     }
 
     #[test]
@@ -230,9 +230,9 @@ mod tests {
         for hash in 0..20 {
             suspicions.accuse(at(0), Ident { hash, ..SUBJECT }, 0, 1);
         }
-        assert_eq!(suspicions.to_ask(at(5), 30).len(), ASKED_MAX);
+        assert_eq!(suspicions.questions(at(5), 30).len(), ASKED_MAX);
         assert_eq!(suspicions.next_deadline(30), Some(at(5) + ASK_PAUSE));
-        assert_eq!(suspicions.to_ask(at(5) + ASK_PAUSE, 30).len(), 4);
+        assert_eq!(suspicions.questions(at(5) + ASK_PAUSE, 30).len(), 4);
     }
 
     #[test]

@@ -367,10 +367,18 @@ impl Engine {
         let by = source.id().hash;
         let mut wants = Vec::new();
         let updates = std::mem::take(&mut parts.updates);
-        for update in updates {
+        for mut update in updates {
             let id = *update.id();
+            if id == *source.id() && update.state() == State::Down {
+                // Who leaves says so at incarnation 0, whatever it has refuted before.
+                let incarnation = source.incarnation().max(update.incarnation());
+                update = Update::new(id, incarnation, State::Down);
+            }
             if id == self.own.ident {
-                parts.updates.push(update);
+                // Who has left stays dead.
+                if !self.has_left() {
+                    parts.updates.push(update);
+                }
             } else if id.hash == self.own.ident.hash {
                 self.on_own_name(now, id);
             } else if self.have_record(id.node()) {
@@ -397,6 +405,9 @@ impl Engine {
         }
         if !wants.is_empty() {
             self.ask_for_records(now, from, &wants);
+        }
+        if self.has_left() && parts.is_turn_undead() {
+            return;
         }
         self.swim.handle(now.at, parts);
     }
@@ -431,7 +442,7 @@ impl Engine {
             let incarnation = u16::try_from(packet.suspected - 1).unwrap_or(u16::MAX);
             self.refute(now, incarnation);
         }
-        if Ident::get(&packet.undead[..]) == Some(self.own.ident) {
+        if Ident::get(&packet.undead[..]) == Some(self.own.ident) && !self.has_left() {
             self.swim.apply(
                 now.at,
                 vec![Update::new(self.own.ident, 0, State::Down)],

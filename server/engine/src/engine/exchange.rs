@@ -371,6 +371,7 @@ impl Engine {
         if let Some(mine) = theirs.get(self.own.ident.hash)
             && mine.ident == self.own.ident
             && mine.state >= 2
+            && !self.has_left()
         {
             // The requester holds this very identity for dead: take a new life first.
             self.swim.apply(
@@ -632,7 +633,7 @@ impl Engine {
         let incarnation = u16::try_from(state.incarnation).unwrap_or(u16::MAX);
         let dead = state.state >= 2;
         if ident.hash == self.own.ident.hash {
-            if ident == self.own.ident && dead {
+            if ident == self.own.ident && dead && !self.has_left() {
                 return Some(Update::new(ident, incarnation, State::Down));
             }
             if ident.beats(self.own.ident) && !dead {

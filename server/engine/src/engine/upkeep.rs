@@ -126,7 +126,7 @@ impl Engine {
     /// Asks those that were suspected for long whether they live.
     pub(super) fn ask_suspects(&mut self, now: Now) {
         let members = self.table.active().len() + 1;
-        for (subject, incarnation) in self.suspicions.to_ask(now.at, members) {
+        for (subject, incarnation) in self.suspicions.questions(now.at, members) {
             self.count("suspects_asked");
             let extra = Extra {
                 suspected: Some(incarnation),

@@ -645,7 +645,8 @@ fn a_watch_that_is_stopped_by_a_signal_has_succeeded() {
                 plan.events.push_back(Script::then_hang(event));
                 let members = snapshot(&["a"], "t");
                 plan.members.push_back(Script::then_hang(members));
-                plan.resolve.push_back(Script::then_hang([set("e", &["a"])]));
+                plan.resolve
+                    .push_back(Script::then_hang([set("e", &["a"])]));
             });
             let mut child = muster(&["watch"])
                 .args(what)

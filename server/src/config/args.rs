@@ -98,10 +98,12 @@ fn takes_value(flag: &OsString) -> bool {
 
 /// The setting that a wrong flag was probably meant to give.
 fn meant(error: &clap::Error) -> Option<String> {
-    let flag = match error.kind() {
-        ErrorKind::UnknownArgument => text(error, ContextKind::SuggestedArg)?,
-        _ => text(error, ContextKind::InvalidArg)?,
+    let kind = if error.kind() == ErrorKind::UnknownArgument {
+        ContextKind::SuggestedArg
+    } else {
+        ContextKind::InvalidArg
     };
+    let flag = text(error, kind)?;
     let flag = flag.split(' ').next()?.strip_prefix("--")?;
     Some(flag.to_owned())
 }

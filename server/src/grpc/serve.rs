@@ -34,21 +34,21 @@ use super::transport_metrics::TransportMetrics;
 use crate::daemon::supervisor::Tasks;
 
 /// Connections open at once on one socket; one more is closed at once and counted.
-pub const MAX_CONNECTIONS: usize = 4096;
+pub const CONNECTIONS_MAX: usize = 4096;
 
 /// Streams open at once on one connection; clients queue one more themselves.
-pub const MAX_STREAMS: u32 = 1024;
+pub const CONNECTION_STREAMS_MAX: u32 = 1024;
 
 /// Bytes that may wait in the send buffer of one stream. 1,000 watchers that stop
 /// reading cost 168 MB with it, and 740 MB with hyper's 400 KiB.
-pub const MAX_SEND_BUFFER: usize = 16 * 1024;
+pub const SEND_BUFFER_BYTES_MAX: usize = 16 * 1024;
 
 /// Streams that a client may open and reset before we have looked at them. With
 /// h2's 20 a client that cancels a few thousand watches loses its connection.
-pub const MAX_RESET_STREAMS: usize = 4096;
+pub const RESET_STREAMS_MAX: usize = 4096;
 
 /// Bytes of all header fields of a request, as RFC 9113 counts them.
-pub const MAX_HEADER_LIST: u32 = 16 * 1024;
+pub const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
 /// How long a client may leave what we have for it unread before its connection
 /// is closed as CONSUMER_STALLED.
@@ -80,7 +80,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: MAX_CONNECTIONS,
+            connections: CONNECTIONS_MAX,
             stall: STALL_LIMIT,
         }
     }
@@ -268,12 +268,12 @@ where
 fn builder(executor: Executor) -> http2::Builder<Executor> {
     let mut builder = http2::Builder::new(executor);
     builder
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_send_buf_size(MAX_SEND_BUFFER)
+        .max_concurrent_streams(CONNECTION_STREAMS_MAX)
+        .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
-        .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
-        .max_header_list_size(MAX_HEADER_LIST);
+        .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX);
     builder
 }
 

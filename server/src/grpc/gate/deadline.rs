@@ -9,7 +9,7 @@ use tonic::Status;
 use super::super::status::{deadline_exceeded, invalid};
 
 /// Digits that the specification allows.
-const DIGITS_MAX: usize = 8;
+const DIGITS: usize = 8;
 
 /// When a call must have ended.
 #[derive(Debug, Clone, Copy)]
@@ -28,8 +28,7 @@ impl Deadline {
             return Ok(None);
         };
         let timeout = value.to_str().ok().and_then(parse).ok_or_else(|| {
-            let why =
-                format!("{value:?} is not 1 to {DIGITS_MAX} digits and one of H, M, S, m, u, n");
+            let why = format!("{value:?} is not 1 to {DIGITS} digits and one of H, M, S, m, u, n");
             invalid("BAD_TIMEOUT", "grpc-timeout", why)
         })?;
         // Beyond what the clock can count nothing ends.
@@ -46,7 +45,7 @@ impl Deadline {
 fn parse(text: &str) -> Option<Duration> {
     let digits = text.get(..text.len().checked_sub(1)?)?;
     if digits.is_empty()
-        || digits.len() > DIGITS_MAX
+        || digits.len() > DIGITS
         || !digits.bytes().all(|byte| byte.is_ascii_digit())
     {
         return None;

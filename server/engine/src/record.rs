@@ -182,14 +182,18 @@ impl Record {
     /// Forgets keys deleted for longer than [`DELETED_KEPT`]; says how many bytes
     /// that freed.
     pub(crate) fn purge(&mut self, now: Time) -> usize {
-        let worn = |_key: &String, entry: &mut Entry| {
+        let (mut floor, mut freed) = (self.floor, 0);
+        self.entries.retain(|_key, entry| {
             let deleted = entry.deleted_at;
-            deleted.is_some_and(|at| now.since(at) >= DELETED_KEPT)
-        };
-        let gone: Vec<_> = self.entries.extract_if(.., worn).collect();
-        let floor = gone.iter().map(|(_, entry)| entry.version).max();
-        self.floor = self.floor.max(floor.unwrap_or(0));
-        gone.iter().map(|(_, entry)| entry.raw.len()).sum()
+            let worn = deleted.is_some_and(|at| now.since(at) >= DELETED_KEPT);
+            if worn {
+                floor = floor.max(entry.version);
+                freed += entry.raw.len();
+            }
+            !worn
+        });
+        self.floor = floor;
+        freed
     }
 
     /// Writes one key; only the owner does.

@@ -531,7 +531,7 @@ fn add(
             } else {
                 table
                     .get(hash)
-                    .filter(|peer| peer.is_active())
+                    .filter(|peer| peer.is_active() || peer.left)
                     .map(|peer| &peer.record)
             };
             let Some(record) = record else {

@@ -100,8 +100,13 @@ impl Engine {
         };
         let ahead = &mut self.forcing.ahead;
         ahead.retain(|_, word| now.at.since(word.since) < AHEAD_KEPT);
-        let due: Vec<_> = ahead.extract_if(.., |ident, _| due(ident)).collect();
+        let due: Vec<_> = ahead
+            .iter()
+            .filter(|(ident, _)| due(ident))
+            .map(|(ident, word)| (*ident, *word))
+            .collect();
         for (subject, word) in due {
+            self.forcing.ahead.remove(&subject);
             self.force_out(now, subject, word.prune, word.by);
         }
     }

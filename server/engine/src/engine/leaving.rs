@@ -73,6 +73,7 @@ impl Engine {
             self.swim.leave();
             self.own.set_status(now, Status::Left, StatusReason::Left);
             self.settle_own(now);
+            self.broadcasts.push(Topic::Record(self.own.ident.hash));
         }
         if rounds <= ROUNDS {
             self.gossip(now);

@@ -60,6 +60,10 @@ impl Engine {
             State::Alive => self.suspicions.close(id.hash),
             State::Down => {
                 let addr = peer.record.parsed().addr;
+                if peer.left {
+                    // Whoever hears of the end must not miss that it was a leave.
+                    self.broadcasts.push(Topic::Record(id.hash));
+                }
                 self.suspicions.close(id.hash);
                 self.events.member_down(now, id.node());
                 self.joining.remember(now.at, addr);

@@ -100,15 +100,23 @@ pub(crate) fn to_wire(foca: &Bytes, me: Ident, former: Option<Ident>) -> Option<
     let tag = *foca.get(FOCA_HEAD)?;
     let end = FOCA_HEAD + message_bytes(tag)?;
     let updates = parse_updates(foca.get(end..)?).ok()?;
-    let told = updates.iter().filter(|update| {
-        let id = update.id();
-        (id.hash != me.hash || *id == me) && Some(*id) != former
+    let own = incarnation(foca)?;
+    let told = updates.into_iter().filter_map(|update| {
+        let id = *update.id();
+        if id == me && update.state() == State::Down {
+            // foca says of itself that it leaves at incarnation 0, which whoever saw
+            // it refute a suspicion would take for old news.
+            return Some(Update::new(me, own.max(update.incarnation()), State::Down));
+        }
+        let tell = (id.hash != me.hash || id == me) && Some(id) != former;
+        tell.then_some(update)
     });
+    let told: Vec<_> = told.collect();
     let mut out = BytesMut::with_capacity(foca.len());
     out.extend_from_slice(foca.get(..IDENT_BYTES + 2)?);
     out.put_u32(to.check());
     out.extend_from_slice(foca.get(FOCA_HEAD..end)?);
-    put_updates(&mut out, tag, told);
+    put_updates(&mut out, tag, told.iter());
     Some((out.freeze(), tag == TAG_PING))
 }
 

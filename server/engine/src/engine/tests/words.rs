@@ -135,6 +135,25 @@ fn a_leave_is_the_leavers_own_word_and_a_return_is_a_join() {
 }
 
 #[test]
+fn who_refuted_a_suspicion_can_still_leave() {
+    let mut net = cluster(5);
+    let me = ident(&net, 4);
+    net.with(4, |node, now| {
+        let accused = Update::new(me, 6, State::Suspect);
+        node.swim.apply(now.at, vec![accused], true);
+        node.finish(now);
+    });
+    net.run(secs(3));
+    assert_eq!(net.member(0, "n4").unwrap().incarnation, 7);
+    net.with(4, |node, now| node.leave(now));
+    net.run(secs(1));
+    net.kill(4);
+    for viewer in 0..4 {
+        assert_eq!(net.status(viewer, "n4"), Some(Status::Left), "{viewer}");
+    }
+}
+
+#[test]
 fn who_is_alone_leaves_at_once() {
     let mut net = cluster(1);
     net.with(0, |node, now| node.leave(now));

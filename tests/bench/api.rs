@@ -82,11 +82,6 @@ async fn measure(server: Server) -> anyhow::Result<Measured> {
         rss_idle: machine::rss_kib(server.pid())?,
         ..Measured::default()
     };
-    measured.one = unary::measure(&server, 1, 4_000).await?;
-    measured.many = unary::measure(&server, 64, 40_000).await?;
-    if server.has_members() {
-        measured.members = members(&server).await?;
-    }
     let crowd = Crowd::gather(server.socket(), Watched::Events, WATCHERS).await?;
     measured.rss_watched = machine::rss_kib(server.pid())?;
     let mut publisher = Publisher::open(server.socket())?;
@@ -105,6 +100,12 @@ async fn measure(server: Server) -> anyhow::Result<Measured> {
         crowd.delivered(due).await?;
     }
     measured.rss_end = machine::rss_kib(server.pid())?;
+    drop(crowd);
+    measured.one = unary::measure(&server, 1, 4_000).await?;
+    measured.many = unary::measure(&server, 64, 40_000).await?;
+    if server.has_members() {
+        measured.members = members(&server).await?;
+    }
     Ok(measured)
 }
 

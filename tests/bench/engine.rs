@@ -3,12 +3,13 @@
 mod net;
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_engine::crypto::{Key, Keyring, Sealer};
 use muster_engine::time::Time;
 
 use self::net::{Net, Work};
+use crate::machine;
 use crate::stats::{ratio, us};
 use crate::table::Table;
 
@@ -44,33 +45,31 @@ pub(crate) fn run() -> anyhow::Result<String> {
     let burst = net.take_work();
     let columns = [
         "what",
-        "datagrams",
-        "bytes each",
-        "engine, each",
-        "datagrams/s of one core",
-        "sealing and opening alone, each",
+        "count",
+        "CPU each",
+        "of one core",
+        "sealing and opening alone",
         "engine / sealing",
     ];
     let title = format!("The engine, {NODES} of them in one thread, sealed");
     let mut table = Table::new(title, &columns);
     let share = came as f64 * 100.0 / (EVENTS * NODES) as f64;
-    let burst_name = format!("{EVENTS} events back to back, {share:.1} % came");
-    for (what, work) in [("at rest".to_owned(), rest), (burst_name, burst)] {
-        table.row(row(what, &work)?);
-    }
+    let bytes = usize::try_from(rest.bytes / rest.datagrams.max(1))?;
+    let what = format!("datagram at rest, {bytes} bytes");
+    table.row(row(what, &rest, rest.datagrams, bytes)?);
+    let what = format!("delivery of {EVENTS} events of {PAYLOAD} bytes, {share:.1} % came");
+    table.row(row(what, &burst, came as u64, PAYLOAD + Sealer::OVERHEAD)?);
     Ok(table.to_string())
 }
 
-fn row(what: String, work: &Work) -> anyhow::Result<[String; 7]> {
-    let bytes = usize::try_from(work.bytes / work.datagrams.max(1))?;
-    let engine = work.spent.as_secs_f64() / work.datagrams as f64;
+fn row(what: String, work: &Work, count: u64, bytes: usize) -> anyhow::Result<[String; 6]> {
+    let engine = work.spent.as_secs_f64() / count as f64;
     let sealing = sealing(bytes)?;
     Ok([
         what,
-        work.datagrams.to_string(),
-        bytes.to_string(),
+        count.to_string(),
         us(engine),
-        format!("{:.0}", 1.0 / engine),
+        format!("{:.0}/s", 1.0 / engine),
         us(sealing),
         ratio(engine, sealing),
     ])
@@ -81,12 +80,13 @@ fn sealing(bytes: usize) -> anyhow::Result<f64> {
     let mut sender = Sealer::new("bench", Some(Keyring::new(key()?)), 1);
     let mut receiver = Sealer::new("bench", Some(Keyring::new(key()?)), 2);
     let body = vec![7; bytes.saturating_sub(Sealer::OVERHEAD)];
-    let began = Instant::now();
+    let began = machine::thread_cpu();
     for random in 0..SEALED {
         let datagram = sender.seal(u64::from(random), &body);
         black_box(receiver.open(Time::default(), &datagram)?);
     }
-    Ok(began.elapsed().as_secs_f64() / f64::from(SEALED))
+    let spent = machine::thread_cpu() - began;
+    Ok(spent.as_secs_f64() / f64::from(SEALED))
 }
 
 fn key() -> anyhow::Result<Key> {

@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::time::{ClockId, clock_gettime};
 
 /// The machine in one line of markdown.
 pub(crate) fn facts() -> anyhow::Result<String> {
@@ -49,6 +50,13 @@ pub(crate) fn cpu(pid: u32) -> anyhow::Result<Duration> {
         nanos += first.parse::<u64>().context("schedstat")?;
     }
     Ok(Duration::from_nanos(nanos))
+}
+
+/// CPU time that this thread has used.
+pub(crate) fn thread_cpu() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    // Neither is ever negative.
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
 /// CPU time of several processes.

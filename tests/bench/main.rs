@@ -24,6 +24,7 @@ use anyhow::bail;
 use muster_tests::harness::Binaries;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 
 /// The daemon under test.
 const BIN: Binaries = Binaries {
@@ -67,13 +68,10 @@ async fn run(args: &[String]) -> anyhow::Result<()> {
     let wanted = |part: &str| args.is_empty() || args.iter().any(|arg| arg == part);
     print(&machine::facts()?)?;
     if wanted("engine") {
-        print(&engine::run()?)?;
+        print(&spawn_blocking(engine::run).await??)?;
     }
     if wanted("simulate") {
-        for nodes in simulate::SIZES {
-            progress(&format!("simulating {nodes} nodes"))?;
-        }
-        print(&simulate::run()?)?;
+        print(&spawn_blocking(simulate::run).await??)?;
     }
     if wanted("api") {
         print(&api::run().await?)?;

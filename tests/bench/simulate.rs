@@ -6,13 +6,14 @@ use std::time::Duration;
 use muster_engine::Engine;
 use muster_tests::sim::{Measure, Setup, measure};
 
+use crate::progress;
 use crate::table::Table;
 
 /// Sizes of the clusters.
-pub(crate) const SIZES: [usize; 3] = [64, 256, 1_024];
+const SIZES: [usize; 3] = [64, 256, 1_024];
 
 /// Longest virtual time of a start, and how long traffic at rest is measured.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Target for the cold start of the largest cluster.
 const START_TARGET_S: f64 = 5.0;
@@ -33,6 +34,7 @@ pub(crate) fn run() -> anyhow::Result<String> {
     );
     let mut smallest = None;
     for nodes in SIZES {
+        progress(&format!("simulate: {nodes} nodes"))?;
         let setup = Setup {
             nodes,
             sealed: false,

@@ -124,6 +124,9 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
+        // Every async block around it would hold it twice, as what it captured and
+        // as what it awaits: four times its size for each connection and call.
+        let task = Box::pin(task);
         self.track(name, async move {
             if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
                 shared.panics.inc();

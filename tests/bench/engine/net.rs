@@ -4,13 +4,15 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use muster_engine::crypto::{Key, Keyring};
 use muster_engine::{
     Config, Engine, EventDraft, EventError, ExchangeId, Input, Limits, Now, Output, Time,
 };
+
+use crate::machine::thread_cpu;
 
 /// Port of everybody.
 const PORT: u16 = 7946;
@@ -28,7 +30,7 @@ pub(crate) struct Work {
     pub(crate) datagrams: u64,
     /// Their bytes.
     pub(crate) bytes: u64,
-    /// Time of this thread inside the engines, for everything.
+    /// CPU time inside the engines, for everything.
     pub(crate) spent: Duration,
 }
 
@@ -87,9 +89,9 @@ impl Net {
                     name: "bench".into(),
                     payload: payload.clone(),
                 };
-                let began = Instant::now();
+                let began = thread_cpu();
                 let accepted = self.engines[0].send_event(at(self.now), draft);
-                self.work.spent += began.elapsed();
+                self.work.spent += thread_cpu() - began;
                 match accepted {
                     Ok(_) => sent += 1,
                     Err(EventError::Full) => self.room = false,
@@ -144,9 +146,9 @@ impl Net {
             self.work.datagrams += 1;
             self.work.bytes += bytes.len() as u64;
         }
-        let began = Instant::now();
+        let began = thread_cpu();
         self.engines[node].handle(at(self.now), input);
-        self.work.spent += began.elapsed();
+        self.work.spent += thread_cpu() - began;
         self.drain(node);
     }
 

@@ -25,7 +25,14 @@ const ALLOWED: [(&str, &[&str]); 5] = [
 ];
 
 /// Names that `gossip` gives to surfaces.
-const HANDLE: [&str; 5] = ["Handle", "CommandError", "JoinOutcome", "Report", "handle"];
+const HANDLE: [&str; 6] = [
+    "Handle",
+    "CommandError",
+    "JoinOutcome",
+    "Replicated",
+    "Report",
+    "handle",
+];
 
 /// Dependencies of the engine: no runtime, no sockets, no files, no clock.
 const PURE: [&str; 9] = [

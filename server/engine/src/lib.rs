@@ -22,8 +22,6 @@ pub mod crypto;
 pub mod engine;
 pub mod event;
 mod events;
-#[cfg(test)]
-mod golden;
 mod ident;
 pub mod member;
 pub mod name;
@@ -33,6 +31,8 @@ mod settle;
 mod suspicion;
 mod swim;
 mod table;
+#[cfg(test)]
+mod tests;
 pub mod time;
 mod wire;
 

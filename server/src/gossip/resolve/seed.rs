@@ -43,7 +43,7 @@ pub enum SeedError {
     /// An SRV record has a port of its own.
     #[error("an SRV name takes no port")]
     PortOnSrv,
-    /// 0.0.0.0 or [::].
+    /// 0.0.0.0 or `[::]`.
     #[error("it is the unspecified address, which nobody can be reached at")]
     Unspecified,
 }

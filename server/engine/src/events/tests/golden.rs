@@ -6,7 +6,7 @@ use prost::Message as _;
 use crate::events::wire::{
     Batch, Call, Entry, Envelope, Mark, PullAnswer, PullRequest, Range, Section, Want,
 };
-use crate::golden::hold_message;
+use crate::tests::golden::hold_message;
 
 #[test]
 fn golden_events() {

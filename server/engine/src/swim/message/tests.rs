@@ -4,7 +4,7 @@ use bytes::Bytes;
 use foca::{Codec as _, Header, Message};
 
 use super::{IdentCodec, Parts, to_wire};
-use crate::golden::{A, B};
+use crate::tests::golden::{A, B};
 
 #[test]
 fn golden_swim_messages() {
@@ -59,7 +59,7 @@ fn golden_swim_messages() {
         }
         let foca = Bytes::from(foca);
         let (wire, _) = to_wire(&foca, A, None).unwrap();
-        crate::golden::hold(&format!("swim_{name}"), &wire);
+        crate::tests::golden::hold(&format!("swim_{name}"), &wire);
         let parts = Parts::parse(&wire, B).unwrap();
         assert_eq!(parts.restore(B), foca, "{name}");
     }

@@ -1,0 +1,3 @@
+//! What several modules test together.
+
+pub(crate) mod golden;

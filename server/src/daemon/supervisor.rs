@@ -124,8 +124,8 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
-        // Every async block around it would hold it twice, as what it captured and
-        // as what it awaits: four times its size for each connection and call.
+        // Boxed: every async block around it would hold room for it, as what it
+        // captured and again as what it awaits.
         let task = Box::pin(task);
         self.track(name, async move {
             if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {

@@ -51,7 +51,6 @@ pub(crate) struct Core<N> {
     parked: Option<EventCommand>,
     joins: Joins,
     leavers: Vec<Reply<()>>,
-    left: bool,
     /// Peers that wait for the engine's answer: one per incoming pipe at most.
     asked: BTreeMap<ExchangeId, oneshot::Sender<Option<Bytes>>>,
     asked_next: u64,
@@ -82,7 +81,6 @@ impl<N: Net> Core<N> {
             parked: None,
             joins: Joins::default(),
             leavers: Vec::new(),
-            left: false,
             asked: BTreeMap::new(),
             asked_next: 0,
             refused: Vec::new(),
@@ -274,7 +272,6 @@ impl<N: Net> Core<N> {
                 self.launch_joins(now);
             }
             Output::LeaveDone => {
-                self.left = true;
                 for reply in self.leavers.drain(..) {
                     respond(reply, ());
                 }
@@ -300,9 +297,6 @@ impl<N: Net> Core<N> {
     }
 
     fn leave(&mut self, now: Now, reply: Reply<()>) {
-        if self.left {
-            return respond(reply, ());
-        }
         if self.leavers.len() < LEAVERS_MAX {
             self.leavers.push(reply);
         }

@@ -6,6 +6,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use foca::{Codec, Header, Member as Update, Message, State};
 
+use super::SWIM_BYTES_MAX;
 use crate::ident::{IDENT_BYTES, Ident};
 
 /// Bytes of foca's header up to the message: source, its incarnation, destination.
@@ -62,7 +63,10 @@ impl Parts {
         }
         let length = message_bytes(tag).ok_or(MessageError::Malformed)?;
         let end = WIRE_HEAD + length;
-        if wire.len() < end {
+        // foca builds neither: it would refuse the message, or leave the updates of one
+        // that carries none unread, after the table had believed them.
+        let restored = FOCA_HEAD - WIRE_HEAD + wire.len();
+        if wire.len() < end || restored > SWIM_BYTES_MAX || (bare(tag) && wire.len() > end) {
             return Err(MessageError::Malformed);
         }
         Ok(Self {
@@ -126,6 +130,11 @@ pub(crate) fn incarnation(foca: &Bytes) -> Option<u16> {
     Some(bytes.get_u16())
 }
 
+/// Whether a message carries no updates, not even their count.
+fn bare(tag: u8) -> bool {
+    matches!(tag, TAG_ANNOUNCE | TAG_BROADCAST | TAG_TURN_UNDEAD)
+}
+
 /// Bytes of tag and arguments.
 fn message_bytes(tag: u8) -> Option<usize> {
     match tag {
@@ -152,7 +161,7 @@ fn parse_updates(mut bytes: &[u8]) -> Result<Vec<Update<Ident>>, MessageError> {
 
 /// foca wants the count where a message carries updates, and nothing elsewhere.
 fn put_updates<'a>(out: &mut BytesMut, tag: u8, updates: impl Iterator<Item = &'a Update<Ident>>) {
-    if matches!(tag, TAG_ANNOUNCE | TAG_BROADCAST | TAG_TURN_UNDEAD) {
+    if bare(tag) {
         return;
     }
     let at = out.len();

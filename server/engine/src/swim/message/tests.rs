@@ -1,9 +1,12 @@
 //! Messages of foca as protocol 1 first sent them.
 
-use bytes::Bytes;
-use foca::{Codec as _, Header, Message};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use foca::{Codec as _, Header, Member as Update, Message, State};
 
-use super::{IdentCodec, Parts, to_wire};
+use super::{
+    IdentCodec, MessageError, Parts, TAG_BROADCAST, TAG_GOSSIP, TAG_TURN_UNDEAD, put_update,
+    to_wire,
+};
 use crate::tests::golden::{A, B};
 
 #[test]
@@ -63,4 +66,26 @@ fn golden_swim_messages() {
         let parts = Parts::parse(&wire, B).unwrap();
         assert_eq!(parts.restore(B), foca, "{name}");
     }
+}
+
+#[test]
+fn updates_where_none_belong_or_too_many_are_no_message() {
+    let foca_head = |tag: u8| {
+        let mut wire = BytesMut::new();
+        A.put(&mut wire);
+        wire.put_u16(0);
+        wire.put_u32(B.check());
+        wire.put_u8(tag);
+        wire
+    };
+    let update = Update::new(A, 0, State::Alive);
+    for (tag, count) in [(TAG_BROADCAST, 1), (TAG_TURN_UNDEAD, 1), (TAG_GOSSIP, 40)] {
+        let mut wire = foca_head(tag);
+        wire.put_u16(count);
+        (0..count).for_each(|_| put_update(&mut wire, &update));
+        let parsed = Parts::parse(&wire.freeze(), B);
+        assert!(matches!(parsed, Err(MessageError::Malformed)), "{tag}");
+    }
+    let parsed = Parts::parse(&foca_head(TAG_TURN_UNDEAD).freeze(), B);
+    assert!(parsed.is_ok_and(|parts| parts.is_turn_undead()));
 }

@@ -56,7 +56,7 @@ fn golden_swim_messages() {
         let carries = name != "turn_undead";
         IdentCodec.encode_header(&header, &mut foca).unwrap();
         if carries {
-            let suspect = crate::swim::Update::new(B, 1, crate::swim::State::Suspect);
+            let suspect = Update::new(B, 1, State::Suspect);
             foca.extend_from_slice(&1_u16.to_be_bytes());
             IdentCodec.encode_member(&suspect, &mut foca).unwrap();
         }

@@ -5,9 +5,11 @@
     reason = "a helper that fails is a test that fails"
 )]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -39,9 +41,15 @@ fn daemon(dir: &Path, name: &str, extra: &[&str]) -> Command {
     command
 }
 
+/// How long a line of the log may take to come; a test that waits in vain fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 struct Running {
     child: Child,
-    log: BufReader<ChildStderr>,
+    /// Its lines, as they come; closed when it has ended.
+    log: mpsc::Receiver<String>,
+    /// All that came so far: lines of different tasks have no order.
+    seen: Vec<String>,
     /// The line that says that it is up.
     up: String,
 }
@@ -49,25 +57,33 @@ struct Running {
 impl Running {
     fn start(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let up = String::new();
-        let mut running = Self { child, log, up };
+        let log = follow(child.stderr.take().unwrap());
+        let (seen, up) = (Vec::new(), String::new());
+        let mut running = Self {
+            child,
+            log,
+            seen,
+            up,
+        };
         running.up = running.wait_for("musterd is up");
         running
     }
 
+    /// The first line with `part`, whether it has come already or is still to come.
     fn wait_for(&mut self, part: &str) -> String {
-        let mut seen = String::new();
+        let mut next = 0;
         loop {
-            let mut line = String::new();
-            assert!(
-                self.log.read_line(&mut line).unwrap() > 0,
-                "no {part:?} in:\n{seen}"
-            );
-            if line.contains(part) {
-                return line;
+            if let Some(line) = self.seen.get(next) {
+                if line.contains(part) {
+                    return line.clone();
+                }
+                next += 1;
+                continue;
             }
-            seen.push_str(&line);
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) => self.seen.push(line),
+                Err(error) => panic!("{error}: no {part:?} in:\n{}", self.seen.join("\n")),
+            }
         }
     }
 
@@ -83,11 +99,32 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Its exit code, and every line from its start.
     fn end(mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        self.log.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code(), rest)
+        loop {
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("it does not end:\n{}", self.seen.join("\n"))
+                }
+            }
+        }
+        (self.child.wait().unwrap().code(), self.seen.join("\n"))
     }
+}
+
+/// Reads lines in a thread, so that waiting for one can end.
+fn follow(log: ChildStderr) -> mpsc::Receiver<String> {
+    let (lines, log_lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(log).lines().map_while(Result::ok) {
+            if lines.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    log_lines
 }
 
 impl Drop for Running {

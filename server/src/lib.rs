@@ -10,6 +10,7 @@ pub mod gossip;
 pub mod grpc;
 pub mod hub;
 pub mod storage;
+pub mod tags;
 pub mod telemetry;
 
 mod program;

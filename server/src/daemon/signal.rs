@@ -14,6 +14,8 @@ pub enum Signal {
     Interrupt,
     /// SIGHUP.
     Hangup,
+    /// SIGUSR1.
+    User1,
 }
 
 impl Signal {
@@ -24,6 +26,7 @@ impl Signal {
             Self::Terminate => "SIGTERM",
             Self::Interrupt => "SIGINT",
             Self::Hangup => "SIGHUP",
+            Self::User1 => "SIGUSR1",
         }
     }
 
@@ -34,6 +37,7 @@ impl Signal {
             Self::Terminate => 143,
             Self::Interrupt => 130,
             Self::Hangup => 129,
+            Self::User1 => 138,
         }
     }
 }
@@ -50,6 +54,7 @@ pub struct ProcessSignals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     hangup: unix::Signal,
+    user1: unix::Signal,
 }
 
 impl ProcessSignals {
@@ -62,6 +67,7 @@ impl ProcessSignals {
             terminate: unix::signal(SignalKind::terminate())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
             hangup: unix::signal(SignalKind::hangup())?,
+            user1: unix::signal(SignalKind::user_defined1())?,
         })
     }
 }
@@ -72,6 +78,7 @@ impl Signals for ProcessSignals {
             Some(()) = self.terminate.recv() => Some(Signal::Terminate),
             Some(()) = self.interrupt.recv() => Some(Signal::Interrupt),
             Some(()) = self.hangup.recv() => Some(Signal::Hangup),
+            Some(()) = self.user1.recv() => Some(Signal::User1),
             else => None,
         }
     }

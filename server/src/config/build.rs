@@ -323,6 +323,9 @@ fn process(layers: &mut Layers) -> Process {
         serf_exit_codes: false,
         leave_timeout: layers.value("leave-timeout", phase),
         drain_timeout: layers.value("drain-timeout", phase),
+        exit_with_stdin: layers
+            .optional("exit-with-stdin", units::boolean)
+            .unwrap_or(false),
     }
 }
 

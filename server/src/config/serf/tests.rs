@@ -372,10 +372,8 @@ fn what_has_no_effect_is_told_where_it_matters() {
 
 #[test]
 fn agents_on_one_host_have_a_socket_each() {
-    let user = FakeMachine {
-        root: false,
-        ..FakeMachine::default()
-    };
+    let mut user = FakeMachine::default();
+    user.root = false;
     let of = |rpc, env: &[(&str, &str)], machine: &FakeMachine| {
         let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         socket(rpc, &env.iter().map(pair).collect(), machine)

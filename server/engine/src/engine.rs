@@ -87,7 +87,7 @@ impl Engine {
             own,
             swim,
             table: Table::default(),
-            suspicions: Suspicions::default(),
+            suspicions: Suspicions::with_patience(limits.suspicion_patience),
             broadcasts: Broadcasts::default(),
             settle: Settle::default(),
             events,

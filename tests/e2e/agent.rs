@@ -168,7 +168,12 @@ fn agent(dir: &Path, serf: &Path, name: &str, addr: SocketAddr, more: &[&str]) -
     args.extend(more);
     let args: Vec<OsString> = args.iter().map(OsString::from).collect();
     let socket = dir.join(format!("{name}.sock")).display().to_string();
-    let env = [("MUSTER_SOCKET".to_owned(), socket)];
+    // Not that of another agent on this machine.
+    let rpc = address::fresh().to_string();
+    let env = [
+        ("MUSTER_SOCKET".to_owned(), socket),
+        ("MUSTER_SERF_RPC".to_owned(), rpc),
+    ];
     Process::start(name, serf.as_os_str(), &args, &env, dir, Stdio::null())
 }
 

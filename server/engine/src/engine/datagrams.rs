@@ -308,8 +308,8 @@ impl Engine {
             }
             return;
         }
-        if let Some(mut parts) = parts {
-            self.on_swim_message(now, from, &mut parts);
+        if let Some(parts) = parts {
+            self.on_swim_message(now, from, parts);
         } else if let Some(incarnation) = packet.incarnation.checked_sub(1) {
             self.on_sign_of_life(now, sender, incarnation);
         }
@@ -345,28 +345,48 @@ impl Engine {
         known || self.parked.records.contains_key(&node)
     }
 
-    /// Applies what a message of foca tells, then lets foca react to it.
-    fn on_swim_message(&mut self, now: Now, from: SocketAddr, parts: &mut Parts) {
+    /// Applies what a message of foca tells, then lets foca react to it. foca itself is
+    /// handed what was news here, and the message without its updates: what it may
+    /// believe is decided in one place.
+    fn on_swim_message(&mut self, now: Now, from: SocketAddr, mut parts: Parts) {
         let source = parts.source.clone();
-        self.learn_update(
-            now,
-            &source,
-            Word {
-                by: 0,
-                reason: StatusReason::Learnt,
-            },
-        );
-        let heard = self
-            .table
-            .run(source.id().node())
-            .is_some_and(|peer| peer.is_active());
-        if !heard && !parts.is_turn_undead() {
-            // foca tells the sender that it is held for dead, and listens to nothing else.
-            parts.updates.clear();
-        }
-        let by = source.id().hash;
-        let mut wants = Vec::new();
+        let word = Word {
+            by: 0,
+            reason: StatusReason::Learnt,
+        };
+        self.learn_update(now, &source, word);
+        let Some(held) = self.table.run(source.id().node()) else {
+            // No room for another member: foca must not have it either.
+            return self.count("datagrams_dropped_no_room");
+        };
+        // foca tells an outdated or dead sender so, and listens to nothing else.
+        let heard = held.ident == *source.id() && held.is_active();
         let updates = std::mem::take(&mut parts.updates);
+        if heard {
+            self.learn_told(now, from, &source, updates);
+        }
+        self.tell_swim(now, true);
+        let held = self.table.run(source.id().node());
+        let leaves = heard && !held.is_some_and(Peer::is_active);
+        if leaves || (self.has_left() && parts.is_turn_undead()) {
+            return;
+        }
+        self.swim.handle(now.at, &parts);
+    }
+
+    /// Takes in what a message tells of members.
+    fn learn_told(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        source: &Update<Ident>,
+        updates: Vec<Update<Ident>>,
+    ) {
+        let word = Word {
+            by: source.id().hash,
+            reason: StatusReason::Learnt,
+        };
+        let (mut own, mut wants) = (Vec::new(), Vec::new());
         for mut update in updates {
             let id = *update.id();
             if id == *source.id() && update.state() == State::Down {
@@ -375,29 +395,14 @@ impl Engine {
                 update = Update::new(id, incarnation, State::Down);
             }
             if id == self.own.ident {
-                // Who has left stays dead.
-                if !self.has_left() {
-                    parts.updates.push(update);
-                }
+                own.push(update);
             } else if id.hash == self.own.ident.hash {
                 self.on_own_name(now, id);
             } else if self.have_record(id.node()) {
-                let word = Word {
-                    by,
-                    reason: StatusReason::Learnt,
-                };
-                if self.learn_update(now, &update, word) {
-                    parts.updates.push(update);
-                }
+                self.learn_update(now, &update, word);
             } else if update.state() != State::Down {
                 let (waiting, new) = self.parked.wait(now.at, id.node(), from);
-                waiting.update = Some((
-                    update,
-                    Word {
-                        by,
-                        reason: StatusReason::Learnt,
-                    },
-                ));
+                waiting.update = Some((update, word));
                 if new {
                     wants.push(id.node());
                 }
@@ -406,10 +411,11 @@ impl Engine {
         if !wants.is_empty() {
             self.ask_for_records(now, from, &wants);
         }
-        if self.has_left() && parts.is_turn_undead() {
-            return;
+        self.tell_swim(now, true);
+        // Who has left stays dead.
+        if !own.is_empty() && !self.has_left() {
+            self.swim.apply(now.at, own, true);
         }
-        self.swim.handle(now.at, parts);
     }
 
     /// A member that is known says at which incarnation it lives: this ends a
@@ -422,8 +428,9 @@ impl Engine {
             by: 0,
             reason: StatusReason::Learnt,
         };
-        if held.is_some_and(Peer::is_active) && self.learn_update(now, &alive, word) {
-            self.swim.apply(now.at, vec![alive], true);
+        if held.is_some_and(Peer::is_active) {
+            self.learn_update(now, &alive, word);
+            self.tell_swim(now, true);
         }
     }
 
@@ -496,10 +503,9 @@ impl Engine {
             return;
         }
         if let Some(waiting) = self.parked.waiting.remove(&node) {
-            if let Some((update, word)) = waiting.update
-                && self.learn_update(now, &update, word)
-            {
-                self.swim.apply(now.at, vec![update], true);
+            if let Some((update, word)) = waiting.update {
+                self.learn_update(now, &update, word);
+                self.tell_swim(now, true);
             }
             if let Some((from, packet)) = waiting.datagram {
                 self.on_packet(now, from, packet);

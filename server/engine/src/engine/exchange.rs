@@ -599,7 +599,7 @@ impl Engine {
         from: Ident,
         states: impl Iterator<Item = &'a MemberState>,
     ) {
-        let mut updates = Vec::new();
+        self.tell_swim(now, true);
         for state in states.take(MEMBERS_PER_EXCHANGE_MAX) {
             let Some(ident) = Ident::get(&state.ident[..]) else {
                 self.count("states_refused_malformed");
@@ -608,41 +608,35 @@ impl Engine {
             if let Some(record) = &state.record {
                 self.merge_told_record(now, record, state.state < 2);
             }
-            if let Some(update) = self.learn_state(now, from, ident, state) {
-                updates.push(update);
-            }
+            self.learn_state(now, from, ident, state);
         }
-        let spread = updates.len() <= SPREAD_MAX;
+        let news = self.news.len();
+        let spread = news <= SPREAD_MAX;
         if !spread {
-            let topics = updates.iter().map(|update| Topic::Record(update.id().hash));
+            let topics = self.news.iter();
+            let topics = topics.map(|update| Topic::Record(update.id().hash));
             topics.for_each(|topic| self.broadcasts.remove(topic));
         }
-        if updates.len() > MANY_NEWS {
+        if news > MANY_NEWS {
             self.upkeep.hurry(now.at);
         }
-        self.swim.apply(now.at, updates, spread);
+        self.tell_swim(now, spread);
     }
 
-    fn learn_state(
-        &mut self,
-        now: Now,
-        from: Ident,
-        ident: Ident,
-        state: &MemberState,
-    ) -> Option<Update<Ident>> {
+    fn learn_state(&mut self, now: Now, from: Ident, ident: Ident, state: &MemberState) {
         let incarnation = u16::try_from(state.incarnation).unwrap_or(u16::MAX);
         let dead = state.state >= 2;
         if ident.hash == self.own.ident.hash {
             if ident == self.own.ident && dead && !self.has_left() {
-                return Some(Update::new(ident, incarnation, State::Down));
-            }
-            if ident.beats(self.own.ident) && !dead {
+                let down = Update::new(ident, incarnation, State::Down);
+                self.swim.apply(now.at, vec![down], true);
+            } else if ident.beats(self.own.ident) && !dead {
                 self.on_own_name(now, ident);
             }
-            return None;
+            return;
         }
         if !self.have_record(ident.node()) {
-            return None;
+            return;
         }
         let age = Duration::from_millis(state.state_age_ms);
         if dead {
@@ -658,10 +652,9 @@ impl Engine {
             by: 0,
             reason: StatusReason::Learnt,
         };
-        let news = self.learn_update(now, &update, word);
+        self.learn_update(now, &update, word);
         self.table
             .backdate(now, ident.hash, Duration::from_millis(state.uptime_ms), age);
-        news.then_some(update)
     }
 
     /// That somebody is dead: believed of members that are not held for alive.
@@ -672,7 +665,7 @@ impl Engine {
         ident: Ident,
         state: &MemberState,
         age: Duration,
-    ) -> Option<Update<Ident>> {
+    ) {
         let left = state.state == 3;
         let reap = if left {
             self.own.config().reap_left
@@ -695,10 +688,10 @@ impl Engine {
                 self.suspicions
                     .accuse(now.at, ident, incarnation, from.hash);
             }
-            return news.then_some(accused);
+            return;
         }
         if age >= reap || self.upkeep.is_pruned(ident) {
-            return None;
+            return;
         }
         let incarnation = u16::try_from(state.incarnation).unwrap_or(u16::MAX);
         let update = Update::new(ident, incarnation, State::Down);
@@ -708,7 +701,7 @@ impl Engine {
         } else {
             StatusReason::SuspicionExpired
         };
-        let news = self.learn_update(now, &update, Word { by, reason });
+        self.learn_update(now, &update, Word { by, reason });
         if left
             && self.table.set_left(
                 now,
@@ -722,7 +715,6 @@ impl Engine {
             self.touch(now, ident.hash);
         }
         self.table.backdate(now, ident.hash, Duration::ZERO, age);
-        news.then_some(update)
     }
 }
 

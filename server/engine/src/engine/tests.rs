@@ -5,6 +5,7 @@
     reason = "tests pick the outputs that they are about"
 )]
 
+mod agreement;
 mod hostile;
 mod naming;
 mod words;

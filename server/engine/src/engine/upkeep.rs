@@ -210,7 +210,7 @@ impl Engine {
         });
         let due: Vec<_> = due.map(|peer| peer.ident.hash).collect();
         for hash in due {
-            self.forget(hash);
+            self.forget(now, hash);
             self.count("members_reaped");
         }
         self.upkeep

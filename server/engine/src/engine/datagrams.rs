@@ -195,8 +195,9 @@ impl Engine {
             ..Packet::default()
         };
         packet.sender = ident_bytes(self.own.ident);
-        packet.records = vec![self.own_record()];
         packet.wants = bytes.freeze();
+        let own = encoded(&self.own.record);
+        self.add_record(&mut packet, own);
         self.seal(addr, &packet);
     }
 
@@ -207,19 +208,32 @@ impl Engine {
         let Some(peer) = self.table.get(sender.hash).filter(|peer| peer.is_active()) else {
             return;
         };
-        let record = Bytes::from(peer.record.since(0).encode_to_vec());
+        let record = encoded(&peer.record);
         let mut packet = Packet {
             digest: self.digest(now),
             ..Packet::default()
         };
         packet.sender = ident_bytes(self.own.ident);
-        packet.records = vec![self.own_record(), record];
+        self.add_record(&mut packet, record);
+        let own = encoded(&self.own.record);
+        self.add_record(&mut packet, own);
         self.seal(addr, &packet);
     }
 
-    fn own_record(&self) -> Bytes {
-        let delta = self.own.record.since(0);
-        Bytes::from(delta.encode_to_vec())
+    /// Adds a record that the receiver needs, if there is room; else it asks for it by
+    /// exchange.
+    fn add_record(&mut self, packet: &mut Packet, record: Bytes) {
+        let room = self.body_max().saturating_sub(packet.encoded_len());
+        if record.len() + RECORD_OVERHEAD > room {
+            return self.count("records_too_large_for_datagrams");
+        }
+        packet.records.push(record);
+    }
+
+    /// Bytes of a datagram before it is sealed.
+    fn body_max(&self) -> usize {
+        let limit = self.own.config().limits.datagram_bytes;
+        limit.saturating_sub(Sealer::OVERHEAD)
     }
 
     /// Tells a suspected member so while probing it, so that it refutes at once
@@ -233,13 +247,7 @@ impl Engine {
     }
 
     fn fill(&mut self, now: Now, to: NodeRef, packet: &mut Packet) {
-        let limit = self
-            .own
-            .config()
-            .limits
-            .datagram_bytes
-            .saturating_sub(Sealer::OVERHEAD);
-        let mut room = limit.saturating_sub(packet.encoded_len());
+        let mut room = self.body_max().saturating_sub(packet.encoded_len());
         let members = self.table.active().len() + 1;
         let times = 4 * (u32::try_from(members).unwrap_or(u32::MAX).ilog10() + 1);
         let (table, own) = (&self.table, &self.own);
@@ -262,6 +270,9 @@ impl Engine {
     }
 
     fn seal(&mut self, to: SocketAddr, packet: &Packet) {
+        if packet.encoded_len() > self.body_max() {
+            return self.count("datagrams_not_sent_too_large");
+        }
         let bytes = self
             .sealer
             .seal(self.rng.next_u64(), &packet.encode_to_vec());
@@ -512,6 +523,10 @@ impl Engine {
             }
         }
     }
+}
+
+fn encoded(record: &Record) -> Bytes {
+    Bytes::from(record.since(0).encode_to_vec())
 }
 
 /// The identity's 16 bytes.

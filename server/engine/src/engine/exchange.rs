@@ -7,7 +7,7 @@
 //! What a member is told this way it believes like gossip, with one exception: that
 //! somebody it holds for alive is dead is only an accusation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -48,6 +48,10 @@ const DIFFERENCE_CONFIRMED: Duration = Duration::from_secs(1);
 
 /// Peers whose digests differ that are kept in mind.
 const DIFFERENCES_MAX: usize = 64;
+
+/// Exchanges of all kinds under way at once: joins of many addresses and pushes are
+/// not counted above. More fail as busy.
+const PENDING_MAX: usize = 1_024;
 
 /// Room kept free in an answer for what comes after the members.
 const ANSWER_SLACK: usize = 64 << 10;
@@ -164,7 +168,17 @@ impl Exchanges {
 }
 
 impl Engine {
-    fn request(&mut self, to: SocketAddr, kind: ExchangeKind, body: Bytes, pending: Pending) {
+    fn request(
+        &mut self,
+        now: Now,
+        to: SocketAddr,
+        kind: ExchangeKind,
+        body: Bytes,
+        pending: Pending,
+    ) {
+        if self.exchanges.pending.len() >= PENDING_MAX {
+            return self.settle_pending(now, pending, Err(ExchangeError::Busy));
+        }
         self.exchanges.next += 1;
         let id = ExchangeId(self.exchanges.next);
         self.exchanges.pending.insert(id, pending);
@@ -192,7 +206,7 @@ impl Engine {
     /// Asks a member for a range of events.
     pub(super) fn pull(&mut self, now: Now, id: u64, to: NodeRef, body: Bytes) {
         match self.table.run(to).map(|peer| peer.record.parsed().addr) {
-            Some(addr) => self.request(addr, ExchangeKind::Pull, body, Pending::Pull { id }),
+            Some(addr) => self.request(now, addr, ExchangeKind::Pull, body, Pending::Pull { id }),
             None => {
                 let gone = Err(ExchangeError::Connect("the member is not known".to_owned()));
                 self.events.on_pull_answer(now, id, gone, &self.table);
@@ -208,7 +222,7 @@ impl Engine {
             positions,
             ..self.view_of(now, Mask::ALL)
         };
-        self.send_compare(to, compare, Pending::Compare { to, attempt, join });
+        self.send_compare(now, to, compare, Pending::Compare { to, attempt, join });
     }
 
     /// Starts a state exchange with a member that is likely to hold the same.
@@ -219,7 +233,7 @@ impl Engine {
             events_digest: self.events.digest(now),
             ..Compare::default()
         };
-        self.send_compare(to, compare, Pending::Glance { to });
+        self.send_compare(now, to, compare, Pending::Glance { to });
     }
 
     /// Summaries of some groups.
@@ -237,11 +251,11 @@ impl Engine {
         }
     }
 
-    fn send_compare(&mut self, to: SocketAddr, compare: Compare, pending: Pending) {
+    fn send_compare(&mut self, now: Now, to: SocketAddr, compare: Compare, pending: Pending) {
         let kind = Some(sync_request::Kind::Compare(compare));
         let body = Bytes::from(SyncRequest { kind }.encode_to_vec());
         self.count("syncs_started");
-        self.request(to, ExchangeKind::Sync, body, pending);
+        self.request(now, to, ExchangeKind::Sync, body, pending);
     }
 
     fn own_state(&self, now: Now) -> MemberState {
@@ -479,10 +493,15 @@ impl Engine {
         let Some(pending) = self.exchanges.pending.remove(&id) else {
             return self.count("exchanges_unexpected");
         };
+        self.exchanges.note_pace(pending, &result);
+        self.settle_pending(now, pending, result);
+    }
+
+    /// What an exchange came to.
+    fn settle_pending(&mut self, now: Now, pending: Pending, result: Result<Bytes, ExchangeError>) {
         if result.is_err() {
             self.count("exchanges_failed");
         }
-        self.exchanges.note_pace(pending, &result);
         match pending {
             Pending::Pull { id } => self.events.on_pull_answer(now, id, result, &self.table),
             Pending::Push => {}
@@ -521,7 +540,7 @@ impl Engine {
                 compare.positions = self.events.positions();
             }
             let (attempt, join) = (None, false);
-            self.send_compare(to, compare, Pending::Compare { to, attempt, join });
+            self.send_compare(now, to, compare, Pending::Compare { to, attempt, join });
         } else {
             self.count("syncs_without_difference");
         }
@@ -547,7 +566,8 @@ impl Engine {
         if own.state == 3 {
             return Err("that node has left the cluster".to_owned());
         }
-        self.learn_states(now, from, std::iter::once(own).chain(&answer.members));
+        let told = std::iter::once(own).chain(&answer.members);
+        let news = self.learn_states(now, from, told);
         if self.table.run(from.node()).is_none() {
             return Err(NONSENSE.to_owned());
         }
@@ -555,12 +575,13 @@ impl Engine {
         self.events
             .on_positions(now, from.node(), &answer.positions, first, &self.table);
         self.push_wanted(now, to, &answer.wants);
-        if answer.more {
-            // Another member may have more to give.
-            self.upkeep.hurry(now.at);
-        }
         if !answer.more {
             self.take_seniority(now);
+        } else if news > 0 {
+            // Another member may have more to give.
+            self.hurry(now);
+        } else {
+            self.count("exchanges_with_nothing_more");
         }
         self.table
             .name_of(from.hash)
@@ -569,7 +590,9 @@ impl Engine {
 
     fn push_wanted(&mut self, now: Now, to: SocketAddr, wants: &[u8]) {
         let idents = wants.chunks_exact(IDENT_BYTES).filter_map(Ident::get);
-        let known = idents.filter_map(|ident| self.table.run(ident.node()));
+        // Once each, however often it is asked for.
+        let idents: BTreeSet<_> = idents.map(Ident::node).collect();
+        let known = idents.into_iter().filter_map(|node| self.table.run(node));
         let mut room = EXCHANGE_BYTES_MAX - ANSWER_SLACK;
         let mut members = Vec::new();
         for peer in known {
@@ -589,16 +612,16 @@ impl Engine {
         };
         let kind = Some(sync_request::Kind::Push(push));
         let body = Bytes::from(SyncRequest { kind }.encode_to_vec());
-        self.request(to, ExchangeKind::Sync, body, Pending::Push);
+        self.request(now, to, ExchangeKind::Sync, body, Pending::Push);
     }
 
-    /// Takes in what a peer holds.
+    /// Takes in what a peer holds. Says how much of it was news.
     fn learn_states<'a>(
         &mut self,
         now: Now,
         from: Ident,
         states: impl Iterator<Item = &'a MemberState>,
-    ) {
+    ) -> usize {
         self.tell_swim(now, true);
         for state in states.take(MEMBERS_PER_EXCHANGE_MAX) {
             let Some(ident) = Ident::get(&state.ident[..]) else {
@@ -618,9 +641,10 @@ impl Engine {
             topics.for_each(|topic| self.broadcasts.remove(topic));
         }
         if news > MANY_NEWS {
-            self.upkeep.hurry(now.at);
+            self.hurry(now);
         }
         self.tell_swim(now, spread);
+        news
     }
 
     fn learn_state(&mut self, now: Now, from: Ident, ident: Ident, state: &MemberState) {

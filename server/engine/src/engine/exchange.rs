@@ -588,7 +588,7 @@ impl Engine {
             .ok_or_else(|| NONSENSE.to_owned())
     }
 
-    fn push_wanted(&mut self, now: Now, to: SocketAddr, wants: &[u8]) {
+    pub(super) fn push_wanted(&mut self, now: Now, to: SocketAddr, wants: &[u8]) {
         let idents = wants.chunks_exact(IDENT_BYTES).filter_map(Ident::get);
         // Once each, however often it is asked for.
         let idents: BTreeSet<_> = idents.map(Ident::node).collect();

@@ -6,6 +6,7 @@
 )]
 
 mod agreement;
+mod bounds;
 mod hostile;
 mod naming;
 mod words;

@@ -52,6 +52,7 @@ fn counter(net: &Net, name: &str) -> u64 {
 fn more_that_never_comes_is_not_asked_for() {
     let mut net = cluster(2);
     net.run(Duration::from_secs(30));
+    net.with(0, |node, now| node.hurry(now));
     // Two minutes: looked at now and then, as always, but never in a hurry.
     let asked = exchanges(&mut net, 2_400, |_, own| CompareAnswer {
         own: Some(own),

@@ -3,9 +3,10 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use muster_tests::harness::daemon::temp_dir;
 use muster_tests::harness::process::clean_command;
@@ -152,6 +153,25 @@ async fn usr1_writes_the_state_to_standard_error() {
     ] {
         assert!(node.log().contains(part), "{part}: {}", node.log());
     }
+}
+
+#[tokio::test]
+async fn lines_for_the_journal_carry_their_priority() {
+    let dir = Arc::new(temp_dir());
+    let home = dir.path().join("one");
+    std::fs::create_dir(&home).unwrap();
+    // Where the harness sends standard error.
+    let stderr = std::fs::File::create(home.join("one.err")).unwrap();
+    let meta = stderr.metadata().unwrap();
+    let stream = format!("{}:{}", meta.dev(), meta.ino());
+    let node = daemon("one").dir(&dir).env("JOURNAL_STREAM", &stream);
+    let node = node.env("MUSTER_NO_SUCH", "1").ready().await;
+    logs(&node, "<6>musterd::daemon: musterd is up name=\"one\"").await;
+    logs(
+        &node,
+        "<4>musterd::daemon: environment variable MUSTER_NO_SUCH",
+    )
+    .await;
 }
 
 /// A directory with the link `serf`, and `muster` beside it.

@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use proptest::prelude::*;
+
 use super::super::tests::FakeMachine;
 use super::super::{Config, Inputs, Problems, Request, Security, load_serf_agent};
 use super::table::OPTIONS;
@@ -410,5 +412,25 @@ fn help_names_every_flag() {
     };
     for flag in OPTIONS.iter().filter_map(|option| option.flag) {
         assert!(text.contains(&format!("  -{flag}")), "{flag}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_command_line_and_no_file_panics(
+        args in prop::collection::vec("-{0,2}(node|tag|bind|join|h|x)?=?.{0,6}", 0..5),
+        text in "\\PC{0,60}",
+        key in "[a-z_.]{0,8}|mdns|tags|bind|start_join",
+        value in "[0-9]{1,3}|true|null|\\[1\\]|\\{\"a\":1\\}|\"x\"",
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let garbage = file(&dir, "a.json", &text);
+        let typed = file(&dir, "b.json", &format!("{{\"{key}\": {value}}}"));
+        let mut all: Vec<&str> = vec!["-config-file", &garbage, "-config-file", &typed];
+        all.extend(args.iter().map(String::as_str));
+        // Whatever it says: it says it.
+        let _told = load(&all, &[]);
     }
 }

@@ -164,7 +164,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(methods, 13);
+        assert_eq!(methods, 15);
     }
 
     #[test]

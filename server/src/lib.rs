@@ -9,6 +9,8 @@ pub mod daemon;
 pub mod gossip;
 pub mod grpc;
 pub mod hub;
+pub mod peers;
+mod routes;
 pub mod storage;
 pub mod telemetry;
 

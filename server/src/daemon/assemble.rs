@@ -17,6 +17,8 @@ use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
 use crate::grpc::{self, Access, Gate, Hooks, SocketKind};
 use crate::hub::Hub;
+use crate::peers::{self, Me, Peers};
+use crate::routes::Routes;
 use crate::telemetry::{LogFilter, Metrics};
 
 /// What this build offers, for `muster info`.
@@ -34,13 +36,16 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let listeners = listeners(&config)?;
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
+    let me = Me::new(&config.node.name, shared.identity.boot);
     let outlet = Arc::new(Outlet {
         hub: Arc::clone(&hub),
+        me: me.clone(),
         boots: shared.boots.clone(),
         disk: tokio::runtime::Handle::current(),
     });
     let gossip = gossip_config(&config, shared.identity.boot)?;
-    let (handle, driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+    let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+    serve_peers(&shared, me, &mut driver)?;
     let gate = services(&shared, hub, &handle, &driver, &sockets).await?;
     let transport = TransportMetrics::default();
     shared
@@ -132,6 +137,19 @@ fn keyring(security: &Security) -> anyhow::Result<Option<Keyring>> {
     Ok(Some(keyring))
 }
 
+/// The calls between peers: what this node serves to them, and its way to them.
+fn serve_peers(shared: &Shared, me: Me, driver: &mut Driver) -> anyhow::Result<Peers> {
+    let pipes = driver.take_rpc().context("the pipes are taken")?;
+    let metrics = peers::Metrics::default();
+    shared
+        .metrics
+        .register(|registry| metrics.register(registry));
+    let (peers, server) = Peers::new(me, pipes, &shared.tasks, metrics);
+    let routes = Routes::default();
+    shared.tasks.spawn("peer calls", server.run(routes));
+    Ok(peers)
+}
+
 /// The gRPC services, with their health following the phase of the daemon.
 async fn services(
     shared: &Shared,
@@ -193,6 +211,7 @@ async fn services(
 /// Where the engine's news go: the hub, and the disk for its boot number.
 struct Outlet {
     hub: Arc<Hub>,
+    me: Me,
     boots: BootStore,
     disk: tokio::runtime::Handle,
 }
@@ -207,6 +226,7 @@ impl Sink for Outlet {
     }
 
     fn boot_raised(&self, boot: u64) {
+        self.me.raise_boot(boot);
         let boots = self.boots.clone();
         drop(self.disk.spawn_blocking(move || boots.keep(boot)));
     }

@@ -32,6 +32,13 @@ pub enum MemberUpdate {
 pub enum EventUpdate {
     /// An event for the consumers of this node.
     Event(Arc<Event>),
+    /// Something that is no event for consumers (a query): the position moves.
+    Passed {
+        /// Whose.
+        origin: Origin,
+        /// The sequence that was passed.
+        sequence: u64,
+    },
     /// Events that will never come.
     Gap(Gap),
     /// What came up to `sequence` was before this node's time.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_engine::{Engine, Member, Output, Status};
-use muster_tests::sim::{Action, Address, Setup, Sim, Tap};
+use muster_tests::sim::{Action, Address, QUERY_EVERY, Setup, Sim, Tap};
 
 use crate::support::{SECOND, hosts, settled};
 
@@ -99,6 +99,27 @@ fn an_overtaken_event() {
             }
             _ => vec![output],
         }),
+    );
+}
+
+/// Spoils the first query of each burst that reaches node 3.
+fn spoilt_query(mut spoil: impl FnMut(Output) -> Vec<Output> + 'static) -> Tap {
+    Box::new(move |slot, output| match &output {
+        Output::Query(query) if slot == 3 && query.sequence == QUERY_EVERY => spoil(output),
+        _ => vec![output],
+    })
+}
+
+#[test]
+fn a_lost_query() {
+    found("query_before_passed", spoilt_query(|_| Vec::new()));
+}
+
+#[test]
+fn a_doubled_query() {
+    found(
+        "query_once",
+        spoilt_query(|query| vec![query.clone(), query]),
     );
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
+use muster_engine::Event;
 use muster_engine::crypto::{Key, Keyring};
 
 use super::identity::BootStore;
@@ -223,6 +224,10 @@ impl Sink for Outlet {
 
     fn push_events(&self, batch: Vec<EventUpdate>) {
         self.hub.push_events(batch);
+    }
+
+    fn queries(&self, batch: Vec<Arc<Event>>) {
+        tracing::debug!(queries = batch.len(), "nobody here answers queries");
     }
 
     fn boot_raised(&self, boot: u64) {

@@ -216,6 +216,7 @@ fn event(error: &EventError) -> Status {
     let (code, reason) = match error {
         EventError::InvalidName(_) => (Code::InvalidArgument, "BAD_NAME"),
         EventError::TooLarge { .. } => (Code::InvalidArgument, "EVENT_TOO_LARGE"),
+        EventError::TooMuch { .. } => (Code::InvalidArgument, "EVENT_EXTRAS_TOO_LARGE"),
         EventError::Full => (Code::ResourceExhausted, "EVENT_WINDOW_FULL"),
         EventError::Leaving => (Code::FailedPrecondition, "LEAVING"),
     };

@@ -126,10 +126,7 @@ where
             return Err(invalid("BAD_RECEIPT_LEVEL", "receipt", message));
         };
         let handle = self.sender.handle.clone();
-        let draft = EventDraft {
-            name: event.name,
-            payload: event.payload,
-        };
+        let draft = EventDraft::new(event.name, event.payload);
         let sending = async move { handle.send_event(draft).await };
         let mut in_flight = InFlight {
             sequence,
@@ -228,6 +225,7 @@ fn rejection(error: &EventError) -> Option<pb::EventRejected> {
     let (reason, limit) = match error {
         EventError::InvalidName(_) => (pb::EventRejectReason::InvalidName, 0),
         EventError::TooLarge { limit, .. } => (pb::EventRejectReason::TooLarge, *limit),
+        EventError::TooMuch { limit, .. } => (pb::EventRejectReason::TooLarge, *limit),
         EventError::Leaving => (pb::EventRejectReason::Leaving, 0),
         EventError::Full => return None,
     };

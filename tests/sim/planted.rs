@@ -142,6 +142,7 @@ fn a_tail_that_never_comes() {
         "replicated_reached",
         Box::new(|slot, output| match &output {
             Output::Event(event) if slot == 3 && event.sequence > 30 => Vec::new(),
+            Output::EventPassed { sequence, .. } if slot == 3 && *sequence > 30 => Vec::new(),
             _ => vec![output],
         }),
     );

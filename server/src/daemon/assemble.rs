@@ -12,6 +12,7 @@ use super::identity::BootStore;
 use super::shutdown::Phase;
 use super::{Assembled, Shared, VERSION};
 use crate::config::{Config, Security};
+use crate::deliver::{self, Deliveries};
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
@@ -46,8 +47,9 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     });
     let gossip = gossip_config(&config, shared.identity.boot)?;
     let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+    let deliveries = deliveries(&shared, &hub);
     serve_peers(&shared, me, &mut driver)?;
-    let gate = services(&shared, hub, &handle, &driver, &sockets).await?;
+    let gate = services(&shared, hub, deliveries, &handle, &driver, &sockets).await?;
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -151,10 +153,20 @@ fn serve_peers(shared: &Shared, me: Me, driver: &mut Driver) -> anyhow::Result<P
     Ok(peers)
 }
 
+/// Receipts of level DELIVERED.
+fn deliveries(shared: &Shared, hub: &Arc<Hub>) -> Arc<Deliveries> {
+    let metrics = deliver::Metrics::default();
+    shared
+        .metrics
+        .register(|registry| metrics.register(registry));
+    Arc::new(Deliveries::new(Arc::clone(hub), metrics))
+}
+
 /// The gRPC services, with their health following the phase of the daemon.
 async fn services(
     shared: &Shared,
     hub: Arc<Hub>,
+    deliveries: Arc<Deliveries>,
     handle: &Handle,
     driver: &Driver,
     sockets: &[PathBuf],
@@ -193,8 +205,16 @@ async fn services(
         left: shared.left.clone(),
     });
     let stop = shared.tasks.stop_token();
-    let (gate, health) =
-        grpc::services(hub, handle.clone(), api, hooks, metrics, stop.clone()).await?;
+    let services = grpc::services(
+        hub,
+        handle.clone(),
+        deliveries,
+        api,
+        hooks,
+        metrics,
+        stop.clone(),
+    );
+    let (gate, health) = services.await?;
     let mut phase = shared.phase.clone();
     shared.tasks.spawn("health", async move {
         loop {

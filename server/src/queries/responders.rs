@@ -9,9 +9,7 @@ use muster_engine::name::{NameError, check_name};
 use tokio::sync::{mpsc, oneshot};
 
 use super::metrics::Metrics;
-use super::{
-    Answer, Outcome, PATTERNS_MAX, Query, RESPONDER_JOBS_MAX, RESPONDERS_MAX, cut_error,
-};
+use super::{Answer, Outcome, PATTERNS_MAX, Query, RESPONDER_JOBS_MAX, RESPONDERS_MAX, cut_error};
 use crate::hub::lock;
 
 /// Names of queries: exact ones, or prefixes with a final `*`; `*` alone is all.

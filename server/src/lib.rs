@@ -6,9 +6,14 @@
 
 pub mod config;
 pub mod daemon;
+pub mod deliver;
+pub mod filter;
 pub mod gossip;
 pub mod grpc;
 pub mod hub;
+pub mod peers;
+pub mod queries;
+mod routes;
 pub mod storage;
 pub mod telemetry;
 

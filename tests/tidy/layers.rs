@@ -7,17 +7,38 @@ use crate::tree::{File, is_test, production, read, sources_below};
 /// Modules of the daemon, and what of its other modules each may name. The daemon
 /// module is the composition root and config fills everybody's settings: they may
 /// name all.
-const ALLOWED: [(&str, &[&str]); 5] = [
-    ("hub", &[]),
+const ALLOWED: [(&str, &[&str]); 9] = [
+    ("filter", &[]),
+    ("deliver", &["hub"]),
+    ("hub", &["filter"]),
     ("storage", &["daemon::supervisor"]),
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
     (
-        "grpc",
+        "peers",
+        &["gossip::rpc", "hub::lock", "routes", "daemon::supervisor"],
+    ),
+    (
+        "queries",
         &[
             "hub",
+            "filter",
+            "peers",
+            "gossip::CommandError",
+            "gossip::Handle",
+            "daemon::supervisor",
+        ],
+    ),
+    (
+        "grpc",
+        &[
+            "queries",
+            "hub",
+            "filter",
+            "deliver",
             "gossip::handle",
             "gossip::Handle",
+            "routes",
             "daemon::supervisor",
             "telemetry",
         ],

@@ -5,22 +5,35 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
+use muster_engine::Event;
 use muster_engine::crypto::{Key, Keyring};
 
 use super::identity::BootStore;
 use super::shutdown::Phase;
 use super::{Assembled, Shared, VERSION};
 use crate::config::{Config, Security};
+use crate::deliver::{self, Deliveries};
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
-use crate::grpc::{self, Access, Gate, Hooks, SocketKind};
+use crate::grpc::{self, Access, Gate, Hooks, Queries, SocketKind};
 use crate::hub::Hub;
+use crate::peers::{self, Me, Peers};
+use crate::queries::receiver::{Inbox, Received};
+use crate::queries::{self, Asker, Receiver, Responders};
+use crate::routes::Routes;
 use crate::telemetry::{LogFilter, Metrics};
 
 /// What this build offers, for `muster info`.
-const FEATURES: [&str; 5] = ["members", "roles", "events", "reflection", "health"];
+const FEATURES: [&str; 6] = [
+    "members",
+    "roles",
+    "events",
+    "queries",
+    "reflection",
+    "health",
+];
 
 /// Mode of the child socket.
 const CHILD_SOCKET_MODE: u32 = 0o666;
@@ -34,14 +47,27 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let listeners = listeners(&config)?;
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
+    let me = Me::new(&config.node.name, shared.identity.boot);
+    let query_metrics = queries::Metrics::default();
+    let (inbox, received) = queries::receiver::inbox(query_metrics.clone());
     let outlet = Arc::new(Outlet {
         hub: Arc::clone(&hub),
+        me: me.clone(),
+        inbox,
         boots: shared.boots.clone(),
         disk: tokio::runtime::Handle::current(),
     });
     let gossip = gossip_config(&config, shared.identity.boot)?;
-    let (handle, driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
-    let gate = services(&shared, hub, &handle, &driver, &sockets).await?;
+    let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+    let deliveries = deliveries(&shared, &hub);
+    let core = Core {
+        hub,
+        me,
+        handle: handle.clone(),
+        deliveries,
+    };
+    let queries = serve_peers(&shared, &core, &mut driver, (received, query_metrics))?;
+    let gate = services(&shared, core, queries, &driver, &sockets).await?;
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -132,11 +158,66 @@ fn keyring(security: &Security) -> anyhow::Result<Option<Keyring>> {
     Ok(Some(keyring))
 }
 
+/// What the parts above gossip are built from.
+struct Core {
+    hub: Arc<Hub>,
+    me: Me,
+    handle: Handle,
+    deliveries: Arc<Deliveries>,
+}
+
+/// The calls between peers: what this node serves to them, and its way to them.
+fn serve_peers(
+    shared: &Shared,
+    core: &Core,
+    driver: &mut Driver,
+    (received, query_metrics): (Received, queries::Metrics),
+) -> anyhow::Result<Queries> {
+    let pipes = driver.take_rpc().context("the pipes are taken")?;
+    let metrics = peers::Metrics::default();
+    shared.metrics.register(|registry| {
+        metrics.register(registry);
+        query_metrics.register(registry);
+    });
+    let tasks = shared.tasks.clone();
+    let (peers, server) = Peers::new(core.me.clone(), pipes, &tasks, metrics);
+    let asker = Asker::new(
+        Arc::clone(&core.hub),
+        core.handle.clone(),
+        core.me.clone(),
+        tasks.clone(),
+        query_metrics.clone(),
+    );
+    let responders = Responders::new(query_metrics.clone());
+    let routes = Routes::default().add(asker.service());
+    tasks.spawn("peer calls", server.run(routes));
+    let receiver = Receiver {
+        hub: Arc::clone(&core.hub),
+        me: core.me.clone(),
+        peers,
+        asker: asker.clone(),
+        responders: responders.clone(),
+        tasks: tasks.clone(),
+        metrics: query_metrics,
+    };
+    tasks.spawn("queries", receiver.run(received));
+    Ok(Queries { asker, responders })
+}
+
+/// Receipts of level DELIVERED.
+fn deliveries(shared: &Shared, hub: &Arc<Hub>) -> Arc<Deliveries> {
+    let metrics = deliver::Metrics::default();
+    shared
+        .metrics
+        .register(|registry| metrics.register(registry));
+    Arc::new(Deliveries::new(Arc::clone(hub), metrics))
+}
+
 /// The gRPC services, with their health following the phase of the daemon.
 async fn services(
     shared: &Shared,
-    hub: Arc<Hub>,
-    handle: &Handle,
+    core: Core,
+    queries: Queries,
     driver: &Driver,
     sockets: &[PathBuf],
 ) -> anyhow::Result<Gate> {
@@ -174,8 +255,17 @@ async fn services(
         left: shared.left.clone(),
     });
     let stop = shared.tasks.stop_token();
-    let (gate, health) =
-        grpc::services(hub, handle.clone(), api, hooks, metrics, stop.clone()).await?;
+    let services = grpc::services(
+        core.hub,
+        core.handle,
+        core.deliveries,
+        queries,
+        api,
+        hooks,
+        metrics,
+        stop.clone(),
+    );
+    let (gate, health) = services.await?;
     let mut phase = shared.phase.clone();
     shared.tasks.spawn("health", async move {
         loop {
@@ -193,6 +283,8 @@ async fn services(
 /// Where the engine's news go: the hub, and the disk for its boot number.
 struct Outlet {
     hub: Arc<Hub>,
+    me: Me,
+    inbox: Inbox,
     boots: BootStore,
     disk: tokio::runtime::Handle,
 }
@@ -206,7 +298,12 @@ impl Sink for Outlet {
         self.hub.push_events(batch);
     }
 
+    fn queries(&self, batch: Vec<Arc<Event>>) {
+        self.inbox.put(batch);
+    }
+
     fn boot_raised(&self, boot: u64) {
+        self.me.raise_boot(boot);
         let boots = self.boots.clone();
         drop(self.disk.spawn_blocking(move || boots.keep(boot)));
     }

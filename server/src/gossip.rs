@@ -19,7 +19,7 @@ use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
-use muster_engine::Engine;
+use muster_engine::{Engine, Snapshot};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -35,7 +35,7 @@ use self::sockets::Sockets;
 use self::task::{ARRIVALS_MAX, Core, Network, Parts, Sources, Task};
 use self::udp::Udp;
 use crate::daemon::supervisor::{Heartbeat, Tasks};
-pub use handle::{CommandError, Handle, JoinOutcome, Replicated, Report};
+pub use handle::{Changes, CommandError, Handle, JoinOutcome, Replicated, Report};
 pub use sink::{EventUpdate, MemberUpdate, Sink};
 
 /// Threads for files and the C library's resolver; further calls wait.
@@ -50,6 +50,8 @@ pub struct Config {
     pub seeds: Vec<String>,
     /// For the engine. Port 0 in `advertise` becomes the bound port.
     pub engine: muster_engine::Config,
+    /// What the run before kept.
+    pub restore: Option<Snapshot>,
 }
 
 /// A running driver.
@@ -103,6 +105,7 @@ pub fn start(
     let (handle, ends) = Handle::new();
     let setup = Setup {
         engine: config.engine,
+        restore: config.restore,
         seeds,
         sockets,
         ends,
@@ -132,6 +135,7 @@ pub fn start(
 /// Everything that moves to the thread.
 struct Setup {
     engine: muster_engine::Config,
+    restore: Option<Snapshot>,
     seeds: Seeds,
     sockets: Sockets,
     ends: HandleEnds,
@@ -207,13 +211,18 @@ impl Setup {
             tasks: tasks.clone(),
         };
         let clock = Clock::start();
+        let mut engine = Engine::new(self.engine, rand::random(), clock.now());
+        if let Some(snapshot) = &self.restore {
+            engine.restore(clock.now(), snapshot);
+        }
         let core = Core::new(Parts {
-            engine: Engine::new(self.engine, rand::random(), clock.now()),
+            engine,
             net,
             sink: self.sink,
             clock,
             counters: Arc::clone(&counters),
             replicated: self.ends.replicated,
+            changes: self.ends.changes,
         });
         let sources = Sources {
             commands: self.ends.commands,

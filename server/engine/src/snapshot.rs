@@ -52,6 +52,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// One that only knows where others may be: from another program's file.
+    #[must_use]
+    pub fn of_addresses(cluster: &str, addresses: &[SocketAddr]) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Members in it.
     #[must_use]
     pub fn members(&self) -> usize {

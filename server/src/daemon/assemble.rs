@@ -9,6 +9,7 @@ use muster_engine::crypto::{Key, Keyring};
 
 use super::identity::BootStore;
 use super::shutdown::Phase;
+use super::snapshots::Snapshots;
 use super::{Assembled, Shared, VERSION};
 use crate::config::{Config, Security};
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
@@ -39,8 +40,16 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         boots: shared.boots.clone(),
         disk: tokio::runtime::Handle::current(),
     });
-    let gossip = gossip_config(&config, shared.identity.boot)?;
+    let mut gossip = gossip_config(&config, shared.identity.boot)?;
+    let restored = shared.snapshots.load();
+    gossip.restore = restored.snapshot;
     let (handle, driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+    let snapshots = shared.snapshots.clone();
+    let (keeping, stop) = (handle.clone(), shared.tasks.stop_token());
+    shared.tasks.spawn_guarded(
+        "snapshot",
+        snapshots.keep(keeping, restored.stays_left, stop),
+    );
     let gate = services(&shared, hub, &handle, &driver, &sockets).await?;
     let transport = TransportMetrics::default();
     shared
@@ -110,12 +119,14 @@ fn gossip_config(config: &Config, boot: u64) -> anyhow::Result<gossip::Config> {
         limits: config.limits.clone(),
         reap_left: config.members.reap_left,
         reap_failed: config.members.reap_failed,
+        retry_interval: config.peers.retry_interval,
     };
     engine.check().context("cannot be a member")?;
     Ok(gossip::Config {
         bind: config.peers.bind,
         seeds: config.peers.join.clone(),
         engine,
+        restore: None,
     })
 }
 
@@ -171,6 +182,7 @@ async fn services(
         log_filter: shared.log_filter.clone(),
         config: Arc::clone(config),
         boots: shared.boots.clone(),
+        snapshots: shared.snapshots.clone(),
         left: shared.left.clone(),
     });
     let stop = shared.tasks.stop_token();
@@ -219,6 +231,7 @@ struct Surroundings {
     log_filter: LogFilter,
     config: Arc<Config>,
     boots: BootStore,
+    snapshots: Snapshots,
     left: tokio_util::sync::CancellationToken,
 }
 
@@ -246,6 +259,7 @@ impl Hooks for Surroundings {
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.config.warnings.clone();
         warnings.extend(self.boots.warning());
+        warnings.extend(self.snapshots.warning());
         warnings
     }
 }

@@ -138,6 +138,7 @@ fn config(name: &str, key: Option<u8>, seeds: &[String]) -> Config {
             reap_failed: Duration::from_secs(86_400),
             retry_interval: Duration::from_secs(5),
         },
+        restore: None,
     }
 }
 

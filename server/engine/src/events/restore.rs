@@ -26,7 +26,10 @@ impl Events {
     /// How far each origin's events were handed over, and the boots that were alive
     /// without any (sequence 0). Own events are left out.
     pub(crate) fn kept_positions(&self) -> Vec<Position> {
-        let logs = self.logs.values().filter(|log| log.key.hash != self.me.hash);
+        let logs = self
+            .logs
+            .values()
+            .filter(|log| log.key.hash != self.me.hash);
         let mut kept: Vec<Position> = logs
             .filter(|log| log.delivered() > 0)
             .filter_map(|log| {
@@ -67,7 +70,8 @@ impl Events {
         // Boots of an origin in order: the newer one closes the older.
         kept.sort_unstable_by_key(|position| position.origin());
         let sane = |position: &&&Position| {
-            let named = position.sequence == 0 || super::wire::name_fits(&position.name, position.hash);
+            let named =
+                position.sequence == 0 || super::wire::name_fits(&position.name, position.hash);
             named && position.boot <= BOOT_MAX && position.sequence <= SEQUENCE_MAX
         };
         let mut restored = 0;

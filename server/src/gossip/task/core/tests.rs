@@ -96,6 +96,7 @@ fn bench(limits: Limits) -> Bench {
         clock,
         counters: Arc::default(),
         replicated: sender,
+        changes: watch::channel(Changes::default()).0,
     });
     core.begin(clock.now());
     Bench {

@@ -18,6 +18,7 @@ mod events;
 mod interop;
 mod names;
 mod resolver;
+mod restart;
 mod security;
 mod sockets;
 mod watch;

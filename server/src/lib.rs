@@ -15,6 +15,7 @@ pub mod peers;
 pub mod queries;
 mod routes;
 pub mod storage;
+pub mod tags;
 pub mod telemetry;
 
 mod program;

@@ -5,26 +5,31 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use muster_engine::Event;
 use muster_engine::crypto::{Key, Keyring};
+use tokio::sync::watch;
 
+use super::dump::Dump;
 use super::identity::BootStore;
+use super::reload::Reloader;
 use super::shutdown::Phase;
 use super::snapshots::Snapshots;
 use super::{Assembled, Shared, VERSION};
-use crate::config::{Config, Security};
+use crate::config::{Config, Problems, Security};
 use crate::deliver::{self, Deliveries};
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
-use crate::grpc::{self, Access, Gate, Hooks, Queries, SocketKind};
+use crate::grpc::{self, Access, Gate, Hooks, Queries, Reloaded, SocketKind};
 use crate::hub::Hub;
 use crate::peers::{self, Me, Peers};
 use crate::queries::receiver::{Inbox, Received};
 use crate::queries::{self, Asker, Receiver, Responders};
 use crate::routes::Routes;
-use crate::telemetry::{LogFilter, Metrics};
+use crate::tags::{TagStore, Tags};
+use crate::telemetry::{Log, LogFilter, Metrics, Tail};
 
 /// What this build offers, for `muster info`.
 const FEATURES: [&str; 6] = [
@@ -58,10 +63,12 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         boots: shared.boots.clone(),
         disk: tokio::runtime::Handle::current(),
     });
-    let mut gossip = gossip_config(&config, shared.identity.boot)?;
+    let tags = shared.live.tags.over(&config.node.tags);
+    let mut gossip = gossip_config(&config, tags, shared.identity.boot)?;
     let restored = shared.snapshots.load();
     gossip.restore = restored.snapshot;
     let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+    let handle = handle.keeping(Arc::new(shared.live.tags.clone()));
     let snapshots = shared.snapshots.clone();
     let (keeping, stop) = (handle.clone(), shared.tasks.stop_token());
     shared.tasks.spawn_guarded(
@@ -76,7 +83,8 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         deliveries,
     };
     let queries = serve_peers(&shared, &core, &mut driver, (received, query_metrics))?;
-    let gate = services(&shared, core, queries, &driver, &sockets).await?;
+    let reloader = on_signals(&shared, &core.hub, &handle);
+    let gate = services(&shared, core, queries, &driver, &sockets, reloader).await?;
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -132,13 +140,40 @@ fn listeners(config: &Config) -> anyhow::Result<Vec<Listener>> {
     wanted.into_iter().flatten().map(bind).collect()
 }
 
-fn gossip_config(config: &Config, boot: u64) -> anyhow::Result<gossip::Config> {
+/// Spawns what SIGHUP and SIGUSR1 ask for.
+fn on_signals(shared: &Shared, hub: &Arc<Hub>, handle: &Handle) -> Reloader {
+    let check = |config: &Config, tags: &Tags| gossip_config(config, tags.clone(), 0).map(drop);
+    let reloader = Reloader::new(shared.live.clone(), handle.clone(), check);
+    shared
+        .metrics
+        .register(|registry| reloader.register(registry));
+    let (tasks, wishes) = (&shared.tasks, &shared.wishes);
+    let follow = reloader
+        .clone()
+        .follow(Arc::clone(&wishes.reload), tasks.stop_token());
+    tasks.spawn("reload", follow);
+    let dump = Dump {
+        hub: Arc::clone(hub),
+        handle: handle.clone(),
+        metrics: shared.metrics.clone(),
+        tasks: tasks.clone(),
+        writer: shared.log.writer.clone(),
+        format: shared.config.process.log_format,
+    };
+    tasks.spawn(
+        "dump",
+        dump.follow(Arc::clone(&wishes.dump), tasks.stop_token()),
+    );
+    reloader
+}
+
+fn gossip_config(config: &Config, tags: Tags, boot: u64) -> anyhow::Result<gossip::Config> {
     let engine = muster_engine::Config {
         name: config.node.name.clone(),
         cluster: config.node.cluster.clone(),
         advertise: config.peers.advertise,
         boot,
-        tags: config.node.tags.clone(),
+        tags,
         roles: config.node.roles.clone(),
         version: VERSION.to_owned(),
         keyring: keyring(&config.peers.security)?,
@@ -231,6 +266,7 @@ async fn services(
     queries: Queries,
     driver: &Driver,
     sockets: &[PathBuf],
+    reloader: Reloader,
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -260,11 +296,13 @@ async fn services(
         .register(|registry| metrics.register(registry));
     let hooks = Arc::new(Surroundings {
         metrics: shared.metrics.clone(),
-        log_filter: shared.log_filter.clone(),
-        config: Arc::clone(config),
+        log: shared.log.clone(),
+        config: shared.reload.clone(),
         boots: shared.boots.clone(),
         snapshots: shared.snapshots.clone(),
+        tags: shared.live.tags.clone(),
         left: shared.left.clone(),
+        reloader,
     });
     let stop = shared.tasks.stop_token();
     let services = grpc::services(
@@ -325,11 +363,13 @@ impl Sink for Outlet {
 #[derive(Debug)]
 struct Surroundings {
     metrics: Metrics,
-    log_filter: LogFilter,
-    config: Arc<Config>,
+    log: Log,
+    config: watch::Receiver<Arc<Config>>,
     boots: BootStore,
     snapshots: Snapshots,
+    tags: TagStore,
     left: tokio_util::sync::CancellationToken,
+    reloader: Reloader,
 }
 
 impl Hooks for Surroundings {
@@ -338,11 +378,12 @@ impl Hooks for Surroundings {
     }
 
     fn log_filter(&self) -> String {
-        self.log_filter.current()
+        self.log.filter.current()
     }
 
     fn set_log_filter(&self, filter: &str) -> Result<String, String> {
-        self.log_filter
+        self.log
+            .filter
             .set(filter)
             .map_err(|error| error.to_string())
     }
@@ -354,9 +395,25 @@ impl Hooks for Surroundings {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.config.warnings.clone();
+        let mut warnings = self.config.borrow().warnings.clone();
         warnings.extend(self.boots.warning());
         warnings.extend(self.snapshots.warning());
+        warnings.extend(self.tags.warning());
         warnings
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, Vec<String>>> {
+        let reload = async {
+            let mistakes = |problems: Problems| {
+                let lines = problems.0.iter().map(ToString::to_string);
+                lines.collect()
+            };
+            self.reloader.reload().await.map_err(mistakes)
+        };
+        reload.boxed()
+    }
+
+    fn log(&self) -> (Tail, LogFilter) {
+        (self.log.tail.clone(), self.log.filter.clone())
     }
 }

@@ -17,6 +17,8 @@ pub enum Signal {
     Interrupt,
     /// SIGHUP.
     Hangup,
+    /// SIGUSR1.
+    User1,
 }
 
 impl Signal {
@@ -27,6 +29,7 @@ impl Signal {
             Self::Terminate => "SIGTERM",
             Self::Interrupt => "SIGINT",
             Self::Hangup => "SIGHUP",
+            Self::User1 => "SIGUSR1",
         }
     }
 
@@ -37,6 +40,7 @@ impl Signal {
             Self::Terminate => 143,
             Self::Interrupt => 130,
             Self::Hangup => 129,
+            Self::User1 => 138,
         }
     }
 }
@@ -53,6 +57,7 @@ pub struct ProcessSignals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     hangup: unix::Signal,
+    user1: unix::Signal,
     /// Closes with whoever started this process.
     lifeline: Option<pipe::Receiver>,
 }
@@ -70,6 +75,7 @@ impl ProcessSignals {
             terminate: unix::signal(SignalKind::terminate())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
             hangup: unix::signal(SignalKind::hangup())?,
+            user1: unix::signal(SignalKind::user_defined1())?,
             lifeline: None,
         })
     }
@@ -91,6 +97,7 @@ impl Signals for ProcessSignals {
             Some(()) = self.terminate.recv() => Some(Signal::Terminate),
             Some(()) = self.interrupt.recv() => Some(Signal::Interrupt),
             Some(()) = self.hangup.recv() => Some(Signal::Hangup),
+            Some(()) = self.user1.recv() => Some(Signal::User1),
             () = end_of(&mut self.lifeline) => Some(Signal::Terminate),
             else => None,
         }

@@ -22,7 +22,6 @@ pub mod metrics;
 pub mod node;
 pub mod peer;
 mod resolver;
-mod routes;
 pub mod serve;
 pub mod socket;
 mod status;
@@ -54,11 +53,11 @@ use self::gate::Bounds;
 use self::members::Membership;
 use self::node::Node;
 use self::resolver::Resolver;
-use self::routes::Routes;
 use self::watch::group::Views;
 use crate::deliver::Deliveries;
 use crate::gossip::Handle;
 use crate::hub::Hub;
+use crate::routes::Routes;
 
 /// Settings of the API.
 #[derive(Debug, Clone)]

@@ -11,6 +11,8 @@ pub mod filter;
 pub mod gossip;
 pub mod grpc;
 pub mod hub;
+pub mod peers;
+mod routes;
 pub mod storage;
 pub mod telemetry;
 

@@ -7,13 +7,17 @@ use crate::tree::{File, is_test, production, read, sources_below};
 /// Modules of the daemon, and what of its other modules each may name. The daemon
 /// module is the composition root and config fills everybody's settings: they may
 /// name all.
-const ALLOWED: [(&str, &[&str]); 7] = [
+const ALLOWED: [(&str, &[&str]); 8] = [
     ("filter", &[]),
-    ("deliver", &["hub"]),
+    ("deliver", &["hub", "peers"]),
     ("hub", &["filter"]),
     ("storage", &["daemon::supervisor"]),
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
+    (
+        "peers",
+        &["gossip::rpc", "hub::lock", "routes", "daemon::supervisor"],
+    ),
     (
         "grpc",
         &[
@@ -22,6 +26,7 @@ const ALLOWED: [(&str, &[&str]); 7] = [
             "deliver",
             "gossip::handle",
             "gossip::Handle",
+            "routes",
             "daemon::supervisor",
             "telemetry",
         ],

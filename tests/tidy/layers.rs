@@ -7,8 +7,9 @@ use crate::tree::{File, is_test, production, read, sources_below};
 /// Modules of the daemon, and what of its other modules each may name. The daemon
 /// module is the composition root and config fills everybody's settings: they may
 /// name all.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("filter", &[]),
+    ("coalesce", &[]),
     ("deliver", &["hub", "peers"]),
     ("hub", &["filter"]),
     ("storage", &["daemon::supervisor"]),
@@ -23,6 +24,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
         &[
             "hub",
             "filter",
+            "coalesce",
             "deliver",
             "gossip::handle",
             "gossip::Handle",

@@ -39,6 +39,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
     let me = Me::new(&config.node.name, shared.identity.boot);
+    shared.metrics.register(|registry| hub.register(registry));
     let outlet = Arc::new(Outlet {
         hub: Arc::clone(&hub),
         me: me.clone(),

@@ -20,8 +20,20 @@ const ALLOWED: [(&str, &[&str]); 9] = [
         &["gossip::rpc", "hub::lock", "routes", "daemon::supervisor"],
     ),
     (
+        "queries",
+        &[
+            "hub",
+            "filter",
+            "peers",
+            "gossip::CommandError",
+            "gossip::Handle",
+            "daemon::supervisor",
+        ],
+    ),
+    (
         "grpc",
         &[
+            "queries",
             "hub",
             "filter",
             "coalesce",

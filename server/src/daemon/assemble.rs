@@ -12,6 +12,7 @@ use super::shutdown::Phase;
 use super::snapshots::Snapshots;
 use super::{Assembled, Shared, VERSION};
 use crate::config::{Config, Security};
+use crate::gossip::mdns::{self, MdnsConfig};
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
@@ -43,6 +44,11 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let mut gossip = gossip_config(&config, shared.identity.boot)?;
     let restored = shared.snapshots.load();
     gossip.restore = restored.snapshot;
+    let discovery = config.peers.discovery.as_ref().map(|discovery| {
+        let (sender, found) = mdns::channel();
+        gossip.found = Some(found);
+        (discovery, sender)
+    });
     let (handle, driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
     let snapshots = shared.snapshots.clone();
     let (keeping, stop) = (handle.clone(), shared.tasks.stop_token());
@@ -50,6 +56,18 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         "snapshot",
         snapshots.keep(keeping, restored.stays_left, stop),
     );
+    if let Some((discovery, found)) = discovery {
+        let mdns = MdnsConfig {
+            discover: discovery.name.clone(),
+            member: config.node.name.clone(),
+            addr: driver.advertise(),
+            interface: discovery.interface.clone(),
+        };
+        let stop = shared.tasks.stop_token();
+        shared
+            .tasks
+            .spawn_guarded("mdns", mdns::run(mdns, found, stop));
+    }
     let gate = services(&shared, hub, &handle, &driver, &sockets).await?;
     let transport = TransportMetrics::default();
     shared
@@ -127,6 +145,7 @@ fn gossip_config(config: &Config, boot: u64) -> anyhow::Result<gossip::Config> {
         seeds: config.peers.join.clone(),
         engine,
         restore: None,
+        found: None,
     })
 }
 

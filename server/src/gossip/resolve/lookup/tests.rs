@@ -52,7 +52,7 @@ fn records(asked: &Name, kind: RecordType) -> Vec<Record> {
             vec![RData::AAAA(AAAA::new(0xfd00, 0, 0, 0, 0, 0, 0, 6))]
         }
         ("both.example.", RecordType::A) => vec![RData::A(A::new(10, 0, 0, 6))],
-        ("many.example.", RecordType::A) => (0..200)
+        ("many.example.", RecordType::A) => (0..70)
             .map(|n| RData::A(A(Ipv4Addr::new(10, 1, 0, n))))
             .collect(),
         ("_muster._tcp.example.", RecordType::SRV) => vec![
@@ -160,8 +160,7 @@ async fn services_have_the_addresses_and_ports_of_their_targets() {
 async fn no_name_has_more_addresses_than_are_taken() {
     let server = server(Manner::Zone).await;
     let many = addresses(&names(server.port), "many.example").await;
-    // As many as fit a datagram, or as are taken at most.
-    assert!((1..=ADDRESSES_PER_NAME_MAX).contains(&many.unwrap().len()));
+    assert_eq!(many.map(|all| all.len()), Ok(ADDRESSES_PER_NAME_MAX));
 }
 
 #[tokio::test]

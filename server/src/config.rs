@@ -4,6 +4,7 @@
 //! Nothing here touches the process: arguments, environment and machine come in
 //! as [`Inputs`].
 
+mod addresses;
 mod args;
 mod build;
 mod changes;
@@ -92,6 +93,17 @@ pub struct Peers {
     pub retry_interval: Duration,
     /// Come back after a leave with what the snapshot holds.
     pub rejoin: bool,
+    /// Whom to look for by multicast, if anybody.
+    pub discovery: Option<Discovery>,
+}
+
+/// How members are found on the local network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovery {
+    /// What those that find each other have in common.
+    pub name: String,
+    /// The only interface to use, if not all.
+    pub interface: Option<String>,
 }
 
 /// Where clients reach a member.

@@ -17,6 +17,7 @@ mod demo;
 mod events;
 mod interop;
 mod names;
+mod network;
 mod resolver;
 mod restart;
 mod security;

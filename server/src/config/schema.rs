@@ -293,10 +293,18 @@ const PEERS: &[Setting] = &[
     )
     .or("127.0.0.1:7946"),
     one(
+        "iface",
+        "NAME",
+        "a network interface with an address that is not link-local",
+        "Listen on the address of this network interface, an IPv4 one unless bind is [::]. With an \
+         address in bind it only checks that the interface has it.",
+    ),
+    one(
         "advertise",
-        "IP:PORT",
-        "IP:PORT that peers can reach, so neither 0.0.0.0 nor [::]; port 0 is the bound port",
-        "Address that peers use.",
+        "ADDR",
+        "IP, IP:PORT, NAME or NAME:PORT that peers can reach, so neither 0.0.0.0 nor [::]; without \
+         a port or with port 0 it is the bound port",
+        "Address that peers use. A name is resolved once, at the start.",
     )
     .derived(
         "the address of bind; if that is 0.0.0.0 or [::], the first private address of a network \
@@ -309,6 +317,21 @@ const PEERS: &[Setting] = &[
         "A member to join through. Names are resolved again on every try, and tries never end. A \
          token brings addresses along.",
     ),
+    one(
+        "discover",
+        "NAME",
+        NAME,
+        "Find members on the local network by multicast DNS: all that discover the same name try \
+         to join each other. Anybody there can see who they are and where; what they send each \
+         other is sealed all the same.",
+    ),
+    one(
+        "mdns-iface",
+        "NAME",
+        "a network interface with an address",
+        "The only network interface to use for discover.",
+    )
+    .derived("the one of iface; all interfaces without one"),
     one(
         "retry-interval",
         "DURATION",

@@ -18,6 +18,7 @@ use super::snapshots::Snapshots;
 use super::{Assembled, Shared, VERSION};
 use crate::config::{Config, Problems, Security};
 use crate::deliver::{self, Deliveries, Post, Reporter};
+use crate::gossip::mdns::{self, MdnsConfig};
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
@@ -68,6 +69,11 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let mut gossip = gossip_config(&config, tags, shared.identity.boot)?;
     let restored = shared.snapshots.load();
     gossip.restore = restored.snapshot;
+    let discovery = config.peers.discovery.as_ref().map(|discovery| {
+        let (sender, found) = mdns::channel();
+        gossip.found = Some(found);
+        (discovery, sender)
+    });
     let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
     let handle = handle.keeping(Arc::new(shared.live.tags.clone()));
     let snapshots = shared.snapshots.clone();
@@ -76,6 +82,18 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         "snapshot",
         snapshots.keep(keeping, restored.stays_left, stop),
     );
+    if let Some((discovery, found)) = discovery {
+        let mdns = MdnsConfig {
+            discover: discovery.name.clone(),
+            member: config.node.name.clone(),
+            addr: driver.advertise(),
+            interface: discovery.interface.clone(),
+        };
+        let stop = shared.tasks.stop_token();
+        shared
+            .tasks
+            .spawn_guarded("mdns", mdns::run(mdns, found, stop));
+    }
     let deliveries = deliveries(&shared, &hub);
     let core = Core {
         hub,
@@ -189,6 +207,7 @@ fn gossip_config(config: &Config, tags: Tags, boot: u64) -> anyhow::Result<gossi
         seeds: config.peers.join.clone(),
         engine,
         restore: None,
+        found: None,
     })
 }
 

@@ -270,7 +270,7 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
                 hub.apply_members(vec![updated(tagged.clone())]);
                 _ = reply.send(Ok(Arc::new(tagged)));
             }
-            Command::Snapshot { reply } => drop(reply),
+            Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::Report { reply } => {
                 _ = reply.send(Report {
                     me: Arc::clone(&me),

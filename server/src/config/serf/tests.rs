@@ -13,11 +13,13 @@ const HELP: &str = include_str!("../../../tests-data/serf/agent-help.txt");
 const KEYS: &str = include_str!("../../../tests-data/serf/agent-keys.txt");
 
 /// Settings that this daemon does not have: their options are refused.
-const NOT_HERE: [&str; 9] = [
+const NOT_HERE: [&str; 11] = [
+    "disable-coordinates",
     "discover",
     "event-handler",
     "iface",
     "keyring-file",
+    "mdns-iface",
     "rejoin",
     "retry-interval",
     "serf-rpc",
@@ -85,7 +87,15 @@ fn no_flag_and_no_key_of_serf_is_forgotten() {
         .into_iter()
         .filter(|key| !KEYS.lines().any(|known| known == *key))
         .collect();
-    assert_eq!(keys, BTreeSet::from(["mdns", "validate_node_names"]));
+    assert_eq!(
+        keys,
+        BTreeSet::from([
+            "mdns.disable_ipv4",
+            "mdns.disable_ipv6",
+            "mdns.interface",
+            "validate_node_names"
+        ])
+    );
 }
 
 #[test]
@@ -358,7 +368,7 @@ fn what_has_no_effect_is_told_where_it_matters() {
     let json = file(
         &dir,
         "a.json",
-        r#"{"statsd_addr": "10.0.0.1:8125", "retry_max_attempts": 3, "disable_coordinates": true,
+        r#"{"statsd_addr": "10.0.0.1:8125", "retry_max_attempts": 3, "mdns": {"disable_ipv6": false},
             "user_event_size_limit": 512, "statsite_addr": "", "validate_node_names": true}"#,
     );
     let warnings = config(&["-config-file", &json, "-syslog", "-replay=false"]).warnings;

@@ -4,6 +4,7 @@
 //! Nothing here touches the process: arguments, environment and machine come in
 //! as [`Inputs`].
 
+mod addresses;
 mod args;
 mod build;
 mod changes;
@@ -88,6 +89,21 @@ pub struct Peers {
     pub join: Vec<String>,
     /// Keys, or none by wish.
     pub security: Security,
+    /// Longest pause between tries to join.
+    pub retry_interval: Duration,
+    /// Come back after a leave with what the snapshot holds.
+    pub rejoin: bool,
+    /// Whom to look for by multicast, if anybody.
+    pub discovery: Option<Discovery>,
+}
+
+/// How members are found on the local network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovery {
+    /// What those that find each other have in common.
+    pub name: String,
+    /// The only interface to use, if not all.
+    pub interface: Option<String>,
 }
 
 /// Where clients reach a member.
@@ -121,6 +137,8 @@ pub struct Members {
 pub struct Process {
     /// Where state outlives a restart.
     pub data_dir: Option<PathBuf>,
+    /// File of the snapshot, if anything is kept.
+    pub snapshot: Option<PathBuf>,
     /// What is logged at first.
     pub log_filter: String,
     /// How it is written.

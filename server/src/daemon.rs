@@ -7,6 +7,7 @@ pub mod notify;
 pub mod reload;
 pub mod shutdown;
 pub mod signal;
+pub mod snapshots;
 pub mod supervisor;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use notify::Notifier;
 use reload::{Live, Reread};
 use shutdown::{Ending, Lifecycle, Phase, Timing, Wishes};
 use signal::{ProcessSignals, Signals};
+use snapshots::{SnapshotConfig, Snapshots};
 use supervisor::{Heartbeat, Tasks};
 
 /// Version of the daemon.
@@ -67,6 +69,8 @@ pub struct Shared {
     pub identity: Identity,
     /// Keeps the boot number should the engine raise it; its warning belongs into info.
     pub boots: BootStore,
+    /// Keeps what the next start should know; its warning belongs into info.
+    pub snapshots: Snapshots,
     /// Every task is spawned here.
     pub tasks: Tasks,
     /// Every metric is registered here.
@@ -184,6 +188,12 @@ fn shared(
         tasks.register(registry);
         setup.log.writer.register(registry);
     });
+    let snapshots = Snapshots::new(SnapshotConfig {
+        file: setup.config.process.snapshot.clone(),
+        rejoin: setup.config.peers.rejoin,
+        cluster: setup.config.node.cluster.clone(),
+    });
+    metrics.register(|registry| snapshots.metrics().register(registry));
     let config = Arc::new(setup.config);
     let (settings, reload) = watch::channel(Arc::clone(&config));
     let node = &config.node;
@@ -206,6 +216,7 @@ fn shared(
         live,
         wishes: Wishes::default(),
         boots,
+        snapshots,
         tasks,
         metrics,
         log: setup.log,

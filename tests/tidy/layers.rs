@@ -7,18 +7,41 @@ use crate::tree::{File, is_test, production, read, sources_below};
 /// Modules of the daemon, and what of its other modules each may name. The daemon
 /// module is the composition root and config fills everybody's settings: they may
 /// name all.
-const ALLOWED: [(&str, &[&str]); 6] = [
-    ("hub", &[]),
+const ALLOWED: [(&str, &[&str]); 11] = [
+    ("filter", &[]),
+    ("coalesce", &[]),
+    ("deliver", &["hub", "peers"]),
+    ("hub", &["filter"]),
     ("storage", &["daemon::supervisor"]),
     ("tags", &["storage"]),
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
     (
-        "grpc",
+        "peers",
+        &["gossip::rpc", "hub::lock", "routes", "daemon::supervisor"],
+    ),
+    (
+        "queries",
         &[
             "hub",
+            "filter",
+            "peers",
+            "gossip::CommandError",
+            "gossip::Handle",
+            "daemon::supervisor",
+        ],
+    ),
+    (
+        "grpc",
+        &[
+            "queries",
+            "hub",
+            "filter",
+            "coalesce",
+            "deliver",
             "gossip::handle",
             "gossip::Handle",
+            "routes",
             "daemon::supervisor",
             "telemetry",
         ],

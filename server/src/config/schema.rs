@@ -293,10 +293,18 @@ const PEERS: &[Setting] = &[
     )
     .or("127.0.0.1:7946"),
     one(
+        "iface",
+        "NAME",
+        "a network interface with an address that is not link-local",
+        "Listen on the address of this network interface, an IPv4 one unless bind is [::]. With an \
+         address in bind it only checks that the interface has it.",
+    ),
+    one(
         "advertise",
-        "IP:PORT",
-        "IP:PORT that peers can reach, so neither 0.0.0.0 nor [::]; port 0 is the bound port",
-        "Address that peers use.",
+        "ADDR",
+        "IP, IP:PORT, NAME or NAME:PORT that peers can reach, so neither 0.0.0.0 nor [::]; without \
+         a port or with port 0 it is the bound port",
+        "Address that peers use. A name is resolved once, at the start.",
     )
     .derived(
         "the address of bind; if that is 0.0.0.0 or [::], the first private address of a network \
@@ -308,6 +316,34 @@ const PEERS: &[Setting] = &[
         "IP, IP:PORT, NAME, NAME:PORT or the SRV name _service._proto.NAME; at most 64",
         "A member to join through. Names are resolved again on every try, and tries never end. A \
          token brings addresses along.",
+    ),
+    one(
+        "discover",
+        "NAME",
+        NAME,
+        "Find members on the local network by multicast DNS: all that discover the same name try \
+         to join each other. Anybody there can see who they are and where; what they send each \
+         other is sealed all the same.",
+    ),
+    one(
+        "mdns-iface",
+        "NAME",
+        "a network interface with an address",
+        "The only network interface to use for discover.",
+    )
+    .derived("the one of iface; all interfaces without one"),
+    one(
+        "retry-interval",
+        "DURATION",
+        "a duration from 1s to 1h",
+        "Longest pause between tries to join while no other member is known. Tries begin 250 ms \
+         apart and slow down to this.",
+    )
+    .or("5s"),
+    switch(
+        "rejoin",
+        "Look for the members of the snapshot also if this node left before. Without it a node that \
+         left joins through `join` only.",
     ),
     one(
         "profile",
@@ -439,8 +475,16 @@ const PROCESS: &[Setting] = &[
         "DIR",
         PATH,
         "Directory for what should outlive a restart. It is created with mode 0700 and belongs to \
-         one daemon. Without one nothing is written.",
+         one daemon. Without one nothing is written but a snapshot that is given by itself.",
     ),
+    one(
+        "snapshot",
+        "FILE",
+        PATH,
+        "File that keeps members, addresses and event positions for the next start. A snapshot of \
+         serf is taken over once.",
+    )
+    .derived("`snapshot` in `data-dir`; nothing is kept without one"),
     one(
         "log-filter",
         "FILTER",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use muster_engine::{Accepted, EngineError, EventError, Member};
+use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
 use pb::event_service_client::EventServiceClient;
 use pb::membership_service_client::MembershipServiceClient;
 use pb::node_service_client::NodeServiceClient;
@@ -16,9 +16,12 @@ use tonic::transport::{Channel, Endpoint};
 use tower::Service as _;
 
 use super::super::*;
+use crate::daemon::supervisor::Tasks;
 use crate::gossip::handle::{Command, EventCommand};
 use crate::gossip::{JoinOutcome, Replicated, Report};
 use crate::hub::testing::{member, updated};
+use crate::peers::Me;
+use crate::queries::{Asker, Responders};
 use crate::telemetry::log::{self, LogFormat, Target};
 use crate::telemetry::{LogFilter, Tail};
 
@@ -102,6 +105,8 @@ pub(super) struct Engine {
     pub(super) answers: watch::Sender<bool>,
     /// Payloads in the order in which they came.
     pub(super) taken: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// All of them.
+    pub(super) drafts: Arc<Mutex<Vec<EventDraft>>>,
 }
 
 pub(super) struct Served {
@@ -112,6 +117,8 @@ pub(super) struct Served {
     pub(super) stop: CancellationToken,
     pub(super) hooks: Arc<TestHooks>,
     pub(super) engine: Engine,
+    pub(super) deliveries: Arc<Deliveries>,
+    pub(super) queries: Queries,
 }
 
 pub(super) const ROOT: Peer = Peer {
@@ -131,6 +138,7 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         replicated: ends.replicated.clone(),
         answers: watch::Sender::new(true),
         taken: Arc::default(),
+        drafts: Arc::default(),
     };
     tokio::spawn(events(ends.events, engine.clone()));
     tokio::spawn(commands(ends.commands, Arc::clone(&hub)));
@@ -154,9 +162,22 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
     };
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
     let hooks = Arc::new(TestHooks::default());
+    let deliveries = Arc::new(Deliveries::new(Arc::clone(&hub), Default::default()));
+    let queries = Queries {
+        asker: Asker::new(
+            Arc::clone(&hub),
+            handle.clone(),
+            Me::new("me", 1),
+            Tasks::default(),
+            Default::default(),
+        ),
+        responders: Responders::default(),
+    };
     let made = services(
         Arc::clone(&hub),
         handle,
+        Arc::clone(&deliveries),
+        queries.clone(),
         config,
         hooks.clone(),
         metrics.clone(),
@@ -171,6 +192,8 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         stop,
         hooks,
         engine,
+        deliveries,
+        queries,
     }
 }
 
@@ -192,6 +215,7 @@ async fn events(mut events: tokio::sync::mpsc::Receiver<EventCommand>, engine: E
         } else {
             sequence += 1;
             engine.taken.lock().unwrap().push(draft.payload.to_vec());
+            engine.drafts.lock().unwrap().push(draft);
             Ok(Accepted {
                 boot: 7,
                 sequence,
@@ -246,6 +270,7 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
                 hub.apply_members(vec![updated(tagged.clone())]);
                 _ = reply.send(Ok(Arc::new(tagged)));
             }
+            Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::Report { reply } => {
                 _ = reply.send(Report {
                     me: Arc::clone(&me),

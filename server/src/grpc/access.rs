@@ -165,7 +165,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(methods, 15);
+        assert_eq!(methods, 17);
     }
 
     #[test]

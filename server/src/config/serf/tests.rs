@@ -15,18 +15,12 @@ const HELP: &str = include_str!("../../../tests-data/serf/agent-help.txt");
 const KEYS: &str = include_str!("../../../tests-data/serf/agent-keys.txt");
 
 /// Settings that this daemon does not have: their options are refused.
-const NOT_HERE: [&str; 11] = [
+const NOT_HERE: [&str; 5] = [
     "disable-coordinates",
-    "discover",
     "event-handler",
-    "iface",
     "keyring-file",
-    "mdns-iface",
-    "rejoin",
-    "retry-interval",
     "serf-rpc",
     "serf-rpc-auth-file",
-    "snapshot",
 ];
 
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";

@@ -119,7 +119,13 @@ async fn one_socket_serves_both_families() {
         return;
     }
     let dir = Arc::new(temp_dir());
-    let base = |name: &str| daemon(name).dir(&dir);
+    // Sealed: plaintext is refused where any interface has a public address.
+    let key = write_key(dir.path(), "key");
+    let base = |name: &str| {
+        daemon(name)
+            .dir(&dir)
+            .security(Security::KeyFile(key.clone()))
+    };
     let port = ipv6_port().port();
     let both = base("both")
         .bind(SocketAddr::from(([0_u16; 8], port)))

@@ -9,6 +9,7 @@ mod agreement;
 mod bounds;
 mod hostile;
 mod naming;
+mod restoring;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -17,6 +17,7 @@ mod demo;
 mod events;
 mod interop;
 mod names;
+mod queries;
 mod resolver;
 mod security;
 mod sockets;

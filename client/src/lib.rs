@@ -36,7 +36,7 @@ mod status;
 
 pub use client::{Client, Members};
 pub use error::{Code, Error};
-pub use event_watch::{EventUpdate, EventWatch, EventWatchOptions};
+pub use event_watch::{Coalescing, EventUpdate, EventWatch, EventWatchOptions};
 pub use link::Lost;
 pub use member_watch::{
     Change, ChangeKind, MemberKey, MemberUpdate, MemberWatch, MemberWatchOptions,
@@ -44,7 +44,7 @@ pub use member_watch::{
 pub use position::EventPositions;
 pub use query::{Query, QueryAnswers, QueryHandler, Replier};
 pub use role_watch::{RoleUpdate, RoleWatch, RolesUpdate, RolesWatch};
-pub use send::{EventSender, Outcome, Receipt, Receipts};
+pub use send::{EventOptions, EventSender, Outcome, Receipt, Receipts};
 pub use socket::{SocketError, SocketPath};
 pub use status::{display_name, status_name};
 

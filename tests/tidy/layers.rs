@@ -9,7 +9,8 @@ use crate::tree::{File, is_test, production, read, sources_below};
 /// name all.
 const ALLOWED: [(&str, &[&str]); 9] = [
     ("filter", &[]),
-    ("deliver", &["hub"]),
+    ("coalesce", &[]),
+    ("deliver", &["hub", "peers"]),
     ("hub", &["filter"]),
     ("storage", &["daemon::supervisor"]),
     ("telemetry", &["daemon::supervisor"]),
@@ -35,6 +36,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
             "queries",
             "hub",
             "filter",
+            "coalesce",
             "deliver",
             "gossip::handle",
             "gossip::Handle",

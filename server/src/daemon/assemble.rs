@@ -12,7 +12,7 @@ use super::identity::BootStore;
 use super::shutdown::Phase;
 use super::{Assembled, Shared, VERSION};
 use crate::config::{Config, Security};
-use crate::deliver::{self, Deliveries};
+use crate::deliver::{self, Deliveries, Post, Reporter};
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
@@ -48,6 +48,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
     let me = Me::new(&config.node.name, shared.identity.boot);
+    shared.metrics.register(|registry| hub.register(registry));
     let query_metrics = queries::Metrics::default();
     let (inbox, received) = queries::receiver::inbox(query_metrics.clone());
     let outlet = Arc::new(Outlet {
@@ -189,7 +190,10 @@ fn serve_peers(
         query_metrics.clone(),
     );
     let responders = Responders::new(query_metrics.clone());
-    let routes = Routes::default().add(asker.service());
+    let routes = Routes::default()
+        .add(asker.service())
+        .add(deliver::service(Arc::clone(&core.deliveries)));
+    report(shared, core, peers.clone());
     tasks.spawn("peer calls", server.run(routes));
     let receiver = Receiver {
         hub: Arc::clone(&core.hub),
@@ -211,6 +215,20 @@ fn deliveries(shared: &Shared, hub: &Arc<Hub>) -> Arc<Deliveries> {
         .metrics
         .register(|registry| metrics.register(registry));
     Arc::new(Deliveries::new(Arc::clone(hub), metrics))
+}
+
+/// Tells origins which of their events are here.
+fn report(shared: &Shared, core: &Core, peers: Peers) {
+    let post = Arc::new(Post::new(Arc::clone(&core.hub), peers));
+    let reporter = Reporter::new(Arc::clone(&core.hub), Arc::clone(&core.deliveries), post);
+    let stop = shared.tasks.stop_token();
+    shared.tasks.spawn("delivery reports", async move {
+        tokio::select! {
+            () = reporter.run() => {}
+            () = stop.cancelled() => {}
+        }
+        Ok(())
+    });
 }
 
 /// The gRPC services, with their health following the phase of the daemon.

@@ -19,6 +19,7 @@ mod events;
 mod interop;
 mod names;
 mod network;
+mod queries;
 mod resolver;
 mod restart;
 mod security;

@@ -54,6 +54,13 @@ pub(super) enum Command {
     Watch(Watch),
     /// Send an event to the whole cluster
     Event(Event),
+    /// Ask members, and print their answers as they come
+    Query(Query),
+    /// Answer queries with a command: the payload on its standard input, the answer from
+    /// its standard output
+    ServeQuery(ServeQuery),
+    /// Ask every live member for a sign, and compare with the list of members
+    Reachability(Reachability),
     /// Print where a role is served
     Resolve(Resolve),
     /// List all roles
@@ -274,6 +281,43 @@ pub(super) enum Receipt {
     Replicated,
     /// Reported by each member that it is meant for
     Delivered,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Query {
+    /// Name of the query
+    pub(super) name: String,
+    /// Payload; - reads it from standard input
+    pub(super) payload: Option<String>,
+    /// Only these members, by name or alias (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(super) member: Vec<String>,
+    /// Only tags that match (repeatable; all must hold)
+    #[arg(long = "tag", value_name = "KEY=REGEX", value_parser = text::parse_pair)]
+    pub(super) tags: Vec<(String, String)>,
+    /// Only members with one of these roles (repeatable)
+    #[arg(long)]
+    pub(super) role: Vec<String>,
+    /// Do not print who got it
+    #[arg(long)]
+    pub(super) no_ack: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServeQuery {
+    /// Names of queries, or prefixes with a final *
+    #[arg(required = true, value_name = "NAME", num_args = 1..=64)]
+    pub(super) names: Vec<String>,
+    /// What answers them; an exit code other than 0 is an error
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(super) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Reachability {
+    /// Also print each sign
+    #[arg(long, short)]
+    pub(super) verbose: bool,
 }
 
 #[derive(Debug, Args)]

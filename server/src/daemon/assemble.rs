@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use muster_engine::crypto::{Key, Keyring};
+use tokio::net::TcpListener;
 
 use super::identity::BootStore;
 use super::shutdown::Phase;
@@ -17,6 +18,7 @@ use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
 use crate::grpc::{self, Access, Gate, Hooks, SocketKind};
 use crate::hub::Hub;
+use crate::serf_rpc;
 use crate::telemetry::{LogFilter, Metrics};
 
 /// What this build offers, for `muster info`.
@@ -32,6 +34,7 @@ const CHILD_SOCKET_MODE: u32 = 0o666;
 pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let config = Arc::clone(&shared.config);
     let listeners = listeners(&config)?;
+    let serf_rpc = serf_rpc_listener(&config).await?;
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
     let outlet = Arc::new(Outlet {
@@ -41,6 +44,9 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     });
     let gossip = gossip_config(&config, shared.identity.boot)?;
     let (handle, driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+    if let Some((listener, settings)) = serf_rpc {
+        spawn_serf_rpc(&shared, listener, settings, &hub, &handle);
+    }
     let gate = services(&shared, hub, &handle, &driver, &sockets).await?;
     let transport = TransportMetrics::default();
     shared
@@ -95,6 +101,52 @@ fn listeners(config: &Config) -> anyhow::Result<Vec<Listener>> {
         Listener::bind(socket).context("cannot serve the API")
     };
     wanted.into_iter().flatten().map(bind).collect()
+}
+
+/// The socket of serf's RPC, bound, if it is wanted.
+async fn serf_rpc_listener(
+    config: &Config,
+) -> anyhow::Result<Option<(TcpListener, serf_rpc::Config)>> {
+    let Some(settings) = &config.serf_rpc else {
+        return Ok(None);
+    };
+    let bound = serf_rpc::bind(settings.bind).await;
+    let listener =
+        bound.with_context(|| format!("cannot serve serf's RPC at {}", settings.bind))?;
+    Ok(Some((listener, settings.clone())))
+}
+
+fn spawn_serf_rpc(
+    shared: &Shared,
+    listener: TcpListener,
+    settings: serf_rpc::Config,
+    hub: &Arc<Hub>,
+    handle: &Handle,
+) {
+    let metrics = serf_rpc::Metrics::default();
+    shared
+        .metrics
+        .register(|registry| metrics.register(registry));
+    let auth = settings.auth.is_some();
+    tracing::info!(address = %settings.bind, auth, "serf's RPC is up");
+    let serving = serf_rpc::Shared {
+        config: settings,
+        version: VERSION,
+        hub: Arc::clone(hub),
+        handle: handle.clone(),
+        hooks: Arc::new(SerfHooks {
+            left: shared.left.clone(),
+        }),
+        tasks: shared.tasks.clone(),
+        metrics,
+        timing: serf_rpc::Timing {
+            drain: shared.config.process.drain_timeout,
+            ..serf_rpc::Timing::default()
+        },
+    };
+    shared
+        .tasks
+        .spawn("serf rpc", serf_rpc::serve(listener, Arc::new(serving)));
 }
 
 fn gossip_config(config: &Config, boot: u64) -> anyhow::Result<gossip::Config> {
@@ -209,6 +261,23 @@ impl Sink for Outlet {
     fn boot_raised(&self, boot: u64) {
         let boots = self.boots.clone();
         drop(self.disk.spawn_blocking(move || boots.keep(boot)));
+    }
+}
+
+/// What serf's RPC needs of the daemon around it.
+#[derive(Debug)]
+struct SerfHooks {
+    left: tokio_util::sync::CancellationToken,
+}
+
+impl serf_rpc::Hooks for SerfHooks {
+    fn left(&self) {
+        self.left.cancel();
+    }
+
+    fn coordinate(&self, _member: &str) -> Option<serf_rpc::Coordinate> {
+        // Nodes have no coordinates; clients are told that there is none.
+        None
     }
 }
 

@@ -162,6 +162,9 @@ impl Engine {
                 self.own.config().name,
             )
         }));
+        if self.has_left() {
+            warnings.push("left: this node has left its cluster until it joins again".to_owned());
+        }
         if !self.encrypted() {
             warnings.push("plaintext: peers talk without encryption".to_owned());
         }

@@ -13,7 +13,6 @@ pub mod access;
 pub mod authority;
 mod convert;
 mod events;
-mod filter;
 mod frames;
 pub mod gate;
 pub mod health;
@@ -57,6 +56,7 @@ use self::node::Node;
 use self::resolver::Resolver;
 use self::routes::Routes;
 use self::watch::group::Views;
+use crate::deliver::Deliveries;
 use crate::gossip::Handle;
 use crate::hub::Hub;
 
@@ -81,6 +81,7 @@ pub struct Config {
 pub async fn services(
     hub: Arc<Hub>,
     handle: Handle,
+    deliveries: Arc<Deliveries>,
     config: Config,
     hooks: Arc<dyn Hooks>,
     metrics: Metrics,
@@ -105,6 +106,8 @@ pub async fn services(
         hub: Arc::clone(&hub),
         sender: Sender {
             handle: handle.clone(),
+            hub: Arc::clone(&hub),
+            deliveries,
             name: Arc::clone(&config.identity.name),
             rejected: metrics.rejected.clone(),
             decode_max,

@@ -6,6 +6,8 @@
 
 pub mod config;
 pub mod daemon;
+pub mod deliver;
+pub mod filter;
 pub mod gossip;
 pub mod grpc;
 pub mod hub;

@@ -7,8 +7,10 @@ use crate::tree::{File, is_test, production, read, sources_below};
 /// Modules of the daemon, and what of its other modules each may name. The daemon
 /// module is the composition root and config fills everybody's settings: they may
 /// name all.
-const ALLOWED: [(&str, &[&str]); 6] = [
-    ("hub", &[]),
+const ALLOWED: [(&str, &[&str]); 8] = [
+    ("filter", &[]),
+    ("deliver", &["hub"]),
+    ("hub", &["filter"]),
     ("storage", &["daemon::supervisor"]),
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
@@ -16,6 +18,8 @@ const ALLOWED: [(&str, &[&str]); 6] = [
         "grpc",
         &[
             "hub",
+            "filter",
+            "deliver",
             "gossip::handle",
             "gossip::Handle",
             "daemon::supervisor",

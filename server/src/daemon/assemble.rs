@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
+use muster_engine::Event;
 use muster_engine::crypto::{Key, Keyring};
 use tokio::net::TcpListener;
 
@@ -12,6 +13,7 @@ use super::identity::BootStore;
 use super::shutdown::Phase;
 use super::{Assembled, Shared, VERSION};
 use crate::config::{Config, Security};
+use crate::deliver::{self, Deliveries};
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
@@ -44,10 +46,15 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     });
     let gossip = gossip_config(&config, shared.identity.boot)?;
     let (handle, driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+<<<<<<< HEAD
     if let Some((listener, settings)) = serf_rpc {
         spawn_serf_rpc(&shared, listener, settings, &hub, &handle);
     }
     let gate = services(&shared, hub, &handle, &driver, &sockets).await?;
+=======
+    let deliveries = deliveries(&shared, &hub);
+    let gate = services(&shared, hub, deliveries, &handle, &driver, &sockets).await?;
+>>>>>>> events
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -184,10 +191,20 @@ fn keyring(security: &Security) -> anyhow::Result<Option<Keyring>> {
     Ok(Some(keyring))
 }
 
+/// Receipts of level DELIVERED.
+fn deliveries(shared: &Shared, hub: &Arc<Hub>) -> Arc<Deliveries> {
+    let metrics = deliver::Metrics::default();
+    shared
+        .metrics
+        .register(|registry| metrics.register(registry));
+    Arc::new(Deliveries::new(Arc::clone(hub), metrics))
+}
+
 /// The gRPC services, with their health following the phase of the daemon.
 async fn services(
     shared: &Shared,
     hub: Arc<Hub>,
+    deliveries: Arc<Deliveries>,
     handle: &Handle,
     driver: &Driver,
     sockets: &[PathBuf],
@@ -226,8 +243,16 @@ async fn services(
         left: shared.left.clone(),
     });
     let stop = shared.tasks.stop_token();
-    let (gate, health) =
-        grpc::services(hub, handle.clone(), api, hooks, metrics, stop.clone()).await?;
+    let services = grpc::services(
+        hub,
+        handle.clone(),
+        deliveries,
+        api,
+        hooks,
+        metrics,
+        stop.clone(),
+    );
+    let (gate, health) = services.await?;
     let mut phase = shared.phase.clone();
     shared.tasks.spawn("health", async move {
         loop {
@@ -256,6 +281,10 @@ impl Sink for Outlet {
 
     fn push_events(&self, batch: Vec<EventUpdate>) {
         self.hub.push_events(batch);
+    }
+
+    fn queries(&self, batch: Vec<Arc<Event>>) {
+        tracing::debug!(queries = batch.len(), "nobody here answers queries");
     }
 
     fn boot_raised(&self, boot: u64) {

@@ -1,5 +1,6 @@
 //! EventService.
 
+mod draft;
 pub(crate) mod patterns;
 pub(crate) mod segments;
 pub(crate) mod send;

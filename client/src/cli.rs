@@ -23,6 +23,7 @@ mod info;
 mod json;
 mod keygen;
 mod members;
+mod monitor;
 mod node;
 mod out;
 mod proto;
@@ -115,6 +116,8 @@ impl Context {
             Command::Tags(args) => node::tags(self, args).await,
             Command::LogLevel(args) => node::log_level(self, &args).await,
             Command::Info(args) => info::run(self, &args).await,
+            Command::Monitor(args) => monitor::run(self, &args).await,
+            Command::Reload => node::reload(self).await,
             Command::Wait(args) => wait::run(self, &args).await,
             Command::Health => health::run(self).await,
             Command::Version => info::version(self).await,

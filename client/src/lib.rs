@@ -33,7 +33,7 @@ mod send;
 mod socket;
 mod status;
 
-pub use client::{Client, Members};
+pub use client::{Client, LogTail, Members};
 pub use error::{Code, Error};
 pub use event_watch::{EventUpdate, EventWatch, EventWatchOptions};
 pub use link::Lost;

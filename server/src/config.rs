@@ -6,6 +6,7 @@
 
 mod args;
 mod build;
+mod changes;
 mod env;
 mod file;
 mod layers;
@@ -15,6 +16,7 @@ mod problem;
 pub mod reference;
 pub mod schema;
 mod secrets;
+pub mod serf;
 pub mod units;
 mod values;
 
@@ -28,9 +30,11 @@ use muster_engine::{Limits, Role};
 
 pub use crate::grpc::Capability;
 use crate::serf_rpc;
+use crate::tags::TagChanges;
 pub use crate::telemetry::log::LogFormat;
 use args::Asked;
 pub use args::command;
+pub use changes::{Change, Held};
 use layers::Layers;
 pub use machine::{Machine, ThisMachine};
 pub use problem::{Problem, Problems, Source};
@@ -55,6 +59,8 @@ pub struct Config {
     pub process: Process,
     /// What a person should look at, for the log.
     pub warnings: Vec<String>,
+    /// What holds for each setting, so that two configurations can be compared.
+    pub held: BTreeMap<&'static str, Held>,
 }
 
 /// Who this member is.
@@ -64,8 +70,12 @@ pub struct Node {
     pub name: String,
     /// Its cluster.
     pub cluster: String,
-    /// Its tags.
+    /// Its tags, as configured.
     pub tags: BTreeMap<String, String>,
+    /// What the tags file holds: changes of those tags.
+    pub tag_changes: TagChanges,
+    /// Where such changes are kept.
+    pub tags_file: Option<PathBuf>,
     /// Its roles, the order of the settings kept; the engine sets `since_unix_ms`.
     pub roles: Vec<Role>,
 }
@@ -120,6 +130,10 @@ pub struct Process {
     pub log_format: LogFormat,
     /// Whether SIGTERM leaves the cluster.
     pub leave_on_terminate: bool,
+    /// Whether SIGINT does.
+    pub leave_on_interrupt: bool,
+    /// Whether an end without a finished leave is exit code 1, as of serf's agent.
+    pub serf_exit_codes: bool,
     /// Deadline of a leave.
     pub leave_timeout: Duration,
     /// Deadline of draining.
@@ -168,14 +182,35 @@ pub fn load<M: Machine>(inputs: &Inputs<'_, M>) -> Result<Request, Problems> {
     if let Asked::Text(text) = args::read(inputs.args, &mut layers) {
         return Ok(Request::Print(text));
     }
+    finish(inputs, layers)
+}
+
+/// As [`load`] with the command line and the files of serf's agent, `args` without
+/// `serf agent`. Where serf's defaults differ they hold, but for what is named in
+/// docs/serf.md.
+///
+/// # Errors
+/// Every mistake found, not just the first.
+pub fn load_serf_agent<M: Machine>(inputs: &Inputs<'_, M>) -> Result<Request, Problems> {
+    let mut layers = Layers::of_serf();
+    let asked = serf::read(inputs.args, inputs.environment, inputs.machine, &mut layers);
+    if let Asked::Text(text) = asked {
+        return Ok(Request::Print(text));
+    }
+    finish(inputs, layers)
+}
+
+fn finish<M: Machine>(inputs: &Inputs<'_, M>, mut layers: Layers) -> Result<Request, Problems> {
     env::read(inputs.environment, &mut layers);
     if let Some(path) = layers.optional("config", values::path) {
         file::read(Path::new(&path), &mut layers);
     }
     let show = layers.value("print-config", units::boolean);
     let check = layers.value("check-config", units::boolean);
-    let config = build::build(&mut layers, inputs.machine, inputs.environment);
+    let mut config = build::build(&mut layers, inputs.machine, inputs.environment);
     layers.finish()?;
+    config.held = changes::held(&config, &layers);
+    config.process.serf_exit_codes = layers.is_of_serf();
     Ok(if show {
         Request::Print(print::effective(&config, &layers))
     } else if check {

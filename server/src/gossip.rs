@@ -35,7 +35,7 @@ use self::sockets::Sockets;
 use self::task::{ARRIVALS_MAX, Core, Network, Parts, Sources, Task};
 use self::udp::Udp;
 use crate::daemon::supervisor::{Heartbeat, Tasks};
-pub use handle::{CommandError, Handle, JoinOutcome, Replicated, Report};
+pub use handle::{CommandError, Handle, JoinOutcome, Replicated, Report, TagKeeper};
 pub use sink::{EventUpdate, MemberUpdate, Sink};
 
 /// Threads for files and the C library's resolver; further calls wait.

@@ -13,6 +13,7 @@ pub mod grpc;
 pub mod hub;
 pub mod serf_rpc;
 pub mod storage;
+pub mod tags;
 pub mod telemetry;
 
 mod program;

@@ -12,11 +12,13 @@
 
 mod auth;
 mod calls;
+mod coalesce;
 mod command;
 mod filter;
 mod frame;
 pub mod limits;
 mod metrics;
+mod monitor;
 mod outbox;
 mod record;
 mod request;
@@ -42,6 +44,7 @@ use self::session::Session;
 use crate::daemon::supervisor::Tasks;
 use crate::gossip::Handle;
 use crate::hub::Hub;
+use crate::telemetry::{LogFilter, Tail};
 
 /// Wait after a failed `accept`: the cause, mostly too many open files, does not go
 /// away by asking again at once.
@@ -92,6 +95,10 @@ pub struct Shared {
     pub hub: Arc<Hub>,
     /// Commands.
     pub handle: Handle,
+    /// The last lines of the log.
+    pub tail: Tail,
+    /// What is logged.
+    pub log_filter: LogFilter,
     /// The daemon around.
     pub hooks: Arc<dyn Hooks>,
     /// Where tasks are spawned.

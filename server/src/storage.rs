@@ -126,16 +126,7 @@ impl DataDir {
             path: path.clone(),
             bytes,
         })?;
-        let temporary = self.path.join(format!("{name}.tmp"));
-        let written = self.replace(&temporary, &path, &bytes);
-        if written.is_err()
-            && let Err(error) = fs::remove_file(&temporary)
-            && error.kind() != ErrorKind::NotFound
-        {
-            // The next write opens the same name again.
-            tracing::debug!(path = %temporary.display(), %error, "temporary file stays");
-        }
-        written
+        replace_file(&path, &bytes)
     }
 
     /// Reads a file. One that makes no sense is set aside as `NAME.bad`.
@@ -178,20 +169,6 @@ impl DataDir {
         );
         Loaded::Damaged { why, kept }
     }
-
-    fn replace(&self, temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options
-            .open(temporary)
-            .map_err(io_error("create", temporary))?;
-        file.write_all(bytes)
-            .map_err(io_error("write", temporary))?;
-        file.sync_all().map_err(io_error("sync", temporary))?;
-        fs::rename(temporary, path).map_err(io_error("replace", path))?;
-        let directory = File::open(&self.path).map_err(io_error("open", &self.path))?;
-        directory.sync_all().map_err(io_error("sync", &self.path))
-    }
 }
 
 impl Drop for DataDir {
@@ -199,6 +176,44 @@ impl Drop for DataDir {
         // The lock goes with its file; the file stays, as removing it would race.
         self.lock.take();
     }
+}
+
+/// Replaces a file of any name, mode 0600: on return the new one is on the disk, and
+/// whatever goes wrong leaves the old one whole. `PATH.tmp` is used on the way.
+///
+/// # Errors
+/// What the system said.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    let temporary = PathBuf::from(name);
+    let written = replace(&temporary, path, bytes);
+    if written.is_err()
+        && let Err(error) = fs::remove_file(&temporary)
+        && error.kind() != ErrorKind::NotFound
+    {
+        // The next write opens the same name again.
+        tracing::debug!(path = %temporary.display(), %error, "temporary file stays");
+    }
+    written
+}
+
+fn replace(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options
+        .open(temporary)
+        .map_err(io_error("create", temporary))?;
+    file.write_all(bytes)
+        .map_err(io_error("write", temporary))?;
+    file.sync_all().map_err(io_error("sync", temporary))?;
+    fs::rename(temporary, path).map_err(io_error("replace", path))?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let handle = File::open(directory).map_err(io_error("open", directory))?;
+    handle.sync_all().map_err(io_error("sync", directory))
 }
 
 fn lock(dir: &Path) -> Result<Option<File>, StorageError> {

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::cli::text;
+use crate::pb;
 
 /// See and steer a Muster cluster through the daemon on this host.
 #[derive(Debug, Parser)]
@@ -47,7 +48,7 @@ pub(super) enum Command {
     /// Print one line with all that a new host needs to enter the cluster
     Token(Token),
     /// List members
-    Members(Members),
+    Members(MemberList),
     /// Follow members, events or a role live
     #[command(subcommand)]
     Watch(Watch),
@@ -69,6 +70,10 @@ pub(super) enum Command {
     Info(Info),
     /// Change what the daemon logs, until it restarts
     LogLevel(LogLevel),
+    /// Follow the daemon's log, its members and its events
+    Monitor(Monitor),
+    /// Make the daemon read its configuration again
+    Reload,
     /// Wait until so many members are alive
     Wait(Wait),
     /// Ask whether the daemon serves
@@ -127,11 +132,20 @@ pub(super) struct Token {
     pub(super) key_file: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct MemberList {
+    #[command(flatten)]
+    pub(super) filter: Members,
+    /// Also versions, protocols, boots and when each member came
+    #[arg(long)]
+    pub(super) detailed: bool,
+}
+
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Members {
-    /// Only these states (repeatable)
-    #[arg(long, value_enum)]
-    pub(super) status: Vec<Status>,
+    /// Only these states: alive, suspect, leaving, left, failed, or several joined by | (repeatable)
+    #[arg(long, value_name = "STATUS", value_parser = statuses)]
+    pub(super) status: Vec<Statuses>,
     /// Only members with one of these roles (repeatable)
     #[arg(long)]
     pub(super) role: Vec<String>,
@@ -143,13 +157,28 @@ pub(super) struct Members {
     pub(super) tags: Vec<(String, String)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Status {
-    Alive,
-    Suspect,
-    Leaving,
-    Left,
-    Failed,
+/// States of one `--status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Statuses(pub(super) Vec<pb::MemberStatus>);
+
+/// Reads states joined by `|`, in parentheses or not: the regular expressions that
+/// people give to serf's `-status`.
+fn statuses(text: &str) -> Result<Statuses, String> {
+    let inner = text
+        .strip_prefix('(')
+        .and_then(|text| text.strip_suffix(')'));
+    let state = |word: &str| match word {
+        "alive" => Ok(pb::MemberStatus::Alive),
+        "suspect" => Ok(pb::MemberStatus::Suspect),
+        "leaving" => Ok(pb::MemberStatus::Leaving),
+        "left" => Ok(pb::MemberStatus::Left),
+        "failed" => Ok(pb::MemberStatus::Failed),
+        _ => Err(format!(
+            "{word:?} is no state: expected alive, suspect, leaving, left or failed"
+        )),
+    };
+    let states = inner.unwrap_or(text).split('|').map(state);
+    states.collect::<Result<_, _>>().map(Statuses)
 }
 
 #[derive(Debug, Args)]
@@ -278,6 +307,29 @@ pub(super) struct LogLevel {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Monitor {
+    /// Least severity of log lines
+    #[arg(long, value_enum, ignore_case = true, default_value_t = LogLine::Info)]
+    pub(super) log_level: LogLine,
+    /// Remembered log lines to begin with
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(0..=512))]
+    pub(super) backlog: u32,
+    /// Print the remembered log lines and stop
+    #[arg(long)]
+    pub(super) no_follow: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogLine {
+    #[value(alias = "err")]
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Wait {
     /// How many alive members, this node included
     #[arg(long, value_name = "N")]
@@ -296,4 +348,21 @@ pub(super) struct Proto {
 #[derive(Debug, Args)]
 pub(super) struct Completions {
     pub(super) shell: Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_words_joined_by_bars() {
+        use pb::MemberStatus::{Alive, Failed, Left};
+        let read = |text| statuses(text).map(|statuses| statuses.0);
+        assert_eq!(read("alive"), Ok(vec![Alive]));
+        assert_eq!(read("left|failed"), Ok(vec![Left, Failed]));
+        assert_eq!(read("(alive|left)"), Ok(vec![Alive, Left]));
+        for text in ["", "Alive", "alive|", "(alive", ".*", "dead"] {
+            assert!(statuses(text).is_err(), "{text:?}");
+        }
+    }
 }

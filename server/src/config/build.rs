@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_engine::{Limits, Role};
@@ -16,6 +16,7 @@ use super::{Api, Config, Members, Node, Peers, Process, units};
 use crate::gossip::resolve::SEEDS_MAX;
 use crate::grpc::Capability;
 use crate::serf_rpc;
+use crate::tags::TagChanges;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -42,6 +43,7 @@ pub(super) fn build(
         members: members(layers),
         process: process(layers),
         warnings: layers.take_warnings(),
+        held: BTreeMap::new(),
     }
 }
 
@@ -60,10 +62,13 @@ fn node(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets, ip: IpAdd
     let service_ip = layers.optional("service-ip", values::ip).unwrap_or(ip);
     let service_port = layers.value("service-port", values::port);
     let default = SocketAddr::new(service_ip, service_port);
+    let tags_file = layers.optional("tags-file", values::path);
     Node {
         name: name.unwrap_or_default(),
         cluster: cluster(layers, secrets),
         tags: tags(layers),
+        tag_changes: tag_changes(layers, tags_file.as_deref()),
+        tags_file,
         roles: roles(layers, default),
     }
 }
@@ -92,6 +97,16 @@ fn tags(layers: &mut Layers) -> BTreeMap<String, String> {
         }
     }
     tags
+}
+
+/// What the tags file holds. Garbage in it is a mistake: the tags that somebody set
+/// would be lost.
+fn tag_changes(layers: &mut Layers, file: Option<&Path>) -> TagChanges {
+    let read = file.map_or_else(|| Ok(TagChanges::default()), TagChanges::read);
+    read.unwrap_or_else(|why| {
+        layers.refuse("tags-file", &why);
+        TagChanges::default()
+    })
 }
 
 fn roles(layers: &mut Layers, default: SocketAddr) -> Vec<Role> {
@@ -327,6 +342,8 @@ fn process(layers: &mut Layers) -> Process {
         log_filter: layers.value("log-filter", values::log_filter),
         log_format: layers.value("log-format", values::log_format),
         leave_on_terminate: layers.value("leave-on-terminate", units::boolean),
+        leave_on_interrupt: !layers.value("skip-leave-on-interrupt", units::boolean),
+        serf_exit_codes: false,
         leave_timeout: layers.value("leave-timeout", phase),
         drain_timeout: layers.value("drain-timeout", phase),
         exit_with_stdin: layers

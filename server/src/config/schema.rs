@@ -57,6 +57,8 @@ pub struct Setting {
     pub allowed: &'static str,
     /// What it does.
     pub doc: &'static str,
+    /// Whether a reload applies it; others hold from the next start.
+    pub live: bool,
 }
 
 /// Settings that belong together.
@@ -111,6 +113,11 @@ impl Setting {
         self
     }
 
+    const fn live(mut self) -> Self {
+        self.live = true;
+        self
+    }
+
     const fn or(mut self, text: &'static str) -> Self {
         self.default = Default::Text(text);
         self
@@ -149,6 +156,7 @@ const fn setting(
         default: Default::None,
         allowed,
         doc,
+        live: false,
     }
 }
 
@@ -268,6 +276,15 @@ const NODE: &[Setting] = &[
         "KEY=VALUE",
         "KEY=VALUE, the key 1 to 128 bytes without '=', the value without NUL, each key once",
         "A tag of this member. Values that hold a comma can be given by flag or file.",
+    )
+    .live(),
+    one(
+        "tags-file",
+        "FILE",
+        "a path in a directory that exists; the file is a JSON object of texts and nulls",
+        "Keeps what was changed of the tags while the daemon ran, over those that are configured: \
+         a text sets a tag, null removes a configured one. The daemon writes it whole, mode 0600, \
+         at each change. A file of serf's agent will do.",
     ),
 ];
 
@@ -296,6 +313,14 @@ const PEERS: &[Setting] = &[
         "A member to join through. Names are resolved again on every try, and tries never end. A \
          token brings addresses along.",
     ),
+    one(
+        "profile",
+        "PROFILE",
+        "lan, wan or local",
+        "What the network is like. Detection tunes itself; `wan` gives a suspected member three \
+         times as long to answer, `lan` and `local` are the same.",
+    )
+    .or("lan"),
 ];
 
 const KEYS: &[Setting] = &[
@@ -442,12 +467,14 @@ const PROCESS: &[Setting] = &[
         "directives by comma: LEVEL or TARGET=LEVEL, LEVEL of off, error, warn, info, debug, trace",
         "What is logged. `muster` can change it while the daemon runs.",
     )
-    .or(DEFAULT_LOG_FILTER),
+    .or(DEFAULT_LOG_FILTER)
+    .live(),
     one(
         "log-format",
         "FORMAT",
         "text or json",
-        "How the log on standard error is written.",
+        "How the log on standard error is written. Where that is the journal of systemd, lines carry \
+         their priority for it, and texts no time of their own.",
     )
     .or("text"),
     one(
@@ -455,23 +482,31 @@ const PROCESS: &[Setting] = &[
         "BOOL",
         BOOL,
         "Whether SIGTERM leaves the cluster before the daemon ends. Without it peers see a failed \
-         member, as suits a quick restart. SIGINT always leaves.",
+         member, as suits a quick restart.",
     )
-    .or("true"),
+    .or("true")
+    .live(),
+    switch(
+        "skip-leave-on-interrupt",
+        "Let SIGINT (ctrl-C) end the daemon without leaving the cluster.",
+    )
+    .live(),
     one(
         "leave-timeout",
         "DURATION",
         "a duration from 0s to 60s",
         "How long a leave may take before the daemon ends all the same.",
     )
-    .or("3s"),
+    .or("3s")
+    .live(),
     one(
         "drain-timeout",
         "DURATION",
         "a duration from 0s to 60s",
         "How long streams and connections may take to end before they are cut.",
     )
-    .or("5s"),
+    .or("5s")
+    .live(),
 ];
 
 /// The filter that holds when none is given.

@@ -5,23 +5,27 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use muster_engine::Event;
 use muster_engine::crypto::{Key, Keyring};
-use tokio::net::TcpListener;
+use tokio::sync::watch;
 
+use super::dump::Dump;
 use super::identity::BootStore;
+use super::reload::Reloader;
+use super::serf;
 use super::shutdown::Phase;
 use super::{Assembled, Shared, VERSION};
-use crate::config::{Config, Security};
+use crate::config::{Config, Problems, Security};
 use crate::deliver::{self, Deliveries};
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
-use crate::grpc::{self, Access, Gate, Hooks, SocketKind};
+use crate::grpc::{self, Access, Gate, Hooks, Reloaded, SocketKind};
 use crate::hub::Hub;
-use crate::serf_rpc;
-use crate::telemetry::{LogFilter, Metrics};
+use crate::tags::{TagStore, Tags};
+use crate::telemetry::{Log, LogFilter, Metrics, Tail};
 
 /// What this build offers, for `muster info`.
 const FEATURES: [&str; 5] = ["members", "roles", "events", "reflection", "health"];
@@ -36,7 +40,7 @@ const CHILD_SOCKET_MODE: u32 = 0o666;
 pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let config = Arc::clone(&shared.config);
     let listeners = listeners(&config)?;
-    let serf_rpc = serf_rpc_listener(&config).await?;
+    let serf_rpc = serf::listen(&config).await?;
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
     let outlet = Arc::new(Outlet {
@@ -44,17 +48,19 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         boots: shared.boots.clone(),
         disk: tokio::runtime::Handle::current(),
     });
-    let gossip = gossip_config(&config, shared.identity.boot)?;
+    let tags = shared.live.tags.over(&config.node.tags);
+    let gossip = gossip_config(&config, tags, shared.identity.boot)?;
     let (handle, driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
-<<<<<<< HEAD
-    if let Some((listener, settings)) = serf_rpc {
-        spawn_serf_rpc(&shared, listener, settings, &hub, &handle);
+    let handle = handle.keeping(Arc::new(shared.live.tags.clone()));
+    let reloader = on_signals(&shared, &hub, &handle);
+    if let Some(listener) = serf_rpc {
+        serf::spawn(&shared, listener, &hub, &handle);
     }
-    let gate = services(&shared, hub, &handle, &driver, &sockets).await?;
-=======
     let deliveries = deliveries(&shared, &hub);
-    let gate = services(&shared, hub, deliveries, &handle, &driver, &sockets).await?;
->>>>>>> events
+    let gate = services(
+        &shared, hub, deliveries, &handle, &driver, &sockets, reloader,
+    )
+    .await?;
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -110,59 +116,40 @@ fn listeners(config: &Config) -> anyhow::Result<Vec<Listener>> {
     wanted.into_iter().flatten().map(bind).collect()
 }
 
-/// The socket of serf's RPC, bound, if it is wanted.
-async fn serf_rpc_listener(
-    config: &Config,
-) -> anyhow::Result<Option<(TcpListener, serf_rpc::Config)>> {
-    let Some(settings) = &config.serf_rpc else {
-        return Ok(None);
-    };
-    let bound = serf_rpc::bind(settings.bind).await;
-    let listener =
-        bound.with_context(|| format!("cannot serve serf's RPC at {}", settings.bind))?;
-    Ok(Some((listener, settings.clone())))
-}
-
-fn spawn_serf_rpc(
-    shared: &Shared,
-    listener: TcpListener,
-    settings: serf_rpc::Config,
-    hub: &Arc<Hub>,
-    handle: &Handle,
-) {
-    let metrics = serf_rpc::Metrics::default();
+/// Spawns what SIGHUP and SIGUSR1 ask for.
+fn on_signals(shared: &Shared, hub: &Arc<Hub>, handle: &Handle) -> Reloader {
+    let check = |config: &Config, tags: &Tags| gossip_config(config, tags.clone(), 0).map(drop);
+    let reloader = Reloader::new(shared.live.clone(), handle.clone(), check);
     shared
         .metrics
-        .register(|registry| metrics.register(registry));
-    let auth = settings.auth.is_some();
-    tracing::info!(address = %settings.bind, auth, "serf's RPC is up");
-    let serving = serf_rpc::Shared {
-        config: settings,
-        version: VERSION,
+        .register(|registry| reloader.register(registry));
+    let (tasks, wishes) = (&shared.tasks, &shared.wishes);
+    let follow = reloader
+        .clone()
+        .follow(Arc::clone(&wishes.reload), tasks.stop_token());
+    tasks.spawn("reload", follow);
+    let dump = Dump {
         hub: Arc::clone(hub),
         handle: handle.clone(),
-        hooks: Arc::new(SerfHooks {
-            left: shared.left.clone(),
-        }),
-        tasks: shared.tasks.clone(),
-        metrics,
-        timing: serf_rpc::Timing {
-            drain: shared.config.process.drain_timeout,
-            ..serf_rpc::Timing::default()
-        },
+        metrics: shared.metrics.clone(),
+        tasks: tasks.clone(),
+        writer: shared.log.writer.clone(),
+        format: shared.config.process.log_format,
     };
-    shared
-        .tasks
-        .spawn("serf rpc", serf_rpc::serve(listener, Arc::new(serving)));
+    tasks.spawn(
+        "dump",
+        dump.follow(Arc::clone(&wishes.dump), tasks.stop_token()),
+    );
+    reloader
 }
 
-fn gossip_config(config: &Config, boot: u64) -> anyhow::Result<gossip::Config> {
+fn gossip_config(config: &Config, tags: Tags, boot: u64) -> anyhow::Result<gossip::Config> {
     let engine = muster_engine::Config {
         name: config.node.name.clone(),
         cluster: config.node.cluster.clone(),
         advertise: config.peers.advertise,
         boot,
-        tags: config.node.tags.clone(),
+        tags,
         roles: config.node.roles.clone(),
         version: VERSION.to_owned(),
         keyring: keyring(&config.peers.security)?,
@@ -208,6 +195,7 @@ async fn services(
     handle: &Handle,
     driver: &Driver,
     sockets: &[PathBuf],
+    reloader: Reloader,
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -237,10 +225,12 @@ async fn services(
         .register(|registry| metrics.register(registry));
     let hooks = Arc::new(Surroundings {
         metrics: shared.metrics.clone(),
-        log_filter: shared.log_filter.clone(),
-        config: Arc::clone(config),
+        log: shared.log.clone(),
+        config: shared.reload.clone(),
         boots: shared.boots.clone(),
+        tags: shared.live.tags.clone(),
         left: shared.left.clone(),
+        reloader,
     });
     let stop = shared.tasks.stop_token();
     let services = grpc::services(
@@ -293,31 +283,16 @@ impl Sink for Outlet {
     }
 }
 
-/// What serf's RPC needs of the daemon around it.
-#[derive(Debug)]
-struct SerfHooks {
-    left: tokio_util::sync::CancellationToken,
-}
-
-impl serf_rpc::Hooks for SerfHooks {
-    fn left(&self) {
-        self.left.cancel();
-    }
-
-    fn coordinate(&self, _member: &str) -> Option<serf_rpc::Coordinate> {
-        // Nodes have no coordinates; clients are told that there is none.
-        None
-    }
-}
-
 /// What the API needs of the daemon around it.
 #[derive(Debug)]
 struct Surroundings {
     metrics: Metrics,
-    log_filter: LogFilter,
-    config: Arc<Config>,
+    log: Log,
+    config: watch::Receiver<Arc<Config>>,
     boots: BootStore,
+    tags: TagStore,
     left: tokio_util::sync::CancellationToken,
+    reloader: Reloader,
 }
 
 impl Hooks for Surroundings {
@@ -326,11 +301,12 @@ impl Hooks for Surroundings {
     }
 
     fn log_filter(&self) -> String {
-        self.log_filter.current()
+        self.log.filter.current()
     }
 
     fn set_log_filter(&self, filter: &str) -> Result<String, String> {
-        self.log_filter
+        self.log
+            .filter
             .set(filter)
             .map_err(|error| error.to_string())
     }
@@ -342,8 +318,24 @@ impl Hooks for Surroundings {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.config.warnings.clone();
+        let mut warnings = self.config.borrow().warnings.clone();
         warnings.extend(self.boots.warning());
+        warnings.extend(self.tags.warning());
         warnings
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, Vec<String>>> {
+        let reload = async {
+            let mistakes = |problems: Problems| {
+                let lines = problems.0.iter().map(ToString::to_string);
+                lines.collect()
+            };
+            self.reloader.reload().await.map_err(mistakes)
+        };
+        reload.boxed()
+    }
+
+    fn log(&self) -> (Tail, LogFilter) {
+        (self.log.tail.clone(), self.log.filter.clone())
     }
 }

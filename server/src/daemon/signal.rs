@@ -17,6 +17,8 @@ pub enum Signal {
     Interrupt,
     /// SIGHUP.
     Hangup,
+    /// SIGUSR1.
+    User1,
 }
 
 impl Signal {
@@ -27,6 +29,7 @@ impl Signal {
             Self::Terminate => "SIGTERM",
             Self::Interrupt => "SIGINT",
             Self::Hangup => "SIGHUP",
+            Self::User1 => "SIGUSR1",
         }
     }
 
@@ -37,6 +40,7 @@ impl Signal {
             Self::Terminate => 143,
             Self::Interrupt => 130,
             Self::Hangup => 129,
+            Self::User1 => 138,
         }
     }
 }
@@ -55,6 +59,7 @@ pub struct ProcessSignals {
     hangup: unix::Signal,
     /// Closes with whoever started this process.
     lifeline: Option<pipe::Receiver>,
+    user1: unix::Signal,
 }
 
 /// Bytes of standard input that are taken at once, and dropped.
@@ -71,6 +76,7 @@ impl ProcessSignals {
             interrupt: unix::signal(SignalKind::interrupt())?,
             hangup: unix::signal(SignalKind::hangup())?,
             lifeline: None,
+            user1: unix::signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -92,6 +98,7 @@ impl Signals for ProcessSignals {
             Some(()) = self.interrupt.recv() => Some(Signal::Interrupt),
             Some(()) = self.hangup.recv() => Some(Signal::Hangup),
             () = end_of(&mut self.lifeline) => Some(Signal::Terminate),
+            Some(()) = self.user1.recv() => Some(Signal::User1),
             else => None,
         }
     }

@@ -18,8 +18,8 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 /// Sends a user event; returns the error, empty if there is none.
 pub(crate) async fn event(shared: &Shared, request: request::Event) -> String {
     let draft = EventDraft {
-        name: request.name,
-        payload: request.payload.0,
+        coalesce: request.coalesce,
+        ..EventDraft::new(request.name, request.payload.0)
     };
     match shared.handle.send_event(draft).await {
         Ok(_accepted) => String::new(),

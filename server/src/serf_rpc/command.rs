@@ -68,6 +68,8 @@ commands! {
     Stop "stop" true Reading,
     Leave "leave" false Token,
     Tags "tags" true Token,
+    // The log may tell more than members and events do.
+    Monitor "monitor" true Token,
     Stats "stats" false Reading,
     GetCoordinate "get-coordinate" true Reading,
 }

@@ -93,6 +93,13 @@ pub(crate) struct UserEvent<'a> {
     pub(crate) payload: Payload,
 }
 
+/// A line of the log.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct LogRecord {
+    pub(crate) log: String,
+}
+
 /// Answer to `get-coordinate`.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]

@@ -91,6 +91,13 @@ pub(crate) struct Stream {
 
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Monitor {
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) log_level: String,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Stop {
     #[serde(deserialize_with = "or_default")]
     pub(crate) stop: u64,

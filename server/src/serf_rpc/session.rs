@@ -19,6 +19,7 @@ use super::frame::{FrameError, Frames};
 use super::limits::{
     BODY_BYTES_MAX, CALLS_MAX, HEADER_BYTES_MAX, STRANGER_BODY_BYTES_MAX, STREAMS_MAX,
 };
+use super::monitor::{self, Monitor};
 use super::outbox::{Gone, Outbox};
 use super::record;
 use super::request::{self, Header};
@@ -93,6 +94,7 @@ pub(crate) struct Session {
     trusted: bool,
     wrong_tokens: usize,
     streams: BTreeMap<u64, DropGuard>,
+    monitor: Option<(u64, DropGuard)>,
     calls: Arc<Semaphore>,
     open: TaskTracker,
     stop: CancellationToken,
@@ -115,6 +117,7 @@ impl Session {
             trusted: false,
             wrong_tokens: 0,
             streams: BTreeMap::new(),
+            monitor: None,
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
             open: TaskTracker::new(),
             stop,
@@ -136,6 +139,7 @@ impl Session {
             self.shared.metrics.cut(reason);
         }
         self.streams.clear();
+        self.monitor = None;
         self.open.close();
         if self.stop.is_cancelled() {
             // Calls may say their last word; whoever waits for us bounds it.
@@ -191,9 +195,11 @@ impl Session {
             Command::Handshake => self.handshake(seq, &decode(what, body)?).await,
             Command::Auth => self.auth(seq, &decode(what, body)?).await,
             Command::Stream => self.stream(seq, &decode(what, body)?).await,
+            Command::Monitor => self.monitor(seq, decode(what, body)?).await,
             Command::Stop => {
                 let request: request::Stop = decode(what, body)?;
                 drop(self.streams.remove(&request.stop));
+                self.monitor.take_if(|(seq, _)| *seq == request.stop);
                 self.answer(seq, "").await
             }
             // In order: events of one connection stay in theirs.
@@ -283,6 +289,27 @@ impl Session {
         self.shared.tasks.spawn_guarded(
             "serf rpc stream",
             self.open.track_future(stream.run(stopped)),
+        );
+        Ok(())
+    }
+
+    async fn monitor(&mut self, seq: u64, request: request::Monitor) -> Result<(), Ended> {
+        let wanted = request.log_level.to_uppercase();
+        let Some(level) = monitor::level(&wanted) else {
+            return self
+                .answer(seq, &format!("Unknown log level: {wanted}"))
+                .await;
+        };
+        if self.monitor.is_some() {
+            return self.answer(seq, "Monitor already exists").await;
+        }
+        let monitor = Monitor::begin(&self.shared, Arc::clone(&self.outbox), seq, level);
+        self.answer(seq, "").await?;
+        let stopped = CancellationToken::new();
+        self.monitor = Some((seq, stopped.clone().drop_guard()));
+        self.shared.tasks.spawn_guarded(
+            "serf rpc monitor",
+            self.open.track_future(monitor.run(stopped)),
         );
         Ok(())
     }

@@ -8,11 +8,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use muster_engine::{Member, MemberKey, Status};
+use muster_engine::{Event, Member, MemberKey, Status};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::coalesce::Coalescer;
 use super::filter::{EventFilter, MemberChange};
 use super::limits::{RECORD_MEMBERS_MAX, STREAM_PAGE_BYTES_MAX, STREAM_PAGE_ITEMS_MAX};
 use super::metrics::Metrics;
@@ -32,6 +34,7 @@ pub(crate) struct EventStream {
     filter: EventFilter,
     members: Seen,
     index: u64,
+    waiting: Coalescer,
     revisions: watch::Receiver<u64>,
     heads: watch::Receiver<u64>,
 }
@@ -63,6 +66,7 @@ impl EventStream {
             filter,
             members,
             index: hub.events().next_index(),
+            waiting: Coalescer::default(),
             revisions,
             heads,
             hub,
@@ -73,7 +77,14 @@ impl EventStream {
     pub(crate) async fn run(mut self, stopped: CancellationToken) {
         // Never between the parts of a record: a stop waits for the end of one.
         while self.send_news(&stopped).await.is_ok() && !stopped.is_cancelled() {
+            let due = async {
+                match self.waiting.deadline() {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
             let closed = tokio::select! {
+                () = due => false,
                 changed = self.revisions.changed() => changed.is_err(),
                 changed = self.heads.changed() => changed.is_err(),
                 () = stopped.cancelled() => true,
@@ -92,7 +103,7 @@ impl EventStream {
         if self.filter.wants_events() {
             self.send_events(stopped).await?;
         }
-        Ok(())
+        self.send_waiting(Instant::now()).await
     }
 
     async fn send_members(&mut self, stopped: &CancellationToken) -> Result<(), Gone> {
@@ -140,14 +151,13 @@ impl EventStream {
     async fn send_entry(&mut self, entry: &Entry) -> Result<(), Gone> {
         match entry {
             Entry::Event(event) if self.filter.wants_event(&event.name) => {
-                let record = UserEvent {
-                    coalesce: false,
-                    event: "user",
-                    lamport: event.lamport,
-                    name: &event.name,
-                    payload: Payload(event.payload.clone()),
-                };
-                self.send(&record).await
+                if !event.coalesce {
+                    return self.send_event(event).await;
+                }
+                let now = Instant::now();
+                let merged = self.waiting.put(now, event);
+                self.metrics.coalesced.inc_by(merged as u64);
+                self.send_waiting(now).await
             }
             Entry::Gap(gap) => {
                 self.metrics.gaps.inc();
@@ -159,8 +169,29 @@ impl EventStream {
                 );
                 Ok(())
             }
-            Entry::Event(_) | Entry::Base(..) => Ok(()),
+            Entry::Event(_) | Entry::Base(..) | Entry::Passed(..) => Ok(()),
         }
+    }
+
+    async fn send_event(&self, event: &Event) -> Result<(), Gone> {
+        let record = UserEvent {
+            coalesce: event.coalesce,
+            event: "user",
+            lamport: event.lamport,
+            name: &event.name,
+            payload: Payload(event.payload.clone()),
+        };
+        self.send(&record).await
+    }
+
+    /// Sends merged events whose wait is over.
+    async fn send_waiting(&mut self, now: Instant) -> Result<(), Gone> {
+        if self.waiting.is_due(now) {
+            for event in self.waiting.take() {
+                self.send_event(&event).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn send(&self, body: &(impl serde::Serialize + Sync)) -> Result<(), Gone> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
 use pb::event_service_client::EventServiceClient;
@@ -18,12 +19,44 @@ use super::super::*;
 use crate::gossip::handle::{Command, EventCommand};
 use crate::gossip::{JoinOutcome, Replicated, Report};
 use crate::hub::testing::{member, updated};
+use crate::telemetry::log::{self, LogFormat, Target};
+use crate::telemetry::{LogFilter, Tail};
 
 pub(super) const PAYLOAD_MAX: usize = 64 << 10;
 
-#[derive(Debug, Default)]
 pub(super) struct TestHooks {
     pub(super) left: Mutex<Vec<bool>>,
+    /// What a reload says.
+    pub(super) reload: Mutex<Result<Reloaded, Vec<String>>>,
+    log: (Tail, LogFilter),
+    /// Takes the lines of the log.
+    pub(super) subscriber: Arc<dyn tracing::Subscriber + Send + Sync>,
+}
+
+impl std::fmt::Debug for TestHooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TestHooks").finish_non_exhaustive()
+    }
+}
+
+impl Default for TestHooks {
+    fn default() -> Self {
+        let tail = Tail::default();
+        let built = log::build(
+            "info",
+            LogFormat::Text,
+            Target::Plain,
+            std::io::sink,
+            tail.clone(),
+        );
+        let (subscriber, filter) = built.unwrap();
+        Self {
+            left: Mutex::default(),
+            reload: Mutex::new(Ok(Reloaded::default())),
+            log: (tail, filter),
+            subscriber: Arc::new(subscriber),
+        }
+    }
 }
 
 impl Hooks for TestHooks {
@@ -48,6 +81,15 @@ impl Hooks for TestHooks {
 
     fn warnings(&self) -> Vec<String> {
         vec!["a hook warns".to_owned()]
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, Vec<String>>> {
+        let told = self.reload.lock().unwrap().clone();
+        Box::pin(std::future::ready(told))
+    }
+
+    fn log(&self) -> (Tail, LogFilter) {
+        self.log.clone()
     }
 }
 

@@ -1,1 +1,6 @@
+//! A served socket with a fake engine behind it.
 
+mod abuse;
+mod commands;
+mod harness;
+mod streams;

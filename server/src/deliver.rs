@@ -10,6 +10,7 @@
 //! makes the member *silent* in the origin's last receipt, never a wait without end.
 
 pub mod metrics;
+pub mod post;
 pub mod report;
 pub mod tracking;
 
@@ -21,6 +22,8 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 pub use self::metrics::Metrics;
+pub use self::post::{Post, service};
+pub use self::report::Reporter;
 pub use self::tracking::{Progress, Tracking};
 use crate::hub::{Hub, lock};
 

@@ -23,7 +23,6 @@ pub mod metrics;
 pub mod node;
 pub mod peer;
 mod resolver;
-mod routes;
 pub mod serve;
 pub mod socket;
 mod status;
@@ -55,11 +54,11 @@ use self::gate::Bounds;
 use self::members::Membership;
 use self::node::Node;
 use self::resolver::Resolver;
-use self::routes::Routes;
 use self::watch::group::Views;
 use crate::deliver::Deliveries;
 use crate::gossip::Handle;
 use crate::hub::Hub;
+use crate::routes::Routes;
 
 /// Settings of the API.
 #[derive(Debug, Clone)]

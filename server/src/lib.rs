@@ -4,6 +4,7 @@
 //! writer, many readers) -> surfaces such as `grpc`. Commands go back by one way
 //! only, [`gossip::Handle`].
 
+pub mod coalesce;
 pub mod config;
 pub mod daemon;
 pub mod deliver;
@@ -11,6 +12,8 @@ pub mod filter;
 pub mod gossip;
 pub mod grpc;
 pub mod hub;
+pub mod peers;
+mod routes;
 pub mod serf_rpc;
 pub mod storage;
 pub mod tags;

@@ -17,13 +17,15 @@ use super::serf;
 use super::shutdown::Phase;
 use super::{Assembled, Shared, VERSION};
 use crate::config::{Config, Problems, Security};
-use crate::deliver::{self, Deliveries};
+use crate::deliver::{self, Deliveries, Post, Reporter};
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
 use crate::grpc::{self, Access, Gate, Hooks, Reloaded, SocketKind};
 use crate::hub::Hub;
+use crate::peers::{self, Me, Peers};
+use crate::routes::Routes;
 use crate::tags::{TagStore, Tags};
 use crate::telemetry::{Log, LogFilter, Metrics, Tail};
 
@@ -43,20 +45,24 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let serf_rpc = serf::listen(&config).await?;
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
+    let me = Me::new(&config.node.name, shared.identity.boot);
     let outlet = Arc::new(Outlet {
         hub: Arc::clone(&hub),
+        me: me.clone(),
         boots: shared.boots.clone(),
         disk: tokio::runtime::Handle::current(),
     });
     let tags = shared.live.tags.over(&config.node.tags);
     let gossip = gossip_config(&config, tags, shared.identity.boot)?;
-    let (handle, driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+    let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
     let handle = handle.keeping(Arc::new(shared.live.tags.clone()));
     let reloader = on_signals(&shared, &hub, &handle);
+    let deliveries = deliveries(&shared, &hub);
+    let peers = serve_peers(&shared, me, &deliveries, &mut driver)?;
+    report(&shared, &hub, &deliveries, peers);
     if let Some(listener) = serf_rpc {
         serf::spawn(&shared, listener, &hub, &handle);
     }
-    let deliveries = deliveries(&shared, &hub);
     let gate = services(
         &shared, hub, deliveries, &handle, &driver, &sockets, reloader,
     )
@@ -187,6 +193,38 @@ fn deliveries(shared: &Shared, hub: &Arc<Hub>) -> Arc<Deliveries> {
     Arc::new(Deliveries::new(Arc::clone(hub), metrics))
 }
 
+/// Tells origins which of their events are here.
+fn report(shared: &Shared, hub: &Arc<Hub>, deliveries: &Arc<Deliveries>, peers: Peers) {
+    let post = Arc::new(Post::new(Arc::clone(hub), peers));
+    let reporter = Reporter::new(Arc::clone(hub), Arc::clone(deliveries), post);
+    let stop = shared.tasks.stop_token();
+    shared.tasks.spawn("delivery reports", async move {
+        tokio::select! {
+            () = reporter.run() => {}
+            () = stop.cancelled() => {}
+        }
+        Ok(())
+    });
+}
+
+/// The calls between peers: what this node serves to them, and its way to them.
+fn serve_peers(
+    shared: &Shared,
+    me: Me,
+    deliveries: &Arc<Deliveries>,
+    driver: &mut Driver,
+) -> anyhow::Result<Peers> {
+    let pipes = driver.take_rpc().context("the pipes are taken")?;
+    let metrics = peers::Metrics::default();
+    shared
+        .metrics
+        .register(|registry| metrics.register(registry));
+    let (peers, server) = Peers::new(me, pipes, &shared.tasks, metrics);
+    let routes = Routes::default().add(deliver::service(Arc::clone(deliveries)));
+    shared.tasks.spawn("peer calls", server.run(routes));
+    Ok(peers)
+}
+
 /// The gRPC services, with their health following the phase of the daemon.
 async fn services(
     shared: &Shared,
@@ -260,6 +298,7 @@ async fn services(
 /// Where the engine's news go: the hub, and the disk for its boot number.
 struct Outlet {
     hub: Arc<Hub>,
+    me: Me,
     boots: BootStore,
     disk: tokio::runtime::Handle,
 }
@@ -278,6 +317,7 @@ impl Sink for Outlet {
     }
 
     fn boot_raised(&self, boot: u64) {
+        self.me.raise_boot(boot);
         let boots = self.boots.clone();
         drop(self.disk.spawn_blocking(move || boots.keep(boot)));
     }

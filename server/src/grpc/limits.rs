@@ -36,6 +36,9 @@ pub const DELTAS_CACHED_MAX: usize = 64;
 /// Largest resume token of the watches of state.
 pub const TOKEN_BYTES_MAX: usize = 256;
 
+/// Longest window and quiet time of a WatchEvents request that coalesces.
+pub const COALESCE_MAX: Duration = Duration::from_secs(60);
+
 /// Patterns in a WatchEvents request.
 pub const EVENT_PATTERNS_MAX: usize = 64;
 

@@ -13,6 +13,7 @@ pub mod gossip;
 pub mod grpc;
 pub mod hub;
 pub mod peers;
+pub mod queries;
 mod routes;
 pub mod serf_rpc;
 pub mod storage;

@@ -22,15 +22,24 @@ use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sin
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
-use crate::grpc::{self, Access, Gate, Hooks, Reloaded, SocketKind};
+use crate::grpc::{self, Access, Gate, Hooks, Queries, Reloaded, SocketKind};
 use crate::hub::Hub;
 use crate::peers::{self, Me, Peers};
+use crate::queries::receiver::{Inbox, Received};
+use crate::queries::{self, Asker, Receiver, Responders};
 use crate::routes::Routes;
 use crate::tags::{TagStore, Tags};
 use crate::telemetry::{Log, LogFilter, Metrics, Tail};
 
 /// What this build offers, for `muster info`.
-const FEATURES: [&str; 5] = ["members", "roles", "events", "reflection", "health"];
+const FEATURES: [&str; 6] = [
+    "members",
+    "roles",
+    "events",
+    "queries",
+    "reflection",
+    "health",
+];
 
 /// Mode of the child socket.
 const CHILD_SOCKET_MODE: u32 = 0o666;
@@ -46,9 +55,12 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
     let me = Me::new(&config.node.name, shared.identity.boot);
+    let query_metrics = queries::Metrics::default();
+    let (inbox, received) = queries::receiver::inbox(query_metrics.clone());
     let outlet = Arc::new(Outlet {
         hub: Arc::clone(&hub),
         me: me.clone(),
+        inbox,
         boots: shared.boots.clone(),
         disk: tokio::runtime::Handle::current(),
     });
@@ -58,15 +70,17 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let handle = handle.keeping(Arc::new(shared.live.tags.clone()));
     let reloader = on_signals(&shared, &hub, &handle);
     let deliveries = deliveries(&shared, &hub);
-    let peers = serve_peers(&shared, me, &deliveries, &mut driver)?;
-    report(&shared, &hub, &deliveries, peers);
+    let core = Core {
+        hub,
+        me,
+        handle: handle.clone(),
+        deliveries,
+    };
+    let queries = serve_peers(&shared, &core, &mut driver, (received, query_metrics))?;
     if let Some(listener) = serf_rpc {
-        serf::spawn(&shared, listener, &hub, &handle);
+        serf::spawn(&shared, listener, &core.hub, &handle, &queries);
     }
-    let gate = services(
-        &shared, hub, deliveries, &handle, &driver, &sockets, reloader,
-    )
-    .await?;
+    let gate = services(&shared, core, queries, &driver, &sockets, reloader).await?;
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -184,6 +198,55 @@ fn keyring(security: &Security) -> anyhow::Result<Option<Keyring>> {
     Ok(Some(keyring))
 }
 
+/// What the parts above gossip are built from.
+struct Core {
+    hub: Arc<Hub>,
+    me: Me,
+    handle: Handle,
+    deliveries: Arc<Deliveries>,
+}
+
+/// The calls between peers: what this node serves to them, and its way to them.
+fn serve_peers(
+    shared: &Shared,
+    core: &Core,
+    driver: &mut Driver,
+    (received, query_metrics): (Received, queries::Metrics),
+) -> anyhow::Result<Queries> {
+    let pipes = driver.take_rpc().context("the pipes are taken")?;
+    let metrics = peers::Metrics::default();
+    shared.metrics.register(|registry| {
+        metrics.register(registry);
+        query_metrics.register(registry);
+    });
+    let tasks = shared.tasks.clone();
+    let (peers, server) = Peers::new(core.me.clone(), pipes, &tasks, metrics);
+    let asker = Asker::new(
+        Arc::clone(&core.hub),
+        core.handle.clone(),
+        core.me.clone(),
+        tasks.clone(),
+        query_metrics.clone(),
+    );
+    let responders = Responders::new(query_metrics.clone());
+    let routes = Routes::default()
+        .add(asker.service())
+        .add(deliver::service(Arc::clone(&core.deliveries)));
+    tasks.spawn("peer calls", server.run(routes));
+    report(shared, core, peers.clone());
+    let receiver = Receiver {
+        hub: Arc::clone(&core.hub),
+        me: core.me.clone(),
+        peers,
+        asker: asker.clone(),
+        responders: responders.clone(),
+        tasks: tasks.clone(),
+        metrics: query_metrics,
+    };
+    tasks.spawn("queries", receiver.run(received));
+    Ok(Queries { asker, responders })
+}
+
 /// Receipts of level DELIVERED.
 fn deliveries(shared: &Shared, hub: &Arc<Hub>) -> Arc<Deliveries> {
     let metrics = deliver::Metrics::default();
@@ -194,7 +257,8 @@ fn deliveries(shared: &Shared, hub: &Arc<Hub>) -> Arc<Deliveries> {
 }
 
 /// Tells origins which of their events are here.
-fn report(shared: &Shared, hub: &Arc<Hub>, deliveries: &Arc<Deliveries>, peers: Peers) {
+fn report(shared: &Shared, core: &Core, peers: Peers) {
+    let (hub, deliveries) = (&core.hub, &core.deliveries);
     let post = Arc::new(Post::new(Arc::clone(hub), peers));
     let reporter = Reporter::new(Arc::clone(hub), Arc::clone(deliveries), post);
     let stop = shared.tasks.stop_token();
@@ -207,30 +271,11 @@ fn report(shared: &Shared, hub: &Arc<Hub>, deliveries: &Arc<Deliveries>, peers: 
     });
 }
 
-/// The calls between peers: what this node serves to them, and its way to them.
-fn serve_peers(
-    shared: &Shared,
-    me: Me,
-    deliveries: &Arc<Deliveries>,
-    driver: &mut Driver,
-) -> anyhow::Result<Peers> {
-    let pipes = driver.take_rpc().context("the pipes are taken")?;
-    let metrics = peers::Metrics::default();
-    shared
-        .metrics
-        .register(|registry| metrics.register(registry));
-    let (peers, server) = Peers::new(me, pipes, &shared.tasks, metrics);
-    let routes = Routes::default().add(deliver::service(Arc::clone(deliveries)));
-    shared.tasks.spawn("peer calls", server.run(routes));
-    Ok(peers)
-}
-
 /// The gRPC services, with their health following the phase of the daemon.
 async fn services(
     shared: &Shared,
-    hub: Arc<Hub>,
-    deliveries: Arc<Deliveries>,
-    handle: &Handle,
+    core: Core,
+    queries: Queries,
     driver: &Driver,
     sockets: &[PathBuf],
     reloader: Reloader,
@@ -272,9 +317,10 @@ async fn services(
     });
     let stop = shared.tasks.stop_token();
     let services = grpc::services(
-        hub,
-        handle.clone(),
-        deliveries,
+        core.hub,
+        core.handle,
+        core.deliveries,
+        queries,
         api,
         hooks,
         metrics,
@@ -299,6 +345,7 @@ async fn services(
 struct Outlet {
     hub: Arc<Hub>,
     me: Me,
+    inbox: Inbox,
     boots: BootStore,
     disk: tokio::runtime::Handle,
 }
@@ -313,7 +360,7 @@ impl Sink for Outlet {
     }
 
     fn queries(&self, batch: Vec<Arc<Event>>) {
-        tracing::debug!(queries = batch.len(), "nobody here answers queries");
+        self.inbox.put(batch);
     }
 
     fn boot_raised(&self, boot: u64) {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Shared, VERSION};
 use crate::config::Config;
 use crate::gossip::Handle;
+use crate::grpc::Queries;
 use crate::hub::Hub;
 use crate::serf_rpc::{self, Coordinate, Hooks, Timing};
 
@@ -34,6 +35,7 @@ pub(super) fn spawn(
     (listener, settings): Listening,
     hub: &Arc<Hub>,
     handle: &Handle,
+    queries: &Queries,
 ) {
     let metrics = serf_rpc::Metrics::default();
     shared
@@ -46,6 +48,8 @@ pub(super) fn spawn(
         version: VERSION,
         hub: Arc::clone(hub),
         handle: handle.clone(),
+        asker: queries.asker.clone(),
+        responders: queries.responders.clone(),
         hooks: Arc::new(Around {
             left: shared.left.clone(),
         }),

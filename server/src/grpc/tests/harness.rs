@@ -16,9 +16,12 @@ use tonic::transport::{Channel, Endpoint};
 use tower::Service as _;
 
 use super::super::*;
+use crate::daemon::supervisor::Tasks;
 use crate::gossip::handle::{Command, EventCommand};
 use crate::gossip::{JoinOutcome, Replicated, Report};
 use crate::hub::testing::{member, updated};
+use crate::peers::Me;
+use crate::queries::{Asker, Responders};
 use crate::telemetry::log::{self, LogFormat, Target};
 use crate::telemetry::{LogFilter, Tail};
 
@@ -115,6 +118,7 @@ pub(super) struct Served {
     pub(super) hooks: Arc<TestHooks>,
     pub(super) engine: Engine,
     pub(super) deliveries: Arc<Deliveries>,
+    pub(super) queries: Queries,
 }
 
 pub(super) const ROOT: Peer = Peer {
@@ -159,10 +163,21 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
     let hooks = Arc::new(TestHooks::default());
     let deliveries = Arc::new(Deliveries::new(Arc::clone(&hub), Default::default()));
+    let queries = Queries {
+        asker: Asker::new(
+            Arc::clone(&hub),
+            handle.clone(),
+            Me::new("me", 1),
+            Tasks::default(),
+            Default::default(),
+        ),
+        responders: Responders::default(),
+    };
     let made = services(
         Arc::clone(&hub),
         handle,
         Arc::clone(&deliveries),
+        queries.clone(),
         config,
         hooks.clone(),
         metrics.clone(),
@@ -178,6 +193,7 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         hooks,
         engine,
         deliveries,
+        queries,
     }
 }
 

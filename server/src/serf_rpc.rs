@@ -12,7 +12,6 @@
 
 mod auth;
 mod calls;
-mod coalesce;
 mod command;
 mod filter;
 mod frame;
@@ -20,6 +19,7 @@ pub mod limits;
 mod metrics;
 mod monitor;
 mod outbox;
+mod queries;
 mod record;
 mod request;
 mod session;
@@ -44,6 +44,7 @@ use self::session::Session;
 use crate::daemon::supervisor::Tasks;
 use crate::gossip::Handle;
 use crate::hub::Hub;
+use crate::queries::{Asker, Responders};
 use crate::telemetry::{LogFilter, Tail};
 
 /// Wait after a failed `accept`: the cause, mostly too many open files, does not go
@@ -95,6 +96,10 @@ pub struct Shared {
     pub hub: Arc<Hub>,
     /// Commands.
     pub handle: Handle,
+    /// Asks queries.
+    pub asker: Asker,
+    /// Those who answer queries.
+    pub responders: Responders,
     /// The last lines of the log.
     pub tail: Tail,
     /// What is logged.

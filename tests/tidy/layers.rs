@@ -48,6 +48,9 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     (
         "serf_rpc",
         &[
+            "queries",
+            "coalesce",
+            "filter",
             "hub",
             "gossip::handle",
             "gossip::Handle",

@@ -66,6 +66,8 @@ commands! {
     MembersFiltered "members-filtered" true Reading,
     Stream "stream" true Reading,
     Stop "stop" true Reading,
+    Query "query" true Reading,
+    Respond "respond" true Token,
     Leave "leave" false Token,
     Tags "tags" true Token,
     // The log may tell more than members and events do.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use muster_engine::Member;
+use muster_engine::name::check_name;
 use regex::{Regex, RegexBuilder};
 
-use super::limits::{
-    FILTER_TAGS_MAX, REGEX_BYTES_MAX, REGEX_COMPILED_BYTES_MAX, STREAM_FILTERS_MAX,
-};
+use super::limits::STREAM_FILTERS_MAX;
 use super::record;
 use super::request::MembersFiltered;
+use crate::filter::{FILTER_TAGS_MAX, REGEX_BYTES_MAX, REGEX_COMPILED_BYTES_MAX};
 
 /// A filter of members: expressions that must match the whole text.
 #[derive(Debug)]
@@ -169,6 +169,17 @@ impl EventFilter {
     pub(crate) fn wants_change(&self, change: MemberChange) -> bool {
         let fits = |wanted: &Wanted| *wanted == Wanted::All || *wanted == Wanted::Member(change);
         self.0.iter().any(fits)
+    }
+
+    /// Names of the queries that are wanted, with `*` for all of them.
+    pub(crate) fn queries(&self) -> Vec<String> {
+        let names = self.0.iter().filter_map(|wanted| match wanted {
+            Wanted::All | Wanted::Query(None) => Some("*".to_owned()),
+            // No query can have another name.
+            Wanted::Query(Some(name)) => check_name(name).ok().map(|()| name.clone()),
+            Wanted::Member(_) | Wanted::User(_) => None,
+        });
+        names.collect()
     }
 
     /// Whether any user event is wanted.

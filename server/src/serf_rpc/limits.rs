@@ -23,6 +23,13 @@ pub const DEPTH_MAX: usize = 8;
 /// the bound reading pauses.
 pub const CALLS_MAX: usize = 16;
 
+/// Queries of one connection that wait for answers. One more is refused.
+pub const QUERIES_MAX: usize = 64;
+
+/// Queries that one connection was told of and has not answered. One more is answered
+/// "busy".
+pub const PENDING_QUERIES_MAX: usize = 256;
+
 /// Event streams of one connection. One more is refused.
 pub const STREAMS_MAX: usize = 8;
 
@@ -37,15 +44,6 @@ pub const STREAM_PAGE_BYTES_MAX: usize = 256 << 10;
 
 /// Members in one record of a stream; more come in the next record.
 pub const RECORD_MEMBERS_MAX: usize = 1_024;
-
-/// Longest regular expression of a filter.
-pub const REGEX_BYTES_MAX: usize = 256;
-
-/// Largest compiled regular expression of a filter. Larger ones are refused.
-pub const REGEX_COMPILED_BYTES_MAX: usize = 256 << 10;
-
-/// Tag conditions of a filter.
-pub const FILTER_TAGS_MAX: usize = 16;
 
 /// Addresses in one join.
 pub const JOIN_ADDRESSES_MAX: usize = 64;

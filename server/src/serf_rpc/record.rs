@@ -93,6 +93,30 @@ pub(crate) struct UserEvent<'a> {
     pub(crate) payload: Payload,
 }
 
+/// A query for the client to answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct QueryEvent {
+    pub(crate) event: &'static str,
+    #[serde(rename = "ID")]
+    pub(crate) id: u64,
+    #[serde(rename = "LTime")]
+    pub(crate) lamport: u64,
+    pub(crate) name: String,
+    pub(crate) payload: Payload,
+}
+
+/// What came back on a query of the client's.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct QueryRecord {
+    pub(crate) from: String,
+    pub(crate) payload: Payload,
+    /// `ack`, `response` or `done`.
+    #[serde(rename = "Type")]
+    pub(crate) kind: &'static str,
+}
+
 /// A line of the log.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]

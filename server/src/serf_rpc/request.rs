@@ -91,6 +91,34 @@ pub(crate) struct Stream {
 
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Query {
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) name: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) payload: Blob,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) filter_nodes: Vec<String>,
+    /// Expressions that match any part of the value.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) filter_tags: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) request_ack: bool,
+    /// Nanoseconds; not above 0 for the default.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) timeout: i64,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Respond {
+    #[serde(deserialize_with = "or_default", rename = "ID")]
+    pub(crate) id: u64,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) payload: Blob,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Monitor {
     #[serde(deserialize_with = "or_default")]
     pub(crate) log_level: String,

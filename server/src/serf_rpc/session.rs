@@ -1,5 +1,7 @@
 //! One connection: reads requests, and answers them or has them answered.
 
+mod open;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,17 +16,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::Shared;
+use super::calls;
 use super::command::{Command, Need};
 use super::frame::{FrameError, Frames};
 use super::limits::{
-    BODY_BYTES_MAX, CALLS_MAX, HEADER_BYTES_MAX, STRANGER_BODY_BYTES_MAX, STREAMS_MAX,
+    BODY_BYTES_MAX, CALLS_MAX, HEADER_BYTES_MAX, QUERIES_MAX, STRANGER_BODY_BYTES_MAX,
 };
-use super::monitor::{self, Monitor};
 use super::outbox::{Gone, Outbox};
+use super::queries::Pending;
 use super::record;
 use super::request::{self, Header};
-use super::stream::EventStream;
-use super::{calls, filter::EventFilter};
 
 /// Room for bytes that arrive, at least.
 const READ_BYTES: usize = 4 << 10;
@@ -96,6 +97,8 @@ pub(crate) struct Session {
     streams: BTreeMap<u64, DropGuard>,
     monitor: Option<(u64, DropGuard)>,
     calls: Arc<Semaphore>,
+    queries: Arc<Semaphore>,
+    pending: Arc<Pending>,
     open: TaskTracker,
     stop: CancellationToken,
 }
@@ -119,6 +122,8 @@ impl Session {
             streams: BTreeMap::new(),
             monitor: None,
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
+            queries: Arc::new(Semaphore::new(QUERIES_MAX)),
+            pending: Arc::default(),
             open: TaskTracker::new(),
             stop,
         }
@@ -240,6 +245,11 @@ impl Session {
                 )
                 .await
             }
+            Command::Query => self.query(seq, decode(what, body)?).await,
+            Command::Respond => {
+                let error = self.pending.respond(decode(what, body)?);
+                self.answer(seq, error).await
+            }
             Command::Leave => self.leave(seq).await,
         }
     }
@@ -267,102 +277,6 @@ impl Session {
         if self.wrong_tokens >= WRONG_TOKENS_MAX {
             return Err(Ended::Told("too many wrong tokens"));
         }
-        Ok(())
-    }
-
-    async fn stream(&mut self, seq: u64, request: &request::Stream) -> Result<(), Ended> {
-        let Some(filter) = EventFilter::parse(&request.kind) else {
-            return self.answer(seq, "Invalid event filter").await;
-        };
-        if self.streams.contains_key(&seq) {
-            return self.answer(seq, "Stream with given sequence exists").await;
-        }
-        if self.streams.len() >= STREAMS_MAX {
-            let error = format!("At most {STREAMS_MAX} streams per connection");
-            return self.answer(seq, &error).await;
-        }
-        // Before the answer: nothing that comes after it is missed.
-        let stream = EventStream::begin(&self.shared, Arc::clone(&self.outbox), seq, filter);
-        self.answer(seq, "").await?;
-        let stopped = CancellationToken::new();
-        self.streams.insert(seq, stopped.clone().drop_guard());
-        self.shared.tasks.spawn_guarded(
-            "serf rpc stream",
-            self.open.track_future(stream.run(stopped)),
-        );
-        Ok(())
-    }
-
-    async fn monitor(&mut self, seq: u64, request: request::Monitor) -> Result<(), Ended> {
-        let wanted = request.log_level.to_uppercase();
-        let Some(level) = monitor::level(&wanted) else {
-            return self
-                .answer(seq, &format!("Unknown log level: {wanted}"))
-                .await;
-        };
-        if self.monitor.is_some() {
-            return self.answer(seq, "Monitor already exists").await;
-        }
-        let monitor = Monitor::begin(&self.shared, Arc::clone(&self.outbox), seq, level);
-        self.answer(seq, "").await?;
-        let stopped = CancellationToken::new();
-        self.monitor = Some((seq, stopped.clone().drop_guard()));
-        self.shared.tasks.spawn_guarded(
-            "serf rpc monitor",
-            self.open.track_future(monitor.run(stopped)),
-        );
-        Ok(())
-    }
-
-    /// Leaves the cluster, answers, and has the daemon end.
-    async fn leave(&mut self, seq: u64) -> Result<(), Ended> {
-        let outbox = Arc::clone(&self.outbox);
-        self.spawn(move |shared| async move {
-            let left = shared.handle.leave().await;
-            let error = left.as_ref().err().map(ToString::to_string);
-            let answer = record::head(seq, &error.unwrap_or_default());
-            // Whether or not the client is still there to hear it.
-            let _gone = outbox.send(&answer).await;
-            if left.is_ok() {
-                shared.hooks.left();
-            }
-        })
-        .await
-    }
-
-    /// Has a request answered beside the others.
-    async fn call<M, F>(&mut self, make: M) -> Result<(), Ended>
-    where
-        M: FnOnce(Arc<Shared>) -> F + Send + 'static,
-        F: Future<Output = Vec<u8>> + Send,
-    {
-        let outbox = Arc::clone(&self.outbox);
-        self.spawn(move |shared| async move {
-            let answer = make(shared).await;
-            // A client that has gone needs no answer.
-            let _gone = outbox.send(&answer).await;
-        })
-        .await
-    }
-
-    async fn spawn<M, F>(&mut self, make: M) -> Result<(), Ended>
-    where
-        M: FnOnce(Arc<Shared>) -> F + Send + 'static,
-        F: Future<Output = ()> + Send,
-    {
-        let permit = tokio::select! {
-            permit = Arc::clone(&self.calls).acquire_owned() => permit,
-            () = self.outbox.cut_token().cancelled() => return Err(Ended::Closed),
-        };
-        let shared = Arc::clone(&self.shared);
-        let task = async move {
-            // Closed never: it is given back at the end.
-            let _permit = permit;
-            make(shared).await;
-        };
-        self.shared
-            .tasks
-            .spawn_guarded("serf rpc call", self.open.track_future(task));
         Ok(())
     }
 

@@ -14,12 +14,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::coalesce::Coalescer;
 use super::filter::{EventFilter, MemberChange};
 use super::limits::{RECORD_MEMBERS_MAX, STREAM_PAGE_BYTES_MAX, STREAM_PAGE_ITEMS_MAX};
 use super::metrics::Metrics;
 use super::outbox::{Gone, Outbox};
 use super::record::{self, MemberEvent, Payload, UserEvent};
+use crate::coalesce::{Coalescer, Merged, Windows};
 use crate::hub::Hub;
 use crate::hub::ring::{Entry, Page};
 use crate::hub::store::Change;
@@ -34,7 +34,7 @@ pub(crate) struct EventStream {
     filter: EventFilter,
     members: Seen,
     index: u64,
-    waiting: Coalescer,
+    waiting: Coalescer<String, Arc<Event>>,
     revisions: watch::Receiver<u64>,
     heads: watch::Receiver<u64>,
 }
@@ -66,7 +66,7 @@ impl EventStream {
             filter,
             members,
             index: hub.events().next_index(),
-            waiting: Coalescer::default(),
+            waiting: Coalescer::new(Windows::default()),
             revisions,
             heads,
             hub,
@@ -155,8 +155,9 @@ impl EventStream {
                     return self.send_event(event).await;
                 }
                 let now = Instant::now();
-                let merged = self.waiting.put(now, event);
-                self.metrics.coalesced.inc_by(merged as u64);
+                let newer = |new: &Arc<Event>, held: &Arc<Event>| new.lamport >= held.lamport;
+                let name = event.name.clone();
+                self.waiting.put(now, name, Arc::clone(event), newer);
                 self.send_waiting(now).await
             }
             Entry::Gap(gap) => {
@@ -186,10 +187,9 @@ impl EventStream {
 
     /// Sends merged events whose wait is over.
     async fn send_waiting(&mut self, now: Instant) -> Result<(), Gone> {
-        if self.waiting.is_due(now) {
-            for event in self.waiting.take() {
-                self.send_event(&event).await?;
-            }
+        for Merged { item, merged } in self.waiting.take_due(now) {
+            self.metrics.coalesced.inc_by(merged.into());
+            self.send_event(&item).await?;
         }
         Ok(())
     }

@@ -60,6 +60,10 @@ fn filters_of_events_are_those_of_serf() {
     assert!(user.wants_event("any") && !user.wants_members());
     let query = EventFilter::parse("query:load").unwrap();
     assert!(!query.wants_members() && !query.wants_events());
+    assert_eq!(query.queries(), ["load"]);
+    let odd = EventFilter::parse("query,query:no name,user:x").unwrap();
+    assert_eq!(odd.queries(), ["*"]);
+    assert_eq!(EventFilter::parse("user").unwrap().queries(), [""; 0]);
     for change in MemberChange::ALL {
         let one = EventFilter::parse(change.as_str()).unwrap();
         assert!(one.wants_change(change));

@@ -124,6 +124,11 @@ fn all_that_serf_sends_is_read() {
     assert_eq!((forced.node.as_str(), forced.prune), ("nosuch", false));
     assert!(last::<ForceLeave>("prune", "force-leave").prune);
     assert_eq!(last::<Coordinate>("rtt", "get-coordinate").node, "nosuch");
+    let query: Query = last("query", "query");
+    assert_eq!((query.name.as_str(), query.timeout), ("q1", 1_000_000_000));
+    assert!(query.request_ack && query.filter_nodes.is_empty() && query.filter_tags.is_empty());
+    let ping: Query = last("reachability", "query");
+    assert_eq!((ping.name.as_str(), ping.request_ack), ("_serf_ping", true));
     assert_eq!(last::<Monitor>("monitor", "monitor").log_level, "DEBUG");
 }
 
@@ -205,6 +210,8 @@ fn read_as_all(frame: &[u8]) {
     _ = read::<ForceLeave>(frame).is_ok();
     _ = read::<Stream>(frame).is_ok();
     _ = read::<Monitor>(frame).is_ok();
+    _ = read::<Query>(frame).is_ok();
+    _ = read::<Respond>(frame).is_ok();
     _ = read::<Stop>(frame).is_ok();
     _ = read::<Coordinate>(frame).is_ok();
 }

@@ -21,7 +21,9 @@ pub(crate) fn read() -> Allowed {
 }
 
 fn parse(text: &str) -> Allowed {
-    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     let entry = |line: &str| {
         let parts: Vec<&str> = line.split(" | ").collect();
         let [step, serf, muster, reason] = parts[..] else {

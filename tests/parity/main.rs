@@ -28,7 +28,10 @@ const BIN: Binaries = Binaries {
 
 #[tokio::test]
 async fn serf_and_musterd_say_the_same() {
-    let (serf, muster) = tokio::join!(script::play(sides::Kind::Serf), script::play(sides::Kind::Muster));
+    let (serf, muster) = tokio::join!(
+        script::play(sides::Kind::Serf),
+        script::play(sides::Kind::Muster)
+    );
     let mut allowed = allowed::read();
     let mut unexplained = Vec::new();
     assert_eq!(serf.len(), muster.len());
@@ -36,10 +39,21 @@ async fn serf_and_musterd_say_the_same() {
         assert_eq!(serf.step, muster.step);
         for pair in diff::pairs(&serf.lines, &muster.lines) {
             if !allowed.explains(serf.step, &pair) {
-                unexplained.push(format!("{}\n  serf:   {}\n  muster: {}", serf.step, pair.0, pair.1));
+                unexplained.push(format!(
+                    "{}\n  serf:   {}\n  muster: {}",
+                    serf.step, pair.0, pair.1
+                ));
             }
         }
     }
-    assert!(unexplained.is_empty(), "unexplained differences:\n{}", unexplained.join("\n"));
-    assert_eq!(allowed.unused(), Vec::<String>::new(), "entries that nothing uses");
+    assert!(
+        unexplained.is_empty(),
+        "unexplained differences:\n{}",
+        unexplained.join("\n")
+    );
+    assert_eq!(
+        allowed.unused(),
+        Vec::<String>::new(),
+        "entries that nothing uses"
+    );
 }

@@ -21,7 +21,9 @@ pub(crate) fn lines(text: &str, addresses: &[(String, String)]) -> Vec<String> {
     for (address, name) in addresses {
         text = text.replace(address, name);
     }
-    let lines = text.lines().map(|line| sorted_tags(&columns(&moving(&clock(line)))));
+    let lines = text
+        .lines()
+        .map(|line| sorted_tags(&columns(&moving(&clock(line)))));
     lines.collect()
 }
 
@@ -87,11 +89,20 @@ fn clock(line: &str) -> String {
 fn only_what_must_differ_is_made_equal() {
     let addresses = [("127.1.2.3:7946".to_owned(), "<alpha>".to_owned())];
     let one = |line: &str| lines(line, &addresses).concat();
-    assert_eq!(one("alpha  127.1.2.3:7946    alive  z=1,a=2"), "alpha  <alpha>  alive  a=2,z=1");
+    assert_eq!(
+        one("alpha  127.1.2.3:7946    alive  z=1,a=2"),
+        "alpha  <alpha>  alive  a=2,z=1"
+    );
     assert_eq!(one("\tgoroutines = 23"), "\tgoroutines = <n>");
-    assert_eq!(one("    \"event_time\": \"3\","), "    \"event_time\": \"<n>\",");
+    assert_eq!(
+        one("    \"event_time\": \"3\","),
+        "    \"event_time\": \"<n>\","
+    );
     assert_eq!(one("\tmembers = 2"), "\tmembers = 2");
-    assert_eq!(one("Estimated a <-> b rtt: 0.6 ms"), "Estimated a <-> b rtt: <time>");
+    assert_eq!(
+        one("Estimated a <-> b rtt: 0.6 ms"),
+        "Estimated a <-> b rtt: <time>"
+    );
     assert_eq!(one("2026/11/21 14:52:16 [INFO] a: b"), "<time> [INFO] a: b");
     assert_eq!(one("\tLTime: 3"), "\tLTime: <n>");
 }

@@ -78,7 +78,10 @@ impl Side {
         let rpc = SocketAddr::new(bind.ip(), 7373);
         let seed = self.nodes.first().map(|first| first.bind);
         let (program, args) = match self.kind {
-            Kind::Serf => (OsString::from("serf"), self.serf(name, bind, rpc, seed, tags)),
+            Kind::Serf => (
+                OsString::from("serf"),
+                self.serf(name, bind, rpc, seed, tags),
+            ),
             Kind::Muster => (BIN.musterd.into(), self.muster(name, bind, rpc, seed, tags)),
         };
         let args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
@@ -143,7 +146,10 @@ impl Side {
 
     /// The node of a name.
     pub(crate) fn node(&mut self, name: &str) -> &mut Node {
-        self.nodes.iter_mut().find(|node| node.name == name).unwrap()
+        self.nodes
+            .iter_mut()
+            .find(|node| node.name == name)
+            .unwrap()
     }
 
     /// What stands for the addresses of the nodes.
@@ -193,7 +199,11 @@ impl Side {
         let what = format!("{:?}: serf {}", self.kind, args.join(" "));
         wait::until(&what, limit, async || {
             let said = self.run(node, args, Some(TOKEN)).await;
-            if wanted(&said.stdout) { Ok(()) } else { Err(said.stdout) }
+            if wanted(&said.stdout) {
+                Ok(())
+            } else {
+                Err(said.stdout)
+            }
         })
         .await;
     }

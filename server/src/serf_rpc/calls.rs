@@ -1,5 +1,6 @@
 //! Commands that are answered once.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use muster_engine::{EventDraft, EventError, Member, Status};
@@ -128,7 +129,8 @@ fn joined(outcomes: &[JoinOutcome]) -> (u64, String) {
     }
     let failures = outcomes.iter().filter_map(|outcome| {
         let error = outcome.result.as_ref().err()?;
-        Some(format!("\t* Failed to join {}: {error}\n", outcome.address))
+        let (host, error) = dialled(&outcome.address, error);
+        Some(format!("\t* Failed to join {host}: {error}\n"))
     });
     let failures: Vec<_> = failures.collect();
     let head = match failures.len() {
@@ -136,6 +138,20 @@ fn joined(outcomes: &[JoinOutcome]) -> (u64, String) {
         count => format!("{count} errors occurred:"),
     };
     (0, format!("{head}\n{}\n", failures.concat()))
+}
+
+/// A failure as serf's agent words it, where it is of a kind that it has.
+fn dialled(address: &str, error: &str) -> (String, String) {
+    let Ok(addr) = address.parse::<SocketAddr>() else {
+        return (address.to_owned(), error.to_owned());
+    };
+    let refused = error.to_lowercase().contains("connection refused");
+    let error = if refused {
+        format!("dial tcp {addr}: connect: connection refused")
+    } else {
+        error.to_owned()
+    };
+    (addr.ip().to_string(), error)
 }
 
 /// Changes the tags of this node; the answer.

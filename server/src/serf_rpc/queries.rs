@@ -115,6 +115,13 @@ struct Waiting {
 }
 
 impl Pending {
+    /// The number of a query that is only shown.
+    fn number(&self) -> u64 {
+        let mut waiting = lock(&self.0);
+        waiting.last += 1;
+        waiting.last
+    }
+
     /// Keeps a query; its number for this client. One too many is given back.
     fn keep(&self, job: Job) -> Result<u64, Job> {
         let mut waiting = lock(&self.0);
@@ -154,6 +161,8 @@ impl Drop for Waiting {
 #[derive(Debug)]
 pub(crate) struct QueryStream {
     responder: Responder,
+    /// Whether the client may answer; if not, nobody waits for it to.
+    may_answer: bool,
     pending: Arc<Pending>,
     metrics: Metrics,
     outbox: Arc<Outbox>,
@@ -170,12 +179,13 @@ impl QueryStream {
         outbox: Arc<Outbox>,
         pending: Arc<Pending>,
         seq: u64,
-        names: Vec<String>,
+        (names, may_answer): (Vec<String>, bool),
     ) -> Result<Self, String> {
         let names = Patterns::new(names).map_err(|error| error.to_string())?;
         let served = shared.responders.serve(names, "a stream of serf's RPC");
         Ok(Self {
             responder: served.map_err(|error| error.to_string())?,
+            may_answer,
             pending,
             metrics: shared.metrics.clone(),
             outbox,
@@ -200,13 +210,18 @@ impl QueryStream {
 
     async fn hand_out(&self, job: Job) -> Result<(), Gone> {
         let query = Arc::clone(&job.query);
-        let id = match self.pending.keep(job) {
-            Ok(id) => id,
-            Err(job) => {
-                self.metrics.denied("busy_query");
-                let _heard = job.answer(Err("busy".to_owned()));
-                return Ok(());
+        let id = if self.may_answer {
+            match self.pending.keep(job) {
+                Ok(id) => id,
+                Err(job) => {
+                    self.metrics.denied("busy_query");
+                    let _heard = job.answer(Err("busy".to_owned()));
+                    return Ok(());
+                }
             }
+        } else {
+            job.pass();
+            self.pending.number()
         };
         let record = QueryEvent {
             event: "query",

@@ -3,4 +3,5 @@
 mod abuse;
 mod commands;
 mod harness;
+mod queries;
 mod streams;

@@ -35,3 +35,17 @@ fn addresses_lose_the_name_before_them() {
     assert!(addresses(vec!["x".to_owned(); JOIN_ADDRESSES_MAX + 1]).is_err());
     assert!(addresses(vec!["x".repeat(JOIN_ADDRESS_BYTES_MAX + 1)]).is_err());
 }
+
+#[test]
+fn a_refusal_is_told_as_serf_does() {
+    let refused = "cannot connect: Connection refused (os error 111)";
+    let told = joined(&[outcome("127.0.0.1:1", Err(refused))]).1;
+    let expected = "1 error occurred:\n\t* Failed to join 127.0.0.1: dial tcp 127.0.0.1:1: connect: \
+                    connection refused\n\n";
+    assert_eq!(told, expected);
+    let told = joined(&[outcome("[::1]:1", Err("no answer in time"))]).1;
+    assert_eq!(
+        told,
+        "1 error occurred:\n\t* Failed to join ::1: no answer in time\n\n"
+    );
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Ended, Session};
+use crate::serf_rpc::command::Command;
 use crate::serf_rpc::filter::EventFilter;
 use crate::serf_rpc::limits::{QUERIES_MAX, STREAMS_MAX};
 use crate::serf_rpc::monitor::{self, Monitor};
@@ -52,6 +53,7 @@ impl Session {
             return Ok(None);
         }
         let (outbox, pending) = (Arc::clone(&self.outbox), Arc::clone(&self.pending));
+        let names = (names, self.denied(Command::Respond).is_none());
         QueryStream::begin(&self.shared, outbox, pending, seq, names).map(Some)
     }
 

@@ -23,6 +23,8 @@ fn good(command: Command) -> Option<Value> {
         Command::MembersFiltered => json!({"Name": "a", "Status": "b", "Tags": {"k": "v"}}),
         Command::Stream => json!({"Type": "user"}),
         Command::Monitor => json!({"LogLevel": "INFO"}),
+        Command::Query => json!({"Name": "q", "FilterNodes": ["nosuch"], "Timeout": 1_000_000}),
+        Command::Respond => json!({"ID": 1, "Payload": "p"}),
         Command::Stop => json!({"Stop": 1}),
         Command::Tags => json!({"Tags": {"k": "v"}, "DeleteTags": ["d"]}),
         Command::GetCoordinate => json!({"Node": "n"}),

@@ -15,6 +15,7 @@ use super::super::*;
 use crate::gossip::handle::{Command, EventCommand};
 use crate::gossip::{JoinOutcome, Report};
 use crate::hub::testing::{member, updated};
+use crate::peers::Me;
 use crate::telemetry::log::{self, LogFormat, Target};
 
 /// Longest wait of a test for one thing.
@@ -47,6 +48,7 @@ pub(super) struct Served {
     pub(super) metrics: Metrics,
     pub(super) tasks: Tasks,
     pub(super) hooks: Arc<TestHooks>,
+    pub(super) responders: Responders,
     /// Events in the order in which they came.
     pub(super) drafts: Arc<Mutex<Vec<EventDraft>>>,
     /// Events are answered while true.
@@ -80,18 +82,27 @@ pub(super) async fn serve_with(auth: Option<Token>, timing: Timing) -> Served {
         "info",
         LogFormat::Text,
         Target::Plain,
-        std::io::sink,
+        io::sink,
         tail.clone(),
     );
     let (subscriber, log_filter) = built.unwrap();
     let (metrics, tasks) = (Metrics::default(), Tasks::default());
     let hooks = Arc::new(TestHooks::default());
+    let responders = Responders::default();
     let shared = Shared {
         config: Config { bind: addr, auth },
         version: "0.1.0",
         hub: Arc::clone(&hub),
-        handle,
+        handle: handle.clone(),
         hooks: hooks.clone(),
+        asker: Asker::new(
+            Arc::clone(&hub),
+            handle,
+            Me::new("me", 7),
+            tasks.clone(),
+            Default::default(),
+        ),
+        responders: responders.clone(),
         tail,
         log_filter,
         tasks: tasks.clone(),
@@ -104,6 +115,7 @@ pub(super) async fn serve_with(auth: Option<Token>, timing: Timing) -> Served {
         metrics,
         tasks,
         hooks,
+        responders,
         drafts,
         answers,
         subscriber: Arc::new(subscriber),
@@ -263,6 +275,11 @@ pub(super) struct Body {
     pub(super) members: Vec<Shown>,
     pub(super) num: Option<u64>,
     pub(super) ok: bool,
+    pub(super) from: String,
+    #[serde(rename = "Type")]
+    pub(super) kind: String,
+    #[serde(rename = "ID")]
+    pub(super) id: u64,
     pub(super) log: String,
 }
 

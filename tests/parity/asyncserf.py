@@ -58,9 +58,11 @@ async def main():
         async with serf_client(host=HOST, port=PORT, rpc_auth=TOKEN) as client:
             await check(client)
             done = True
-    except anyio.EndOfStream:
-        # asyncserf's reader does not expect its own end.
-        assert done
+    except Exception:
+        # A client that closes sends `leave`, and asyncserf stumbles over the end of the
+        # connection that follows.
+        if not done:
+            raise
     print("all is well")
 
 

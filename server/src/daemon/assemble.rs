@@ -55,6 +55,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
     let me = Me::new(&config.node.name, shared.identity.boot);
+    shared.metrics.register(|registry| hub.register(registry));
     let query_metrics = queries::Metrics::default();
     let (inbox, received) = queries::receiver::inbox(query_metrics.clone());
     let outlet = Arc::new(Outlet {
@@ -258,9 +259,8 @@ fn deliveries(shared: &Shared, hub: &Arc<Hub>) -> Arc<Deliveries> {
 
 /// Tells origins which of their events are here.
 fn report(shared: &Shared, core: &Core, peers: Peers) {
-    let (hub, deliveries) = (&core.hub, &core.deliveries);
-    let post = Arc::new(Post::new(Arc::clone(hub), peers));
-    let reporter = Reporter::new(Arc::clone(hub), Arc::clone(deliveries), post);
+    let post = Arc::new(Post::new(Arc::clone(&core.hub), peers));
+    let reporter = Reporter::new(Arc::clone(&core.hub), Arc::clone(&core.deliveries), post);
     let stop = shared.tasks.stop_token();
     shared.tasks.spawn("delivery reports", async move {
         tokio::select! {

@@ -29,6 +29,7 @@ mod out;
 mod proto;
 mod roles;
 mod screen;
+mod serf;
 mod table;
 mod text;
 mod token;
@@ -122,6 +123,7 @@ impl Context {
             Command::Health => health::run(self).await,
             Command::Version => info::version(self).await,
             Command::Proto(args) => proto::run(self, &args),
+            Command::Serf(args) => serf::run(self, &args).await,
             Command::Completions(args) => completions::run(self, &args),
         }
     }

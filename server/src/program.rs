@@ -1,5 +1,7 @@
 //! The program `musterd`: settings, log, runtime, daemon, exit code.
 
+mod serf;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -13,6 +15,7 @@ use crate::config::{self, Config, Inputs, Problem, Problems, Request, ThisMachin
 use crate::daemon::reload::Reread;
 use crate::daemon::{self, Setup};
 use crate::telemetry;
+use serf::Called;
 
 /// Exit code of a configuration that cannot work (`EX_CONFIG` of sysexits).
 const EXIT_CONFIG: u8 = 78;
@@ -23,12 +26,20 @@ const RUNTIME_WAIT: Duration = Duration::from_millis(200);
 /// How long a blocked standard error may hold up the end of the process.
 const LOG_WAIT: Duration = Duration::from_millis(200);
 
-/// Runs the program with `args`, the name of the program first.
+/// Runs the program with `args`, the name of the program first: called as `serf` it
+/// takes the command line of serf.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.into_iter().skip(1).collect();
+    let all: Vec<OsString> = args.into_iter().collect();
+    let called = serf::arguments(&all).map(|args| serf::run(&all, args));
+    let (args, load): (Vec<OsString>, Load) = match called {
+        Some(Called::Done(code)) => return code,
+        Some(Called::Agent(args)) => (args, config::load_serf_agent),
+        None => (all.into_iter().skip(1).collect(), config::load),
+    };
     let invocation = Arc::new(Invocation {
         args,
         environment: environment(),
+        load,
     });
     match invocation.load() {
         Ok(Request::Run(config)) => run(*config, &invocation),
@@ -46,15 +57,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Which command line is read.
+type Load = fn(&Inputs<'_, ThisMachine>) -> Result<Request, Problems>;
+
 /// How the program was called.
 struct Invocation {
     args: Vec<OsString>,
     environment: BTreeMap<String, String>,
+    load: Load,
 }
 
 impl Invocation {
     fn load(&self) -> Result<Request, Problems> {
-        config::load(&Inputs {
+        (self.load)(&Inputs {
             args: &self.args,
             environment: &self.environment,
             machine: &ThisMachine,

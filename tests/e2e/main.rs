@@ -8,6 +8,7 @@
     reason = "in a test binary helpers are tests as well"
 )]
 
+mod agent;
 mod api;
 mod cli;
 mod clock;

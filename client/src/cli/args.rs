@@ -82,6 +82,8 @@ pub(super) enum Command {
     Version,
     /// Write the .proto files of the API into a directory
     Proto(Proto),
+    /// Run a command of serf, with serf's flags and output
+    Serf(Serf),
     /// Print shell completions
     Completions(Completions),
 }
@@ -163,7 +165,7 @@ pub(super) struct Statuses(pub(super) Vec<pb::MemberStatus>);
 
 /// Reads states joined by `|`, in parentheses or not: the regular expressions that
 /// people give to serf's `-status`.
-fn statuses(text: &str) -> Result<Statuses, String> {
+pub(super) fn statuses(text: &str) -> Result<Statuses, String> {
     let inner = text
         .strip_prefix('(')
         .and_then(|text| text.strip_suffix(')'));
@@ -384,6 +386,18 @@ pub(super) struct Wait {
 pub(super) struct Proto {
     /// Where to write them; made if missing
     pub(super) directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serf {
+    /// A command of serf and its arguments, such as members -status alive
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub(super) args: Vec<String>,
 }
 
 #[derive(Debug, Args)]

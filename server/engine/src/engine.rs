@@ -90,7 +90,7 @@ impl Engine {
             swim,
             table: Table::default(),
             news: Vec::new(),
-            suspicions: Suspicions::default(),
+            suspicions: Suspicions::with_patience(limits.suspicion_patience),
             broadcasts: Broadcasts::default(),
             settle: Settle::default(),
             events,

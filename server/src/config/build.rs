@@ -130,7 +130,9 @@ fn roles(layers: &mut Layers, default: SocketAddr) -> Vec<Role> {
 fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers {
     let bind = layers.value("bind", values::address);
     let advertise = advertise(layers, machine, bind);
-    if matches!(secrets.security, Security::Plaintext) {
+    // Without a key and without this wish another mistake was noted already.
+    let wished = layers.entry("insecure-plaintext").is_some();
+    if wished && matches!(secrets.security, Security::Plaintext) {
         refuse_public(layers, machine, bind, advertise);
     }
     let mut join = layers.list("join", values::join);
@@ -317,6 +319,7 @@ fn limits(layers: &mut Layers) -> Limits {
         events_per_origin: count(events),
         event_bytes_per_origin: count(per_origin),
         event_bytes_total: count(total),
+        suspicion_patience: layers.value("profile", values::profile),
         ..Limits::default()
     }
 }

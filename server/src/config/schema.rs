@@ -317,8 +317,10 @@ const PEERS: &[Setting] = &[
         "profile",
         "PROFILE",
         "lan, wan or local",
-        "What the network is like. Detection tunes itself; `wan` gives a suspected member three \
-         times as long to answer, `lan` and `local` are the same.",
+        "What the network is like, as with serf's agent. Detection tunes itself to losses and load; \
+         `wan` gives a suspected member three times as long to answer, 15 s to 30 s instead of 5 s to \
+         10 s. `lan` and `local` are the same. The least patient member decides for all, so give \
+         the same everywhere.",
     )
     .or("lan"),
 ];

@@ -7,9 +7,9 @@ const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const OTHER_KEY: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
 
 #[derive(Debug, Clone)]
-struct FakeMachine {
+pub(super) struct FakeMachine {
     host: Option<String>,
-    root: bool,
+    pub(super) root: bool,
     interfaces: Vec<(String, IpAddr)>,
 }
 
@@ -24,7 +24,7 @@ impl Default for FakeMachine {
 }
 
 impl FakeMachine {
-    fn with(interfaces: &[(&str, &str)]) -> Self {
+    pub(super) fn with(interfaces: &[(&str, &str)]) -> Self {
         let parse = |(name, ip): &(&str, &str)| ((*name).to_owned(), ip.parse().unwrap());
         Self {
             interfaces: interfaces.iter().map(parse).collect(),

@@ -19,6 +19,9 @@ pub(super) const TAG_KEY_BYTES_MAX: usize = 128;
 /// Longest log filter, bytes.
 pub(super) const LOG_FILTER_BYTES_MAX: usize = 4_096;
 
+/// Patience of the profile wan, times that of a local network.
+const WAN_PATIENCE: u32 = 3;
+
 /// A role before the defaults for its service are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RoleSpec {
@@ -90,6 +93,15 @@ pub(super) fn log_format(text: &str) -> Read<LogFormat> {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => Err("it is neither".to_owned()),
+    }
+}
+
+/// A profile: how many times the usual patience a suspected member is given.
+pub(super) fn profile(text: &str) -> Read<u32> {
+    match text {
+        "lan" | "local" => Ok(1),
+        "wan" => Ok(WAN_PATIENCE),
+        _ => Err("it is none of them".to_owned()),
     }
 }
 

@@ -57,9 +57,9 @@ pub struct ProcessSignals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     hangup: unix::Signal,
+    user1: unix::Signal,
     /// Closes with whoever started this process.
     lifeline: Option<pipe::Receiver>,
-    user1: unix::Signal,
 }
 
 /// Bytes of standard input that are taken at once, and dropped.
@@ -75,8 +75,8 @@ impl ProcessSignals {
             terminate: unix::signal(SignalKind::terminate())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
             hangup: unix::signal(SignalKind::hangup())?,
-            lifeline: None,
             user1: unix::signal(SignalKind::user_defined1())?,
+            lifeline: None,
         })
     }
 
@@ -97,8 +97,8 @@ impl Signals for ProcessSignals {
             Some(()) = self.terminate.recv() => Some(Signal::Terminate),
             Some(()) = self.interrupt.recv() => Some(Signal::Interrupt),
             Some(()) = self.hangup.recv() => Some(Signal::Hangup),
-            () = end_of(&mut self.lifeline) => Some(Signal::Terminate),
             Some(()) = self.user1.recv() => Some(Signal::User1),
+            () = end_of(&mut self.lifeline) => Some(Signal::Terminate),
             else => None,
         }
     }

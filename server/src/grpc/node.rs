@@ -109,6 +109,7 @@ impl Node {
             for member in members.items.iter().filter(|member| !member.removed) {
                 let name = format!("members_{}", member.entry.value.status);
                 *counters.entry(name).or_default() += 1;
+                *counters.entry("members".to_owned()).or_default() += 1;
             }
         }
         let open = u64::try_from(self.metrics.calls_open.get()).unwrap_or(0);

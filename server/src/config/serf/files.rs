@@ -61,20 +61,37 @@ fn read_one(path: &Path, given: &mut Vec<Given>, layers: &mut Layers) {
             return layers.problem(Problem::at(place(), why));
         }
     };
+    read_object("", &object, path, given, layers);
+}
+
+/// Reads the keys of an object; `above` is the key that it stands under, with a dot.
+fn read_object(
+    above: &str,
+    object: &Map<String, Value>,
+    path: &Path,
+    given: &mut Vec<Given>,
+    layers: &mut Layers,
+) {
     for (key, value) in object {
+        let key = format!("{above}{key}");
+        let place = || format!("file {} {key}", path.display());
+        if let (true, Value::Object(inner)) = (key.eq_ignore_ascii_case("mdns"), value) {
+            read_object("mdns.", inner, path, given, layers);
+            continue;
+        }
         let Some(option) = table::of_key(&key) else {
             let why = "serf's agent has no such key; allowed: see docs/serf.md";
-            layers.problem(Problem::at(format!("{} {key}", place()), why));
+            layers.problem(Problem::at(place(), why));
             continue;
         };
         let source = Source::SerfFile(path.to_owned(), option.key.unwrap_or_default());
-        match values(option, &value) {
+        match values(option, value) {
             Ok(values) => given.extend(values.into_iter().map(|value| Given {
                 option,
                 source: source.clone(),
                 value,
             })),
-            Err(why) => layers.problem(Problem::at(format!("{} {key}", place()), why)),
+            Err(why) => layers.problem(Problem::at(place(), why)),
         }
     }
 }
@@ -104,9 +121,5 @@ fn values(option: &SerfOption, value: &Value) -> Result<Vec<String>, &'static st
             tags.ok_or("an object of texts is expected")
         }
         (Kind::Tags, _) => Err("an object of texts is expected"),
-        (Kind::Object, Value::Object(object)) => Ok(Vec::from_iter(
-            (!object.is_empty()).then(|| "given".to_owned()),
-        )),
-        (Kind::Object, _) => Err("an object is expected"),
     }
 }

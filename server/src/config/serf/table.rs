@@ -18,8 +18,6 @@ pub(super) enum Kind {
     Texts,
     /// `KEY=VALUE` as a flag that can be repeated; an object in a file.
     Tags,
-    /// An object in a file whose content is told and has no effect.
-    Object,
 }
 
 /// Makes the value of a setting from that of an option.
@@ -84,7 +82,7 @@ pub(super) fn usage() -> String {
         let value = match option.kind {
             Kind::Truth => "",
             Kind::Tags => "=key=value",
-            Kind::Text | Kind::Number | Kind::Texts | Kind::Object => "=value",
+            Kind::Text | Kind::Number | Kind::Texts => "=value",
         };
         let what = match option.effect {
             Effect::To(setting, _) => format!("--{setting} of musterd"),
@@ -130,7 +128,7 @@ const fn only_flag(flag: &'static str, kind: Kind, effect: Effect) -> SerfOption
 
 const JOINS: &str = "joins never end here, and each address is tried again for ever";
 const PUSH: &str = "metrics are not pushed: `muster info --metrics` gives them";
-const MDNS: &str = "discovery follows -iface";
+const MDNS: &str = "discovery uses every family of its interface";
 
 /// The table.
 pub(super) const OPTIONS: &[SerfOption] = &[
@@ -159,18 +157,24 @@ pub(super) const OPTIONS: &[SerfOption] = &[
         Kind::Text,
         Effect::To("discover", keep),
     ),
-    only_flag("mdns-iface", Kind::Text, Effect::Warned(anything, MDNS)),
-    only_flag(
+    option(
+        "mdns-iface",
+        "mdns.interface",
+        Kind::Text,
+        Effect::To("mdns-iface", keep),
+    ),
+    option(
         "mdns-disable-ipv4",
+        "mdns.disable_ipv4",
         Kind::Truth,
         Effect::Warned(is_true, MDNS),
     ),
-    only_flag(
+    option(
         "mdns-disable-ipv6",
+        "mdns.disable_ipv6",
         Kind::Truth,
         Effect::Warned(is_true, MDNS),
     ),
-    only_key("mdns", Kind::Object, Effect::Warned(anything, MDNS)),
     option(
         "encrypt",
         "encrypt_key",
@@ -320,7 +324,7 @@ pub(super) const OPTIONS: &[SerfOption] = &[
     only_key(
         "disable_coordinates",
         Kind::Truth,
-        Effect::Checked(is_true, "coordinates cost nothing of their own"),
+        Effect::To("disable-coordinates", switch),
     ),
     only_key(
         "query_response_size_limit",

@@ -195,8 +195,8 @@ mod tests {
             ("1.5h", "90m"),
             ("500ms", "500ms"),
             ("1h0m0s", "1h"),
-            ("0", "0ms"),
-            ("0s", "0ms"),
+            ("0", "0s"),
+            ("0s", "0s"),
             ("10us", "1ms"),
         ] {
             assert_eq!(span(given).as_deref(), Ok(expected), "{given}");

@@ -14,6 +14,8 @@ command -v flock >/dev/null || packages+=(util-linux)
 command -v systemd-analyze >/dev/null || packages+=(systemd)
 # A clock that stands wrong, for one daemon.
 command -v faketime >/dev/null || packages+=(faketime)
+# The peer whose interfaces are kept.
+command -v serf >/dev/null || packages+=(serf)
 if [ ${#packages[@]} -eq 0 ]; then
     exit
 fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the foreign gRPC clients that the interop tests run, at pinned versions,
+# Installs the foreign clients, of gRPC and of serf, that the tests run, at pinned versions,
 # into a directory of the build output. Does nothing where all is there.
 #
 #     tests/setup.sh [DIRECTORY]      default: target/interop
@@ -40,6 +40,19 @@ if ! stamped python "$python_want"; then
     python3 -m venv "$dir/python"
     "$dir/python/bin/pip" install --quiet -r "$examples/python/requirements.txt"
     stamp python "$python_want"
+fi
+
+# A client of serf's RPC. Its releases need older ones of what they are built on than
+# they say: msgpack that leaves texts as bytes, and an anyio with open_cancel_scope.
+asyncserf_want="asyncserf==0.21.1 anyio==3.7.1 msgpack==0.6.2 async_generator==1.10 attrs==26.1.0
+outcome==1.3.0.post0 sniffio==1.3.1 idna==3.20"
+if ! stamped asyncserf "$asyncserf_want"; then
+    echo "setup: asyncserf" >&2
+    rm -rf "$dir/asyncserf"
+    python3 -m venv "$dir/asyncserf"
+    # shellcheck disable=SC2086 # several words
+    "$dir/asyncserf/bin/pip" install --quiet --no-deps $asyncserf_want
+    stamp asyncserf "$asyncserf_want"
 fi
 
 node_want="$(cat "$examples/node/package.json") buf $buf_version"

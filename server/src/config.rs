@@ -30,6 +30,7 @@ use std::time::Duration;
 use muster_engine::{Limits, Role};
 
 pub use crate::grpc::Capability;
+use crate::serf_rpc;
 use crate::tags::TagChanges;
 pub use crate::telemetry::log::LogFormat;
 use args::Asked;
@@ -49,6 +50,8 @@ pub struct Config {
     pub peers: Peers,
     /// Where clients reach it.
     pub api: Api,
+    /// Where clients of serf reach it, if anywhere.
+    pub serf_rpc: Option<serf_rpc::Config>,
     /// Bounds of the engine.
     pub limits: Limits,
     /// How long dead members are shown.

@@ -5,6 +5,7 @@ mod dump;
 pub mod identity;
 pub mod notify;
 pub mod reload;
+mod serf;
 pub mod shutdown;
 pub mod signal;
 pub mod snapshots;

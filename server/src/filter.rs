@@ -133,9 +133,7 @@ impl Filter {
             let mut roles = member.roles.iter();
             self.roles.is_empty() || roles.any(|role| self.roles.contains(&role.name))
         };
-        let tag = |(key, regex): &(String, Regex)| {
-            regex.is_match(member.tags.get(key).map_or("", String::as_str))
-        };
+        let tag = |(key, regex): &(String, Regex)| regex.is_match(tag_of(member, key));
         (self.statuses.is_empty() || self.statuses.contains(&member.status))
             && any(&self.names, member.display_name())
             && role()
@@ -145,6 +143,17 @@ impl Filter {
                 .as_ref()
                 .is_none_or(|name| name.is_match(&member.name))
     }
+}
+
+/// A tag as clients see it: one that is not there is empty, but `role` is then the
+/// first role, as serf's clients know it.
+fn tag_of<'a>(member: &'a Member, tag: &str) -> &'a str {
+    let role = || match tag {
+        "role" => member.roles.first().map(|role| role.name.as_str()),
+        _ => None,
+    };
+    let own = member.tags.get(tag).map(String::as_str);
+    own.or_else(role).unwrap_or_default()
 }
 
 /// The filter in one spelling.

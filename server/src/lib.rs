@@ -15,6 +15,7 @@ pub mod hub;
 pub mod peers;
 pub mod queries;
 mod routes;
+pub mod serf_rpc;
 pub mod storage;
 pub mod tags;
 pub mod telemetry;

@@ -16,6 +16,7 @@ use super::values;
 use super::{Api, Config, Discovery, Members, Node, Peers, Process, units};
 use crate::gossip::resolve::SEEDS_MAX;
 use crate::grpc::Capability;
+use crate::serf_rpc;
 use crate::tags::TagChanges;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -32,11 +33,13 @@ pub(super) fn build(
     let peers = peers(layers, machine, &secrets);
     let node = node(layers, machine, &secrets, peers.advertise.ip());
     let api = api(layers, machine, environment);
+    let serf_rpc = serf_rpc(layers);
     let limits = limits(layers);
     Config {
         node,
         peers,
         api,
+        serf_rpc,
         limits,
         members: members(layers),
         process: process(layers),
@@ -192,6 +195,26 @@ fn api(layers: &mut Layers, machine: &dyn Machine, environment: &BTreeMap<String
             units::within(units::number(text)?, 1..=64)
         })),
     }
+}
+
+fn serf_rpc(layers: &mut Layers) -> Option<serf_rpc::Config> {
+    let auth = layers.optional("serf-rpc-auth-file", |path| {
+        serf_rpc::Token::read(&values::path(path)?)
+    });
+    let bind = layers.optional("serf-rpc", values::address)?;
+    let wanted = layers.entry("serf-rpc-auth-file").is_some();
+    if !bind.ip().is_loopback() {
+        if wanted {
+            layers.warn(format!(
+                "serf-rpc {bind} is no loopback address: its token and all that is said there \
+                 cross the network WITHOUT ENCRYPTION"
+            ));
+        } else {
+            let why = "it is no loopback address, which takes a serf-rpc-auth-file";
+            layers.refuse("serf-rpc", why);
+        }
+    }
+    Some(serf_rpc::Config { bind, auth })
 }
 
 fn default_socket(

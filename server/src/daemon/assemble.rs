@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::dump::Dump;
 use super::identity::BootStore;
 use super::reload::Reloader;
+use super::serf;
 use super::shutdown::Phase;
 use super::snapshots::Snapshots;
 use super::{Assembled, Shared, VERSION};
@@ -52,6 +53,7 @@ const CHILD_SOCKET_MODE: u32 = 0o666;
 pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let config = Arc::clone(&shared.config);
     let listeners = listeners(&config)?;
+    let serf_rpc = serf::listen(&config).await?;
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
     let me = Me::new(&config.node.name, shared.identity.boot);
@@ -103,6 +105,9 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     };
     let queries = serve_peers(&shared, &core, &mut driver, (received, query_metrics))?;
     let reloader = on_signals(&shared, &core.hub, &handle);
+    if let Some(listener) = serf_rpc {
+        serf::spawn(&shared, listener, &core.hub, &handle, &queries);
+    }
     let gate = services(&shared, core, queries, &driver, &sockets, reloader).await?;
     let transport = TransportMetrics::default();
     shared
@@ -258,8 +263,8 @@ fn serve_peers(
     let routes = Routes::default()
         .add(asker.service())
         .add(deliver::service(Arc::clone(&core.deliveries)));
-    report(shared, core, peers.clone());
     tasks.spawn("peer calls", server.run(routes));
+    report(shared, core, peers.clone());
     let receiver = Receiver {
         hub: Arc::clone(&core.hub),
         me: core.me.clone(),

@@ -34,6 +34,14 @@ fn parts_are_anded_and_repeated_parts_ored() {
 }
 
 #[test]
+fn the_first_role_is_the_tag_role_unless_there_is_one() {
+    let web = filter(|f| drop(f.tags.insert("role".into(), "web".into()))).unwrap();
+    assert!(web.matches(&member("a", 1, &["web", "db"])));
+    assert!(!web.matches(&member("a", 1, &["db", "web"])) && !web.matches(&member("a", 1, &[])));
+    assert!(!web.matches(&with_tag(member("a", 1, &["web"]), "role", "own")));
+}
+
+#[test]
 fn expressions_match_whole_texts_only() {
     let alternative = filter(|f| f.name_regex = "a|web".into()).unwrap();
     assert!(!alternative.matches(&member("web-1", 1, &[])));

@@ -8,6 +8,7 @@ mod args;
 mod build;
 mod env;
 mod file;
+mod handling;
 mod layers;
 mod machine;
 mod print;
@@ -25,6 +26,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_engine::{Limits, Role};
+
+use crate::handlers;
 
 pub use crate::grpc::Capability;
 pub use crate::telemetry::log::LogFormat;
@@ -48,6 +51,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long dead members are shown.
     pub members: Members,
+    /// What is run when something happens.
+    pub handlers: handlers::Config,
     /// The process itself.
     pub process: Process,
     /// What a person should look at, for the log.

@@ -1,6 +1,7 @@
 //! Composition root: builds every part, runs the phases of the daemon.
 
 mod assemble;
+mod handling;
 pub mod identity;
 pub mod notify;
 pub mod shutdown;
@@ -50,6 +51,8 @@ pub struct Setup {
 pub struct Shared {
     /// Checked settings.
     pub config: Arc<Config>,
+    /// The environment of the process.
+    pub environment: Arc<BTreeMap<String, String>>,
     /// Who this run is.
     pub identity: Identity,
     /// Keeps the boot number should the engine raise it; its warning belongs into info.
@@ -168,6 +171,7 @@ fn shared(setup: Setup, phase: watch::Receiver<Phase>) -> anyhow::Result<Shared>
     Ok(Shared {
         identity: Identity::begin(&boots, started_unix_ms, &mut rand::rng()),
         config: Arc::new(setup.config),
+        environment: Arc::new(setup.environment),
         boots,
         tasks,
         metrics,

@@ -8,7 +8,9 @@ pub mod config;
 pub mod daemon;
 pub mod gossip;
 pub mod grpc;
+pub mod handlers;
 pub mod hub;
+pub mod process;
 pub mod storage;
 pub mod telemetry;
 

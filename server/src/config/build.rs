@@ -37,6 +37,7 @@ pub(super) fn build(
         api,
         limits,
         members: members(layers),
+        handlers: super::handling::build(layers, machine),
         process: process(layers),
         warnings: layers.take_warnings(),
     }

@@ -12,6 +12,8 @@ pub trait Machine {
     fn interfaces(&self) -> Vec<(String, IpAddr)>;
     /// The number of a group.
     fn group_id(&self, name: &str) -> Option<u32>;
+    /// The table of users, in the form of `/etc/passwd`.
+    fn users(&self) -> String;
 }
 
 /// The machine that the process runs on.
@@ -41,6 +43,11 @@ impl Machine for ThisMachine {
     fn group_id(&self, name: &str) -> Option<u32> {
         let groups = std::fs::read_to_string("/etc/group").ok()?;
         find_group(&groups, name)
+    }
+
+    fn users(&self) -> String {
+        // No table is one without users: the name is then told as unknown.
+        std::fs::read_to_string("/etc/passwd").unwrap_or_default()
     }
 }
 

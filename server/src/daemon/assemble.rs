@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use muster_engine::crypto::{Key, Keyring};
 
+use super::handling;
 use super::identity::BootStore;
 use super::shutdown::Phase;
 use super::{Assembled, Shared, VERSION};
@@ -41,7 +42,8 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     });
     let gossip = gossip_config(&config, shared.identity.boot)?;
     let (handle, driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
-    let gate = services(&shared, hub, &handle, &driver, &sockets).await?;
+    let gate = services(&shared, Arc::clone(&hub), &handle, &driver, &sockets).await?;
+    handling::start(&shared, hub).await;
     let transport = TransportMetrics::default();
     shared
         .metrics

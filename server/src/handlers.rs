@@ -188,10 +188,14 @@ impl Handlers {
         wait.await.map_err(|_closed| Stopped)
     }
 
-    /// How every handler does, in order of their labels.
+    /// How every handler does: those of the settings by number, then those of the
+    /// directory by name.
     #[must_use]
     pub fn report(&self) -> Vec<Report> {
-        lock(&self.boards).values().map(Board::read).collect()
+        let mut all: Vec<_> = lock(&self.boards).values().map(Board::read).collect();
+        let number = |report: &Report| report.label.parse().unwrap_or(usize::MAX);
+        all.sort_by(|a, b| (number(a), &a.label).cmp(&(number(b), &b.label)));
+        all
     }
 }
 

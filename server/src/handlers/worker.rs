@@ -145,9 +145,13 @@ impl Worker {
         loop {
             ring.mark_unchanged();
             members.mark_unchanged();
-            self.read_ring();
             self.look_at_members();
-            self.start_calls().await;
+            self.start_member_call();
+            self.read_ring();
+            // What was started made room.
+            while self.start_events().await && self.has_room() {
+                self.read_ring();
+            }
             self.show_load();
             let wait_for_members = self.members_due();
             let may_ask = self.queries_out < self.definition.concurrency;
@@ -202,7 +206,7 @@ impl Worker {
         }
     }
 
-    async fn start_calls(&mut self) {
+    fn start_member_call(&mut self) {
         if !self.members_out
             && let Some(batch) = self.batches.pop_front()
         {
@@ -214,6 +218,11 @@ impl Worker {
             self.members_out = true;
             self.call(cause, Done::Members);
         }
+    }
+
+    /// Starts what may be started. Says whether anything was.
+    async fn start_events(&mut self) -> bool {
+        let mut any = false;
         while self.lanes.out() < self.definition.concurrency
             && let Some((lane, waiting)) = self.lanes.take()
         {
@@ -233,7 +242,9 @@ impl Worker {
                     sequence,
                 },
             );
+            any = true;
         }
+        any
     }
 
     fn call(&mut self, cause: Cause, done: Done) {

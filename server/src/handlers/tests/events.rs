@@ -204,7 +204,10 @@ async fn failures_are_counted_and_the_last_ones_kept() {
     ]);
     let handlers = bench.start();
     bench.push(vec![event(&origin("a", 1), 1, "bad", b"")]);
-    let report = until_report(&handlers, |all| all.iter().all(|one| one.failed == 1)).await;
+    let report = until_report(&handlers, |all| {
+        all.len() == 3 && all.iter().all(|one| one.failed == 1)
+    })
+    .await;
     let outcomes: Vec<_> = report
         .iter()
         .map(|one| one.last[0].outcome.as_str())
@@ -212,8 +215,8 @@ async fn failures_are_counted_and_the_last_ones_kept() {
     assert_eq!(
         outcomes,
         [
-            "killed after 50ms: it took too long",
             "exit code 3",
+            "killed after 50ms: it took too long",
             "exit code 127 (there is no such command)"
         ]
     );

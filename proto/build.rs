@@ -12,15 +12,29 @@ const FILES: [&str; 5] = [
     "muster/v1/node_service.proto",
 ];
 
+/// Between daemons: not exported, not in the descriptor set for reflection.
+const INTERNAL: [&str; 2] = [
+    "muster/peer/v1/event_peer_service.proto",
+    "muster/peer/v1/query_peer_service.proto",
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=muster");
     let descriptors = protox::compile(FILES, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("muster.v1.fds"), descriptors.encode_to_vec())?;
+    compile(".muster.v1", descriptors)?;
+    compile(".muster.peer.v1", protox::compile(INTERNAL, ["."])?)
+}
+
+fn compile(
+    package: &str,
+    descriptors: prost_types::FileDescriptorSet,
+) -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // Maps in one order: equal messages are equal bytes (encode once, etags, golden files).
         .btree_map(".")
-        .bytes(".muster.v1")
+        .bytes(package)
         .generate_default_stubs(true)
         .compile_fds(descriptors)?;
     Ok(())

@@ -13,7 +13,6 @@ pub mod access;
 pub mod authority;
 mod convert;
 mod events;
-mod filter;
 mod frames;
 pub mod gate;
 pub mod health;
@@ -23,7 +22,6 @@ pub mod metrics;
 pub mod node;
 pub mod peer;
 mod resolver;
-mod routes;
 pub mod serve;
 pub mod socket;
 mod status;
@@ -55,10 +53,11 @@ use self::gate::Bounds;
 use self::members::Membership;
 use self::node::Node;
 use self::resolver::Resolver;
-use self::routes::Routes;
 use self::watch::group::Views;
+use crate::deliver::Deliveries;
 use crate::gossip::Handle;
 use crate::hub::Hub;
+use crate::routes::Routes;
 
 /// Settings of the API.
 #[derive(Debug, Clone)]
@@ -81,6 +80,7 @@ pub struct Config {
 pub async fn services(
     hub: Arc<Hub>,
     handle: Handle,
+    deliveries: Arc<Deliveries>,
     config: Config,
     hooks: Arc<dyn Hooks>,
     metrics: Metrics,
@@ -105,6 +105,8 @@ pub async fn services(
         hub: Arc::clone(&hub),
         sender: Sender {
             handle: handle.clone(),
+            hub: Arc::clone(&hub),
+            deliveries,
             name: Arc::clone(&config.identity.name),
             rejected: metrics.rejected.clone(),
             decode_max,

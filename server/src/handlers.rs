@@ -33,11 +33,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::cursors::CursorStore;
 use self::manager::{Command, Manager};
-use self::members::{Batch, Windows};
+use self::members::Batch;
 use self::metrics::Metrics;
 use self::queries::QueryRouter;
 use self::results::{Board, Report};
 use self::spec::{Selector, Spec};
+use crate::coalesce::Windows;
 use crate::daemon::supervisor::Tasks;
 use crate::hub::{Hub, lock};
 use crate::process::{Program, User};
@@ -160,7 +161,7 @@ impl Handlers {
             serf_rpc: around.serf_rpc,
             environment: around.environment,
             user: config.user.clone(),
-            windows: Windows::of(config.coalesce),
+            windows: members::windows(config.coalesce),
             cursors,
             metrics,
         };

@@ -4,13 +4,18 @@
 //! writer, many readers) -> surfaces such as `grpc`. Commands go back by one way
 //! only, [`gossip::Handle`].
 
+pub mod coalesce;
 pub mod config;
 pub mod daemon;
+pub mod deliver;
+pub mod filter;
 pub mod gossip;
 pub mod grpc;
 pub mod handlers;
 pub mod hub;
+pub mod peers;
 pub mod process;
+mod routes;
 pub mod storage;
 pub mod telemetry;
 

@@ -21,7 +21,6 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -159,12 +158,12 @@ pub async fn run(run: Run, stop: &CancellationToken) -> Ran {
     let stdin = run.stdin.clone();
     let mark = format!("{:032x}", rand::rng().random::<u128>());
     let spawned = {
-        let mark = mark.clone();
-        // A fork of a big process takes its time.
-        tokio::task::spawn_blocking(move || spawn(&run, &mark)).await
+        // A fork of a big process takes its time. A child that nobody waits for any
+        // more is killed by its group's end.
+        tokio::task::spawn_blocking(move || Ok(Group::new(spawn(&run, &mark)?, mark))).await
     };
     let started = match spawned {
-        Ok(Ok(child)) => Started::new(child, mark),
+        Ok(Ok(group)) => Started::new(group),
         Ok(Err(error)) => Err(error),
         Err(join) => Err(io::Error::other(join)),
     };
@@ -216,12 +215,8 @@ struct Started {
 }
 
 impl Started {
-    fn new(mut child: Child, mark: String) -> io::Result<Self> {
-        let stdin = child.stdin.take().map(OwnedFd::from);
-        let stdout = child.stdout.take().map(OwnedFd::from);
-        let stderr = child.stderr.take().map(OwnedFd::from);
-        // From here on a failure kills it.
-        let group = Group::new(child, mark);
+    fn new(mut group: Group) -> io::Result<Self> {
+        let (stdin, stdout, stderr) = group.pipes();
         let missing = || io::Error::other("a pipe is missing");
         Ok(Self {
             group,

@@ -7,22 +7,33 @@ use crate::tree::{File, is_test, production, read, sources_below};
 /// Modules of the daemon, and what of its other modules each may name. The daemon
 /// module is the composition root and config fills everybody's settings: they may
 /// name all.
-const ALLOWED: [(&str, &[&str]); 7] = [
-    ("hub", &[]),
+const ALLOWED: [(&str, &[&str]); 11] = [
+    ("filter", &[]),
+    ("coalesce", &[]),
+    ("deliver", &["hub", "peers"]),
+    ("hub", &["filter"]),
     ("storage", &["daemon::supervisor"]),
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
     ("process", &[]),
     (
         "handlers",
-        &["hub", "process", "storage", "daemon::supervisor"],
+        &["coalesce", "hub", "process", "storage", "daemon::supervisor"],
+    ),
+    (
+        "peers",
+        &["gossip::rpc", "hub::lock", "routes", "daemon::supervisor"],
     ),
     (
         "grpc",
         &[
             "hub",
+            "filter",
+            "coalesce",
+            "deliver",
             "gossip::handle",
             "gossip::Handle",
+            "routes",
             "daemon::supervisor",
             "telemetry",
         ],

@@ -40,6 +40,6 @@ pub use api::{
     Config, EngineError, ExchangeError, ExchangeId, ExchangeKind, Input, Limits, Note, Output,
 };
 pub use engine::Engine;
-pub use event::{Accepted, Event, EventDraft, EventError, Gap, Origin};
+pub use event::{Accepted, Event, EventDraft, EventError, EventKind, Gap, Origin};
 pub use member::{Member, MemberKey, Role, Status, StatusChange, StatusReason};
 pub use time::{Now, Time};

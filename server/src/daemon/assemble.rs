@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
+use muster_engine::Event;
 use muster_engine::crypto::{Key, Keyring};
 
 use super::handling;
@@ -12,12 +13,15 @@ use super::identity::BootStore;
 use super::shutdown::Phase;
 use super::{Assembled, Shared, VERSION};
 use crate::config::{Config, Security};
+use crate::deliver::{self, Deliveries, Post, Reporter};
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
 use crate::grpc::{self, Access, Gate, Hooks, SocketKind};
 use crate::hub::Hub;
+use crate::peers::{self, Me, Peers};
+use crate::routes::Routes;
 use crate::telemetry::{LogFilter, Metrics};
 
 /// What this build offers, for `muster info`.
@@ -35,14 +39,27 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let listeners = listeners(&config)?;
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
+    let me = Me::new(&config.node.name, shared.identity.boot);
     let outlet = Arc::new(Outlet {
         hub: Arc::clone(&hub),
+        me: me.clone(),
         boots: shared.boots.clone(),
         disk: tokio::runtime::Handle::current(),
     });
     let gossip = gossip_config(&config, shared.identity.boot)?;
-    let (handle, driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
-    let gate = services(&shared, Arc::clone(&hub), &handle, &driver, &sockets).await?;
+    let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+    let deliveries = deliveries(&shared, &hub);
+    let peers = serve_peers(&shared, me, &deliveries, &mut driver)?;
+    report(&shared, &hub, &deliveries, peers);
+    let gate = services(
+        &shared,
+        Arc::clone(&hub),
+        deliveries,
+        &handle,
+        &driver,
+        &sockets,
+    )
+    .await?;
     handling::start(&shared, hub).await;
     let transport = TransportMetrics::default();
     shared
@@ -134,10 +151,52 @@ fn keyring(security: &Security) -> anyhow::Result<Option<Keyring>> {
     Ok(Some(keyring))
 }
 
+/// Receipts of level DELIVERED.
+fn deliveries(shared: &Shared, hub: &Arc<Hub>) -> Arc<Deliveries> {
+    let metrics = deliver::Metrics::default();
+    shared
+        .metrics
+        .register(|registry| metrics.register(registry));
+    Arc::new(Deliveries::new(Arc::clone(hub), metrics))
+}
+
+/// Tells origins which of their events are here.
+fn report(shared: &Shared, hub: &Arc<Hub>, deliveries: &Arc<Deliveries>, peers: Peers) {
+    let post = Arc::new(Post::new(Arc::clone(hub), peers));
+    let reporter = Reporter::new(Arc::clone(hub), Arc::clone(deliveries), post);
+    let stop = shared.tasks.stop_token();
+    shared.tasks.spawn("delivery reports", async move {
+        tokio::select! {
+            () = reporter.run() => {}
+            () = stop.cancelled() => {}
+        }
+        Ok(())
+    });
+}
+
+/// The calls between peers: what this node serves to them, and its way to them.
+fn serve_peers(
+    shared: &Shared,
+    me: Me,
+    deliveries: &Arc<Deliveries>,
+    driver: &mut Driver,
+) -> anyhow::Result<Peers> {
+    let pipes = driver.take_rpc().context("the pipes are taken")?;
+    let metrics = peers::Metrics::default();
+    shared
+        .metrics
+        .register(|registry| metrics.register(registry));
+    let (peers, server) = Peers::new(me, pipes, &shared.tasks, metrics);
+    let routes = Routes::default().add(deliver::service(Arc::clone(deliveries)));
+    shared.tasks.spawn("peer calls", server.run(routes));
+    Ok(peers)
+}
+
 /// The gRPC services, with their health following the phase of the daemon.
 async fn services(
     shared: &Shared,
     hub: Arc<Hub>,
+    deliveries: Arc<Deliveries>,
     handle: &Handle,
     driver: &Driver,
     sockets: &[PathBuf],
@@ -176,8 +235,16 @@ async fn services(
         left: shared.left.clone(),
     });
     let stop = shared.tasks.stop_token();
-    let (gate, health) =
-        grpc::services(hub, handle.clone(), api, hooks, metrics, stop.clone()).await?;
+    let services = grpc::services(
+        hub,
+        handle.clone(),
+        deliveries,
+        api,
+        hooks,
+        metrics,
+        stop.clone(),
+    );
+    let (gate, health) = services.await?;
     let mut phase = shared.phase.clone();
     shared.tasks.spawn("health", async move {
         loop {
@@ -195,6 +262,7 @@ async fn services(
 /// Where the engine's news go: the hub, and the disk for its boot number.
 struct Outlet {
     hub: Arc<Hub>,
+    me: Me,
     boots: BootStore,
     disk: tokio::runtime::Handle,
 }
@@ -208,7 +276,12 @@ impl Sink for Outlet {
         self.hub.push_events(batch);
     }
 
+    fn queries(&self, batch: Vec<Arc<Event>>) {
+        tracing::debug!(queries = batch.len(), "nobody here answers queries");
+    }
+
     fn boot_raised(&self, boot: u64) {
+        self.me.raise_boot(boot);
         let boots = self.boots.clone();
         drop(self.disk.spawn_blocking(move || boots.keep(boot)));
     }

@@ -213,7 +213,7 @@ mod tests {
             lamport: 1,
             name: "deploy".to_owned(),
             payload: Bytes::from_static(payload),
-            received_unix_ms: 0,
+            ..Event::default()
         };
         Cause::User {
             event: Arc::new(event),

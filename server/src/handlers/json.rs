@@ -130,7 +130,7 @@ mod tests {
                 lamport: 1,
                 name: "deploy".to_owned(),
                 payload: Bytes::from_static(payload),
-                received_unix_ms: 0,
+                ..Event::default()
             };
             told(&Cause::User {
                 event: Arc::new(event),

@@ -16,28 +16,19 @@ use muster_engine::{Member, MemberKey, Status};
 use tokio::time::Instant;
 
 use super::spec::MemberKind;
+use crate::coalesce::Windows;
 use crate::hub::store::{Change, Store};
 
 /// Lines of one call. More members than that make more calls.
 pub const LINES_MAX: usize = 1_024;
 
-/// How long changes are collected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Windows {
-    /// From the first change on.
-    pub window: Duration,
-    /// From the last change on.
-    pub quiet: Duration,
-}
-
-impl Windows {
-    /// serf's proportion: a quiet time of a third of the window.
-    #[must_use]
-    pub fn of(window: Duration) -> Self {
-        Self {
-            window,
-            quiet: window / 3,
-        }
+/// How long things are collected: serf's proportion, a quiet time of a third of the
+/// window.
+#[must_use]
+pub fn windows(window: Duration) -> Windows {
+    Windows {
+        window,
+        quiet: window / 3,
     }
 }
 

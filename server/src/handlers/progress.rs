@@ -65,17 +65,19 @@ impl Progress {
         self.redeliver && before.is_some_and(|at| sequence <= at.reserved)
     }
 
-    /// The ring was read up to here; `queued` if it is to be run.
-    pub(super) fn take(&mut self, origin: &Origin, sequence: u64, queued: bool) {
+    /// The ring was read up to here.
+    pub(super) fn take(&mut self, origin: &Origin, sequence: u64) {
         let taken = self.taken.entry(origin.clone()).or_default();
         taken.done = sequence.max(taken.done);
-        if queued {
-            self.open.entry(origin.clone()).or_default().count += 1;
-        }
         self.dirty = true;
         if self.taken.len() > ORIGINS_KEPT_MAX {
             bound(&mut self.taken);
         }
+    }
+
+    /// An event waits to be run.
+    pub(super) fn queued(&mut self, origin: &Origin) {
+        self.open.entry(origin.clone()).or_default().count += 1;
     }
 
     /// Whether it was taken from the ring before.
@@ -168,7 +170,8 @@ mod tests {
         let mut progress = Progress::new(false, None);
         let mut writes = 0;
         for sequence in 1..=65 {
-            progress.take(&a, sequence, true);
+            progress.take(&a, sequence);
+            progress.queued(&a);
             writes += u32::from(progress.start(&a, sequence));
             assert!(progress.cursors()[&a].reserved >= sequence);
             assert!(!progress.finish(&a, sequence));
@@ -188,7 +191,8 @@ mod tests {
         let a = origin("a", 1);
         let mut progress = Progress::new(true, None);
         for sequence in 1..=3 {
-            progress.take(&a, sequence, true);
+            progress.take(&a, sequence);
+            progress.queued(&a);
         }
         progress.start(&a, 1);
         progress.finish(&a, 1);
@@ -210,7 +214,10 @@ mod tests {
             (&b, 5, true),
             (&c, 9, false),
         ] {
-            progress.take(origin, sequence, queued);
+            progress.take(origin, sequence);
+            if queued {
+                progress.queued(origin);
+            }
         }
         for origin in [&a, &b] {
             let sequence = if *origin == a { 1 } else { 5 };
@@ -228,12 +235,14 @@ mod tests {
         let a = origin("a", 1);
         let mut progress = Progress::new(true, None);
         for sequence in 1..=AHEAD {
-            progress.take(&a, sequence, true);
+            progress.take(&a, sequence);
+            progress.queued(&a);
             progress.start(&a, sequence);
             assert_eq!(progress.finish(&a, sequence), sequence == AHEAD);
         }
         progress.cursors();
-        progress.take(&a, AHEAD + 1, true);
+        progress.take(&a, AHEAD + 1);
+        progress.queued(&a);
         progress.start(&a, AHEAD + 1);
         assert!(!progress.finish(&a, AHEAD + 1));
     }

@@ -30,6 +30,7 @@ use super::progress::Progress;
 use super::queries::{QueryJob, QuerySource};
 use super::results::Board;
 use super::{Common, Definition};
+use crate::coalesce::Coalescer;
 
 /// After how much quiet the exact cursors are written.
 const IDLE: Duration = Duration::from_secs(1);
@@ -85,6 +86,8 @@ pub(super) struct Worker {
     index: u64,
     progress: Progress,
     lanes: Lanes<Waiting>,
+    /// Events whose sender lets a newer one of the same name take their place.
+    merging: Coalescer<String, Waiting>,
     tracker: Option<Tracker>,
     batches: VecDeque<Batch>,
     members_out: bool,
@@ -117,6 +120,7 @@ impl Worker {
             .spec
             .wants_members()
             .then(|| Tracker::new(common.windows));
+        let merging = Coalescer::new(common.windows);
         let worker = Self {
             caller: Caller::new(Arc::clone(&definition), Arc::clone(&common), board.clone()),
             definition,
@@ -126,6 +130,7 @@ impl Worker {
             index,
             progress,
             lanes: Lanes::default(),
+            merging,
             tracker,
             batches: VecDeque::new(),
             members_out: false,
@@ -147,13 +152,14 @@ impl Worker {
             members.mark_unchanged();
             self.look_at_members();
             self.start_member_call();
+            self.take_merged();
             self.read_ring();
             // What was started made room.
             while self.start_events().await && self.has_room() {
                 self.read_ring();
             }
             self.show_load();
-            let wait_for_members = self.members_due();
+            let due = self.due();
             let may_ask = self.queries_out < self.definition.concurrency;
             let idle = self.lanes.is_idle() && self.progress.is_dirty();
             tokio::select! {
@@ -166,7 +172,7 @@ impl Worker {
                 }
                 () = changed(&mut ring), if self.has_room() => quiet_since = Instant::now(),
                 () = changed(&mut members), if self.tracker.is_some() => {}
-                () = at(wait_for_members), if wait_for_members.is_some() => {}
+                () = at(due), if due.is_some() => {}
                 job = next(&mut queries), if may_ask && queries.is_some() => match job {
                     Some(job) => self.start_query(job),
                     None => queries = None,
@@ -182,6 +188,12 @@ impl Worker {
 
     fn has_room(&self) -> bool {
         self.lanes.queued() < self.definition.queue
+    }
+
+    /// When something that was collected is to be told.
+    fn due(&self) -> Option<Instant> {
+        let events = self.merging.deadline();
+        self.members_due().into_iter().chain(events).min()
     }
 
     /// When members are to be told, if nothing else has to end first.

@@ -1,6 +1,7 @@
 //! Ending a program with all its children.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
 
@@ -31,6 +32,15 @@ impl Group {
             status: None,
             reaped: false,
         }
+    }
+
+    /// Its standard streams, once, as far as they are pipes.
+    pub(super) fn pipes(&mut self) -> (Option<OwnedFd>, Option<OwnedFd>, Option<OwnedFd>) {
+        (
+            self.child.stdin.take().map(OwnedFd::from),
+            self.child.stdout.take().map(OwnedFd::from),
+            self.child.stderr.take().map(OwnedFd::from),
+        )
     }
 
     pub(super) fn pid(&self) -> u32 {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use muster_engine::{Accepted, EngineError, EventError, Member};
+use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
 use pb::event_service_client::EventServiceClient;
 use pb::membership_service_client::MembershipServiceClient;
 use pb::node_service_client::NodeServiceClient;
@@ -60,6 +60,8 @@ pub(super) struct Engine {
     pub(super) answers: watch::Sender<bool>,
     /// Payloads in the order in which they came.
     pub(super) taken: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// All of them.
+    pub(super) drafts: Arc<Mutex<Vec<EventDraft>>>,
 }
 
 pub(super) struct Served {
@@ -70,6 +72,7 @@ pub(super) struct Served {
     pub(super) stop: CancellationToken,
     pub(super) hooks: Arc<TestHooks>,
     pub(super) engine: Engine,
+    pub(super) deliveries: Arc<Deliveries>,
 }
 
 pub(super) const ROOT: Peer = Peer {
@@ -89,6 +92,7 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         replicated: ends.replicated.clone(),
         answers: watch::Sender::new(true),
         taken: Arc::default(),
+        drafts: Arc::default(),
     };
     tokio::spawn(events(ends.events, engine.clone()));
     tokio::spawn(commands(ends.commands, Arc::clone(&hub)));
@@ -112,9 +116,11 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
     };
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
     let hooks = Arc::new(TestHooks::default());
+    let deliveries = Arc::new(Deliveries::new(Arc::clone(&hub), Default::default()));
     let made = services(
         Arc::clone(&hub),
         handle,
+        Arc::clone(&deliveries),
         config,
         hooks.clone(),
         metrics.clone(),
@@ -129,6 +135,7 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         stop,
         hooks,
         engine,
+        deliveries,
     }
 }
 
@@ -150,6 +157,7 @@ async fn events(mut events: tokio::sync::mpsc::Receiver<EventCommand>, engine: E
         } else {
             sequence += 1;
             engine.taken.lock().unwrap().push(draft.payload.to_vec());
+            engine.drafts.lock().unwrap().push(draft);
             Ok(Accepted {
                 boot: 7,
                 sequence,

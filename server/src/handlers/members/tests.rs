@@ -10,7 +10,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let windows = Windows::of(Duration::from_secs(3));
+        let windows = Windows::default();
         Self {
             hub: Hub::new("e".to_owned()),
             tracker: Tracker::new(windows),

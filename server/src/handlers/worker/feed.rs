@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use muster_engine::{Event, Gap};
+use tokio::time::Instant;
 
 use super::{Waiting, Worker};
 use crate::hub::ring::{Entry, Page, Unknown};
@@ -39,27 +40,55 @@ impl Worker {
         let (origin, sequence) = entry.position();
         // After a rejoin there are entries that were taken before.
         if self.progress.has(origin, sequence) || self.progress.is_past(origin, sequence) {
-            self.progress.take(origin, sequence, false);
+            self.progress.take(origin, sequence);
             return;
         }
         match entry {
             Entry::Event(event) => {
-                let wanted = self.wants(event);
-                self.progress.take(origin, sequence, wanted);
-                if wanted {
-                    let waiting = Waiting {
-                        event: Arc::clone(event),
-                        redelivered: self.progress.is_redelivery(origin, sequence),
-                    };
-                    self.lanes.push(&event.origin.name, waiting);
+                self.progress.take(origin, sequence);
+                if self.wants(event) {
+                    let redelivered = self.progress.is_redelivery(origin, sequence);
+                    let event = Arc::clone(event);
+                    self.queue(Waiting { event, redelivered });
                 }
             }
             Entry::Gap(gap) => {
                 self.missed(gap, "no member holds them any more");
-                self.progress.take(origin, sequence, false);
+                self.progress.take(origin, sequence);
             }
-            Entry::Base(..) => self.progress.take(origin, sequence, false),
+            Entry::Base(..) | Entry::Passed(..) => self.progress.take(origin, sequence),
         }
+    }
+
+    fn queue(&mut self, waiting: Waiting) {
+        if !waiting.event.coalesce || self.common.windows.window.is_zero() {
+            self.push(waiting);
+            return;
+        }
+        let newer = |one: &Waiting, other: &Waiting| {
+            // As serf: the highest Lamport time; ties by who sent it.
+            let key = |waiting: &Waiting| {
+                let event = &waiting.event;
+                (event.lamport, event.origin.clone(), event.sequence)
+            };
+            key(one) >= key(other)
+        };
+        let name = waiting.event.name.clone();
+        self.merging.put(Instant::now(), name, waiting, newer);
+    }
+
+    /// Queues what was merged for long enough.
+    pub(super) fn take_merged(&mut self) {
+        for merged in self.merging.take_due(Instant::now()) {
+            self.push(merged.item);
+        }
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        let event = &waiting.event;
+        self.progress.queued(&event.origin);
+        let lane = Arc::clone(&event.origin.name);
+        self.lanes.push(&lane, waiting);
     }
 
     /// The ring has moved on.
@@ -73,7 +102,7 @@ impl Worker {
         self.index = joined.index;
         for gap in &joined.missed {
             self.missed(gap, "the handler was too slow");
-            self.progress.take(&gap.origin, gap.last, false);
+            self.progress.take(&gap.origin, gap.last);
         }
     }
 

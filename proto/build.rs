@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "muster/v1/common.proto",
     "muster/v1/membership_service.proto",
     "muster/v1/resolver_service.proto",
     "muster/v1/event_service.proto",
     "muster/v1/node_service.proto",
+    "muster/v1/query_service.proto",
 ];
 
 /// Between daemons: not exported, not in the descriptor set for reflection.

@@ -21,6 +21,7 @@ mod members;
 pub mod metrics;
 pub mod node;
 pub mod peer;
+mod queries;
 mod resolver;
 pub mod serve;
 pub mod socket;
@@ -35,6 +36,7 @@ use muster_proto::v1 as pb;
 use pb::event_service_server::EventServiceServer;
 use pb::membership_service_server::MembershipServiceServer;
 use pb::node_service_server::NodeServiceServer;
+use pb::query_service_server::QueryServiceServer;
 use pb::resolver_service_server::ResolverServiceServer;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +46,7 @@ pub use self::health::HealthHandle;
 pub use self::metrics::Metrics;
 pub use self::node::{Hooks, Identity};
 pub use self::peer::{Peer, SocketKind};
+pub use self::queries::Queries;
 
 use self::events::Events;
 use self::events::segments::Feeds;
@@ -81,6 +84,7 @@ pub async fn services(
     hub: Arc<Hub>,
     handle: Handle,
     deliveries: Arc<Deliveries>,
+    queries: Queries,
     config: Config,
     hooks: Arc<dyn Hooks>,
     metrics: Metrics,
@@ -127,10 +131,14 @@ pub async fn services(
     let sending = EventServiceServer::from_arc(Arc::clone(&events));
     let sending = sending.max_decoding_message_size(decode_max);
     let node = NodeServiceServer::new(node).max_decoding_message_size(decode_max);
+    // The larger limit for both methods: what is asked is checked by the engine.
+    let query = QueryServiceServer::new(queries);
+    let query = query.max_decoding_message_size(limits::REPLY_MESSAGE_BYTES_MAX.max(decode_max));
     let routes = Routes::default()
         .add(WithStreams::new(members, membership))
         .add(WithStreams::new(roles, resolver))
         .add(WithStreams::new(sending, events))
+        .add(query)
         .add(node);
     let (routes, health) = health::add(routes).await?;
     let bounds = Bounds {

@@ -16,7 +16,6 @@ mod manager;
 pub mod members;
 pub mod metrics;
 mod progress;
-pub mod queries;
 pub mod results;
 pub mod spec;
 mod worker;
@@ -35,13 +34,13 @@ use self::cursors::CursorStore;
 use self::manager::{Command, Manager};
 use self::members::Batch;
 use self::metrics::Metrics;
-use self::queries::QueryRouter;
 use self::results::{Board, Report};
 use self::spec::{Selector, Spec};
 use crate::coalesce::Windows;
 use crate::daemon::supervisor::Tasks;
 use crate::hub::{Hub, lock};
 use crate::process::{Program, User};
+use crate::queries::Responders;
 
 /// Handlers at one time, those of the directory included. Further ones are refused,
 /// files of the directory left out and told.
@@ -93,7 +92,7 @@ pub struct Around {
     /// How long calls may go on when the daemon ends.
     pub grace: Duration,
     /// Where queries come from.
-    pub queries: Option<Arc<dyn QueryRouter>>,
+    pub queries: Responders,
 }
 
 /// The handlers of a daemon. Clones share everything.

@@ -15,6 +15,7 @@ pub mod handlers;
 pub mod hub;
 pub mod peers;
 pub mod process;
+pub mod queries;
 mod routes;
 pub mod storage;
 pub mod telemetry;

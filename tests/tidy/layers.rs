@@ -7,7 +7,7 @@ use crate::tree::{File, is_test, production, read, sources_below};
 /// Modules of the daemon, and what of its other modules each may name. The daemon
 /// module is the composition root and config fills everybody's settings: they may
 /// name all.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("filter", &[]),
     ("coalesce", &[]),
     ("deliver", &["hub", "peers"]),
@@ -18,15 +18,34 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("process", &[]),
     (
         "handlers",
-        &["coalesce", "hub", "process", "storage", "daemon::supervisor"],
+        &[
+            "coalesce",
+            "hub",
+            "process",
+            "queries",
+            "storage",
+            "daemon::supervisor",
+        ],
     ),
     (
         "peers",
         &["gossip::rpc", "hub::lock", "routes", "daemon::supervisor"],
     ),
     (
+        "queries",
+        &[
+            "hub",
+            "filter",
+            "peers",
+            "gossip::CommandError",
+            "gossip::Handle",
+            "daemon::supervisor",
+        ],
+    ),
+    (
         "grpc",
         &[
+            "queries",
             "hub",
             "filter",
             "coalesce",

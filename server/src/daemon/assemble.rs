@@ -18,14 +18,23 @@ use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sin
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
-use crate::grpc::{self, Access, Gate, Hooks, SocketKind};
+use crate::grpc::{self, Access, Gate, Hooks, Queries, SocketKind};
 use crate::hub::Hub;
 use crate::peers::{self, Me, Peers};
+use crate::queries::receiver::{Inbox, Received};
+use crate::queries::{self, Asker, Receiver, Responders};
 use crate::routes::Routes;
 use crate::telemetry::{LogFilter, Metrics};
 
 /// What this build offers, for `muster info`.
-const FEATURES: [&str; 5] = ["members", "roles", "events", "reflection", "health"];
+const FEATURES: [&str; 6] = [
+    "members",
+    "roles",
+    "events",
+    "queries",
+    "reflection",
+    "health",
+];
 
 /// Mode of the child socket.
 const CHILD_SOCKET_MODE: u32 = 0o666;
@@ -40,27 +49,27 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
     let me = Me::new(&config.node.name, shared.identity.boot);
+    let query_metrics = queries::Metrics::default();
+    let (inbox, received) = queries::receiver::inbox(query_metrics.clone());
     let outlet = Arc::new(Outlet {
         hub: Arc::clone(&hub),
         me: me.clone(),
+        inbox,
         boots: shared.boots.clone(),
         disk: tokio::runtime::Handle::current(),
     });
     let gossip = gossip_config(&config, shared.identity.boot)?;
     let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
     let deliveries = deliveries(&shared, &hub);
-    let peers = serve_peers(&shared, me, &deliveries, &mut driver)?;
-    report(&shared, &hub, &deliveries, peers);
-    let gate = services(
-        &shared,
-        Arc::clone(&hub),
+    let core = Core {
+        hub: Arc::clone(&hub),
+        me,
+        handle: handle.clone(),
         deliveries,
-        &handle,
-        &driver,
-        &sockets,
-    )
-    .await?;
-    handling::start(&shared, hub).await;
+    };
+    let queries = serve_peers(&shared, &core, &mut driver, (received, query_metrics))?;
+    handling::start(&shared, hub, queries.responders.clone()).await;
+    let gate = services(&shared, core, queries, &driver, &sockets).await?;
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -151,6 +160,55 @@ fn keyring(security: &Security) -> anyhow::Result<Option<Keyring>> {
     Ok(Some(keyring))
 }
 
+/// What the parts above gossip are built from.
+struct Core {
+    hub: Arc<Hub>,
+    me: Me,
+    handle: Handle,
+    deliveries: Arc<Deliveries>,
+}
+
+/// The calls between peers: what this node serves to them, and its way to them.
+fn serve_peers(
+    shared: &Shared,
+    core: &Core,
+    driver: &mut Driver,
+    (received, query_metrics): (Received, queries::Metrics),
+) -> anyhow::Result<Queries> {
+    let pipes = driver.take_rpc().context("the pipes are taken")?;
+    let metrics = peers::Metrics::default();
+    shared.metrics.register(|registry| {
+        metrics.register(registry);
+        query_metrics.register(registry);
+    });
+    let tasks = shared.tasks.clone();
+    let (peers, server) = Peers::new(core.me.clone(), pipes, &tasks, metrics);
+    let asker = Asker::new(
+        Arc::clone(&core.hub),
+        core.handle.clone(),
+        core.me.clone(),
+        tasks.clone(),
+        query_metrics.clone(),
+    );
+    let responders = Responders::new(query_metrics.clone());
+    let routes = Routes::default()
+        .add(asker.service())
+        .add(deliver::service(Arc::clone(&core.deliveries)));
+    tasks.spawn("peer calls", server.run(routes));
+    report(shared, &core.hub, &core.deliveries, peers.clone());
+    let receiver = Receiver {
+        hub: Arc::clone(&core.hub),
+        me: core.me.clone(),
+        peers,
+        asker: asker.clone(),
+        responders: responders.clone(),
+        tasks: tasks.clone(),
+        metrics: query_metrics,
+    };
+    tasks.spawn("queries", receiver.run(received));
+    Ok(Queries { asker, responders })
+}
+
 /// Receipts of level DELIVERED.
 fn deliveries(shared: &Shared, hub: &Arc<Hub>) -> Arc<Deliveries> {
     let metrics = deliver::Metrics::default();
@@ -174,30 +232,11 @@ fn report(shared: &Shared, hub: &Arc<Hub>, deliveries: &Arc<Deliveries>, peers: 
     });
 }
 
-/// The calls between peers: what this node serves to them, and its way to them.
-fn serve_peers(
-    shared: &Shared,
-    me: Me,
-    deliveries: &Arc<Deliveries>,
-    driver: &mut Driver,
-) -> anyhow::Result<Peers> {
-    let pipes = driver.take_rpc().context("the pipes are taken")?;
-    let metrics = peers::Metrics::default();
-    shared
-        .metrics
-        .register(|registry| metrics.register(registry));
-    let (peers, server) = Peers::new(me, pipes, &shared.tasks, metrics);
-    let routes = Routes::default().add(deliver::service(Arc::clone(deliveries)));
-    shared.tasks.spawn("peer calls", server.run(routes));
-    Ok(peers)
-}
-
 /// The gRPC services, with their health following the phase of the daemon.
 async fn services(
     shared: &Shared,
-    hub: Arc<Hub>,
-    deliveries: Arc<Deliveries>,
-    handle: &Handle,
+    core: Core,
+    queries: Queries,
     driver: &Driver,
     sockets: &[PathBuf],
 ) -> anyhow::Result<Gate> {
@@ -236,9 +275,10 @@ async fn services(
     });
     let stop = shared.tasks.stop_token();
     let services = grpc::services(
-        hub,
-        handle.clone(),
-        deliveries,
+        core.hub,
+        core.handle,
+        core.deliveries,
+        queries,
         api,
         hooks,
         metrics,
@@ -263,6 +303,7 @@ async fn services(
 struct Outlet {
     hub: Arc<Hub>,
     me: Me,
+    inbox: Inbox,
     boots: BootStore,
     disk: tokio::runtime::Handle,
 }
@@ -277,7 +318,7 @@ impl Sink for Outlet {
     }
 
     fn queries(&self, batch: Vec<Arc<Event>>) {
-        tracing::debug!(queries = batch.len(), "nobody here answers queries");
+        self.inbox.put(batch);
     }
 
     fn boot_raised(&self, boot: u64) {

@@ -10,6 +10,7 @@ use crate::handlers::cursors::CursorStore;
 use crate::handlers::metrics::Metrics;
 use crate::handlers::{Around, Handlers};
 use crate::hub::Hub;
+use crate::queries::Responders;
 
 /// Variables that are between the daemon and its service manager.
 const NOT_INHERITED: [&str; 5] = [
@@ -21,7 +22,7 @@ const NOT_INHERITED: [&str; 5] = [
 ];
 
 /// Starts them.
-pub(super) async fn start(shared: &Shared, hub: Arc<Hub>) -> Handlers {
+pub(super) async fn start(shared: &Shared, hub: Arc<Hub>, queries: Responders) -> Handlers {
     let metrics = Metrics::default();
     shared
         .metrics
@@ -40,7 +41,7 @@ pub(super) async fn start(shared: &Shared, hub: Arc<Hub>) -> Handlers {
         environment: inherited(&shared.environment),
         // The rest is for those that must be killed.
         grace: config.process.drain_timeout / 2,
-        queries: None,
+        queries,
     };
     let handlers = config.handlers.clone();
     Handlers::start(handlers, around, hub, cursors, metrics, &shared.tasks)

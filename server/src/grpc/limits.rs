@@ -82,6 +82,14 @@ pub const JOIN_ADDRESS_BYTES_MAX: usize = 256;
 /// Longest log filter.
 pub const LOG_FILTER_BYTES_MAX: usize = 1 << 10;
 
+/// Queries that one client of ServeQueries may owe replies to. More wait in its queue;
+/// what is beyond that is answered "busy".
+pub const JOBS_OUTSTANDING_MAX: usize = 256;
+
+/// Largest message of a client of ServeQueries: an answer and what stands beside it. A
+/// larger one ends its call with RESOURCE_EXHAUSTED, reason MESSAGE_TOO_LARGE.
+pub const REPLY_MESSAGE_BYTES_MAX: usize = (1 << 20) + DECODE_SLACK_BYTES;
+
 /// Silence after which a stream sends a heartbeat, unless the caller asks otherwise.
 pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(30);
 

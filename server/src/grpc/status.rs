@@ -78,6 +78,11 @@ pub(crate) fn too_many_streams(limit: usize) -> Status {
     status(Code::ResourceExhausted, "TOO_MANY_STREAMS", message, &facts)
 }
 
+/// There is too much of something.
+pub(crate) fn exhausted(reason: &'static str, message: impl ToString) -> Status {
+    status(Code::ResourceExhausted, reason, message.to_string(), &[])
+}
+
 /// The reader of a stream took nothing for too long.
 pub(crate) fn stalled(after: Duration) -> Status {
     let message = format!("the reader took nothing for {} s", after.as_secs());

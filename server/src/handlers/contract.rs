@@ -88,7 +88,7 @@ pub(super) fn environment(
         Cause::Query(query) => {
             set("SERF_QUERY_NAME", &query.name);
             set("SERF_QUERY_LTIME", &query.lamport.to_string());
-            set("MUSTER_ORIGIN", &query.origin);
+            set("MUSTER_ORIGIN", &query.id.origin);
         }
     }
     variables
@@ -158,9 +158,9 @@ mod tests {
     use muster_engine::Event;
 
     use super::*;
-    use crate::handlers::job::Query;
     use crate::handlers::spec::MemberKind;
     use crate::hub::testing::{member, origin, with_tag};
+    use crate::queries::{Query, QueryId};
 
     const HEAD: &str = "MUSTER_DEADLINE=99 MUSTER_SOCKET=/s SERF_SELF_NAME=k1 SERF_SELF_ROLE=db \
                         SERF_TAG_E= SERF_TAG_K=a,b=c SERF_TAG_ROLE=db SERF_TAG_T=a\tb\nc SERF_TAG_WEB_TIER=x";
@@ -293,11 +293,15 @@ mod tests {
             );
         }
         let query = Query {
-            id: "k2/7/4".to_owned(),
-            origin: Arc::from("k2"),
+            id: QueryId {
+                origin: Arc::from("k2"),
+                boot: 7,
+                sequence: 4,
+            },
             name: "load".to_owned(),
             payload: Bytes::from_static(b"pay load"),
             lamport: 5,
+            deadline: tokio::time::Instant::now(),
             deadline_unix_ms: 1,
         };
         let variables = with_head(

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use muster_engine::{Event, Member};
 
 use super::spec::MemberKind;
+use crate::queries::Query;
 
 /// What a handler is called for.
 #[derive(Debug, Clone)]
@@ -26,23 +26,6 @@ pub enum Cause {
     },
     /// A query.
     Query(Arc<Query>),
-}
-
-/// A query to answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Query {
-    /// Its id, as it is told to scripts.
-    pub id: String,
-    /// Name of the member that asks.
-    pub origin: Arc<str>,
-    /// Its name.
-    pub name: String,
-    /// Its payload.
-    pub payload: Bytes,
-    /// Lamport time: data only.
-    pub lamport: u64,
-    /// When the asker stops waiting, milliseconds since 1970.
-    pub deadline_unix_ms: u64,
 }
 
 impl Cause {
@@ -73,7 +56,7 @@ impl Cause {
         match self {
             Self::Members { .. } => None,
             Self::User { event, .. } => Some(format!("{}/{}", event.origin, event.sequence)),
-            Self::Query(query) => Some(query.id.clone()),
+            Self::Query(query) => Some(query.id.to_string()),
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn stdin(cause: &Cause, me: &Member, deadline_unix_ms: u64) -> Bytes 
         }
         Cause::Query(query) => {
             object.insert("name".to_owned(), query.name.as_str().into());
-            object.insert("origin".to_owned(), (*query.origin).into());
+            object.insert("origin".to_owned(), (*query.id.origin).into());
             object.insert("lamport_time".to_owned(), query.lamport.into());
             object.insert(
                 "answer_by_unix_ms".to_owned(),

@@ -11,12 +11,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::queries::QueryRouter;
 use super::results::Board;
 use super::spec::Spec;
 use super::worker::{Begin, Ends, Worker};
 use super::{Boards, Common, Config, Definition, HANDLERS_MAX, dir};
 use crate::hub::lock;
+use crate::queries::{Patterns, Responder, Responders};
 
 /// How often the directory is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -40,7 +40,7 @@ struct Running {
 pub(super) struct Manager {
     config: Config,
     common: Arc<Common>,
-    queries: Option<Arc<dyn QueryRouter>>,
+    queries: Responders,
     stop: CancellationToken,
     grace: Duration,
     boards: Boards,
@@ -55,7 +55,7 @@ impl Manager {
     pub(super) fn new(
         config: Config,
         common: Arc<Common>,
-        queries: Option<Arc<dyn QueryRouter>>,
+        queries: Responders,
         (stop, grace): (CancellationToken, Duration),
         boards: Boards,
     ) -> Self {
@@ -175,9 +175,7 @@ impl Manager {
         tracing::info!(handler = definition.label, spec = %definition.spec, "handler begins");
         let board = Board::new(&definition.label, &definition.spec.text);
         lock(&self.boards).insert(key.clone(), board.clone());
-        let router = self.queries.as_ref().zip(definition.spec.queries());
-        let queries =
-            router.map(|(router, names)| router.serve(names, &definition.label, definition.queue));
+        let queries = self.serve(&definition);
         let retire = CancellationToken::new();
         let ends = Ends {
             retire: retire.clone(),
@@ -192,6 +190,21 @@ impl Manager {
         );
         self.workers.push(Box::pin(worker.run(queries, ends)));
         self.running.insert(key, Running { definition, retire });
+    }
+
+    /// Takes the queries that a handler is for.
+    fn serve(&self, definition: &Definition) -> Option<Responder> {
+        let mut names = definition.spec.queries()?;
+        if names.is_empty() {
+            names.push("*".to_owned());
+        }
+        let served =
+            Patterns::new(names).and_then(|names| self.queries.serve(names, &definition.label));
+        served
+            .inspect_err(|error| {
+                tracing::warn!(handler = definition.label, %error, "a handler answers no queries");
+            })
+            .ok()
     }
 }
 

@@ -1,13 +1,10 @@
 use std::fs;
 use std::path::Path;
 
-use bytes::Bytes;
 use muster_engine::Status;
 use tokio::time::timeout;
 
 use super::*;
-use crate::handlers::job::Query;
-use crate::handlers::queries::Answer;
 use crate::hub::EventUpdate;
 use crate::hub::testing::{event, gap, member, origin, updated, with_status, with_tag};
 use crate::storage::DataDir;
@@ -25,7 +22,7 @@ struct Bench {
     tasks: Tasks,
     metrics: Metrics,
     config: Config,
-    queries: Option<Arc<dyn QueryRouter>>,
+    queries: Responders,
 }
 
 impl Bench {
@@ -46,7 +43,7 @@ impl Bench {
                 redeliver: false,
                 coalesce: Duration::ZERO,
             },
-            queries: None,
+            queries: Responders::default(),
         };
         let specs = bench.specs(specs);
         let mut bench = bench;

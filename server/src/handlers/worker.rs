@@ -27,10 +27,10 @@ use super::lanes::{Lane, Lanes};
 use super::members::{Batch, Tracker};
 use super::metrics::{HandlerLabel, Metrics};
 use super::progress::Progress;
-use super::queries::{QueryJob, QuerySource};
 use super::results::Board;
 use super::{Common, Definition};
 use crate::coalesce::Coalescer;
+use crate::queries::{Job, Responder};
 
 /// After how much quiet the exact cursors are written.
 const IDLE: Duration = Duration::from_secs(1);
@@ -142,7 +142,7 @@ impl Worker {
     }
 
     /// Works until told to end.
-    pub(super) async fn run(mut self, mut queries: Option<Box<dyn QuerySource>>, ends: Ends) {
+    pub(super) async fn run(mut self, mut queries: Option<Responder>, ends: Ends) {
         let hub = Arc::clone(&self.common.hub);
         let mut ring = hub.events().subscribe();
         let mut members = hub.members().subscribe();
@@ -173,10 +173,7 @@ impl Worker {
                 () = changed(&mut ring), if self.has_room() => quiet_since = Instant::now(),
                 () = changed(&mut members), if self.tracker.is_some() => {}
                 () = at(due), if due.is_some() => {}
-                job = next(&mut queries), if may_ask && queries.is_some() => match job {
-                    Some(job) => self.start_query(job),
-                    None => queries = None,
-                },
+                job = next(&mut queries), if may_ask => self.start_query(job),
                 () = tokio::time::sleep_until(quiet_since + IDLE), if idle => {
                     self.settle().await;
                 }
@@ -267,7 +264,7 @@ impl Worker {
         }));
     }
 
-    fn start_query(&mut self, job: Box<dyn QueryJob>) {
+    fn start_query(&mut self, job: Job) {
         let caller = self.caller.clone();
         self.queries_out += 1;
         self.running.push(Box::pin(async move {
@@ -365,9 +362,9 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-async fn next(source: &mut Option<Box<dyn QuerySource>>) -> Option<Box<dyn QueryJob>> {
-    match source {
-        Some(source) => source.next().await,
+async fn next(responder: &mut Option<Responder>) -> Job {
+    match responder {
+        Some(responder) => responder.next().await,
         None => std::future::pending().await,
     }
 }

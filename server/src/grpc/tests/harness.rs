@@ -15,9 +15,12 @@ use tonic::transport::{Channel, Endpoint};
 use tower::Service as _;
 
 use super::super::*;
+use crate::daemon::supervisor::Tasks;
 use crate::gossip::handle::{Command, EventCommand};
 use crate::gossip::{JoinOutcome, Replicated, Report};
 use crate::hub::testing::{member, updated};
+use crate::peers::Me;
+use crate::queries::{Asker, Responders};
 
 pub(super) const PAYLOAD_MAX: usize = 64 << 10;
 
@@ -73,6 +76,7 @@ pub(super) struct Served {
     pub(super) hooks: Arc<TestHooks>,
     pub(super) engine: Engine,
     pub(super) deliveries: Arc<Deliveries>,
+    pub(super) queries: Queries,
 }
 
 pub(super) const ROOT: Peer = Peer {
@@ -117,10 +121,21 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
     let hooks = Arc::new(TestHooks::default());
     let deliveries = Arc::new(Deliveries::new(Arc::clone(&hub), Default::default()));
+    let queries = Queries {
+        asker: Asker::new(
+            Arc::clone(&hub),
+            handle.clone(),
+            Me::new("me", 1),
+            Tasks::default(),
+            Default::default(),
+        ),
+        responders: Responders::default(),
+    };
     let made = services(
         Arc::clone(&hub),
         handle,
         Arc::clone(&deliveries),
+        queries.clone(),
         config,
         hooks.clone(),
         metrics.clone(),
@@ -136,6 +151,7 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         hooks,
         engine,
         deliveries,
+        queries,
     }
 }
 

@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 use super::super::contract::{self, Surroundings};
 use super::super::job::Cause;
 use super::super::metrics::RunLabel;
-use super::super::queries::{ANSWER_BYTES_MAX, Answer, QueryJob};
 use super::super::results::{Board, CallResult};
 use super::super::{Common, Definition, json};
 use crate::process::{self, Keep, Outcome, Ran, Run};
+use crate::queries::{ANSWER_BYTES_MAX, Answer, Job};
 
 /// Bytes of output of a call that are kept for the log, the last ones.
 pub(super) const LOGGED_BYTES_MAX: usize = 8 << 10;
@@ -48,23 +48,33 @@ impl Caller {
 
     /// Lets the program answer a query: what it prints if it ends with 0 and prints
     /// anything, else why not.
-    pub(super) async fn answer(self, job: Box<dyn QueryJob>) {
-        let query = job.query();
+    pub(super) async fn answer(self, job: Job) {
+        let query = Arc::clone(&job.query);
+        if job.is_unwanted() {
+            return;
+        }
         let left = query.deadline_unix_ms.saturating_sub(unix_ms());
         let timeout = self.definition.timeout.min(Duration::from_millis(left));
         let cause = Cause::Query(query);
         let ran = self
             .run(&cause, timeout, Keep::First(ANSWER_BYTES_MAX))
             .await;
-        if !ran.outcome.is_success() {
-            job.answer(Err(failure(&ran)));
+        let answer = if !ran.outcome.is_success() {
+            Err(failure(&ran))
         } else if ran.stdout.total == 0 {
             job.pass();
+            return;
         } else {
-            job.answer(Ok(Answer {
+            Ok(Answer {
                 payload: ran.stdout.bytes(),
                 truncated: ran.stdout.is_truncated(),
-            }));
+            })
+        };
+        if !job.answer(answer) {
+            tracing::debug!(
+                handler = self.definition.label,
+                "nobody waited for the answer"
+            );
         }
     }
 

@@ -83,6 +83,10 @@ pub struct Peers {
     pub join: Vec<String>,
     /// Keys, or none by wish.
     pub security: Security,
+    /// Longest pause between tries to join.
+    pub retry_interval: Duration,
+    /// Come back after a leave with what the snapshot holds.
+    pub rejoin: bool,
 }
 
 /// Where clients reach a member.
@@ -116,6 +120,8 @@ pub struct Members {
 pub struct Process {
     /// Where state outlives a restart.
     pub data_dir: Option<PathBuf>,
+    /// File of the snapshot, if anything is kept.
+    pub snapshot: Option<PathBuf>,
     /// What is logged at first.
     pub log_filter: String,
     /// How it is written.

@@ -6,6 +6,7 @@ pub mod identity;
 pub mod notify;
 pub mod shutdown;
 pub mod signal;
+pub mod snapshots;
 pub mod supervisor;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use identity::{BootStore, Identity};
 use notify::Notifier;
 use shutdown::{Ending, Lifecycle, Phase, Timing};
 use signal::{ProcessSignals, Signals};
+use snapshots::{SnapshotConfig, Snapshots};
 use supervisor::{Heartbeat, Tasks};
 
 /// Version of the daemon.
@@ -57,6 +59,8 @@ pub struct Shared {
     pub identity: Identity,
     /// Keeps the boot number should the engine raise it; its warning belongs into info.
     pub boots: BootStore,
+    /// Keeps what the next start should know; its warning belongs into info.
+    pub snapshots: Snapshots,
     /// Every task is spawned here.
     pub tasks: Tasks,
     /// Every metric is registered here.
@@ -168,11 +172,18 @@ fn shared(setup: Setup, phase: watch::Receiver<Phase>) -> anyhow::Result<Shared>
         tasks.register(registry);
         setup.log.writer.register(registry);
     });
+    let snapshots = Snapshots::new(SnapshotConfig {
+        file: setup.config.process.snapshot.clone(),
+        rejoin: setup.config.peers.rejoin,
+        cluster: setup.config.node.cluster.clone(),
+    });
+    metrics.register(|registry| snapshots.metrics().register(registry));
     Ok(Shared {
         identity: Identity::begin(&boots, started_unix_ms, &mut rand::rng()),
         config: Arc::new(setup.config),
         environment: Arc::new(setup.environment),
         boots,
+        snapshots,
         tasks,
         metrics,
         log_filter: setup.log.filter,

@@ -19,7 +19,7 @@ use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
-use muster_engine::Engine;
+use muster_engine::{Engine, Snapshot};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -37,7 +37,7 @@ use self::sockets::Sockets;
 use self::task::{ARRIVALS_MAX, Core, Network, Parts, Sources, Task};
 use self::udp::Udp;
 use crate::daemon::supervisor::{Heartbeat, Tasks};
-pub use handle::{CommandError, Handle, JoinOutcome, Replicated, Report};
+pub use handle::{Changes, CommandError, Handle, JoinOutcome, Replicated, Report};
 pub use sink::{EventUpdate, MemberUpdate, Sink};
 
 /// Threads for files and the C library's resolver; further calls wait.
@@ -52,6 +52,8 @@ pub struct Config {
     pub seeds: Vec<String>,
     /// For the engine. Port 0 in `advertise` becomes the bound port.
     pub engine: muster_engine::Config,
+    /// What the run before kept.
+    pub restore: Option<Snapshot>,
 }
 
 /// A running driver.
@@ -120,6 +122,7 @@ pub fn start(
         identity,
         rpc,
         engine: config.engine,
+        restore: config.restore,
         seeds,
         sockets,
         ends,
@@ -152,6 +155,7 @@ struct Setup {
     engine: muster_engine::Config,
     identity: Arc<Identity>,
     rpc: mpsc::Sender<Arrived>,
+    restore: Option<Snapshot>,
     seeds: Seeds,
     sockets: Sockets,
     ends: HandleEnds,
@@ -225,13 +229,18 @@ impl Setup {
             tasks: tasks.clone(),
         };
         let clock = Clock::start();
+        let mut engine = Engine::new(self.engine, rand::random(), clock.now());
+        if let Some(snapshot) = &self.restore {
+            engine.restore(clock.now(), snapshot);
+        }
         let core = Core::new(Parts {
-            engine: Engine::new(self.engine, rand::random(), clock.now()),
+            engine,
             net,
             sink: self.sink,
             clock,
             counters: Arc::clone(&counters),
             replicated: self.ends.replicated,
+            changes: self.ends.changes,
         });
         let sources = Sources {
             commands: self.ends.commands,

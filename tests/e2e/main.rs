@@ -19,6 +19,7 @@ mod handlers;
 mod interop;
 mod names;
 mod resolver;
+mod restart;
 mod security;
 mod sockets;
 mod watch;

@@ -9,6 +9,7 @@
 mod bursts;
 mod faults;
 mod planted;
+mod restart;
 mod seeds;
 mod start;
 mod support;

@@ -38,6 +38,8 @@ pub struct Config {
     pub reap_left: Duration,
     /// How long failed members are shown.
     pub reap_failed: Duration,
+    /// Longest pause between tries to join while alone; they begin with 250 ms.
+    pub retry_interval: Duration,
 }
 
 impl Config {

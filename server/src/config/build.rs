@@ -135,6 +135,11 @@ fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers
         advertise,
         join,
         security: secrets.security.clone(),
+        retry_interval: layers.value("retry-interval", |text| {
+            let range = Duration::from_secs(1)..=Duration::from_secs(3_600);
+            units::within(units::duration(text)?, range)
+        }),
+        rejoin: layers.value("rejoin", units::boolean),
     }
 }
 
@@ -300,8 +305,11 @@ fn process(layers: &mut Layers) -> Process {
             Duration::ZERO..=Duration::from_secs(60),
         )
     };
+    let data_dir = layers.optional("data-dir", values::path);
+    let snapshot = layers.optional("snapshot", values::path);
     Process {
-        data_dir: layers.optional("data-dir", values::path),
+        snapshot: snapshot.or_else(|| Some(data_dir.as_ref()?.join("snapshot"))),
+        data_dir,
         log_filter: layers.value("log-filter", values::log_filter),
         log_format: layers.value("log-format", values::log_format),
         leave_on_terminate: layers.value("leave-on-terminate", units::boolean),

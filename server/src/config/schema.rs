@@ -296,6 +296,19 @@ const PEERS: &[Setting] = &[
         "A member to join through. Names are resolved again on every try, and tries never end. A \
          token brings addresses along.",
     ),
+    one(
+        "retry-interval",
+        "DURATION",
+        "a duration from 1s to 1h",
+        "Longest pause between tries to join while no other member is known. Tries begin 250 ms \
+         apart and slow down to this.",
+    )
+    .or("5s"),
+    switch(
+        "rejoin",
+        "Look for the members of the snapshot also if this node left before. Without it a node that \
+         left joins through `join` only.",
+    ),
 ];
 
 const KEYS: &[Setting] = &[
@@ -482,8 +495,16 @@ const PROCESS: &[Setting] = &[
         "DIR",
         PATH,
         "Directory for what should outlive a restart. It is created with mode 0700 and belongs to \
-         one daemon. Without one nothing is written.",
+         one daemon. Without one nothing is written but a snapshot that is given by itself.",
     ),
+    one(
+        "snapshot",
+        "FILE",
+        PATH,
+        "File that keeps members, addresses and event positions for the next start. A snapshot of \
+         serf is taken over once.",
+    )
+    .derived("`snapshot` in `data-dir`; nothing is kept without one"),
     one(
         "log-filter",
         "FILTER",

@@ -11,6 +11,7 @@ use muster_engine::crypto::{Key, Keyring};
 use super::handling;
 use super::identity::BootStore;
 use super::shutdown::Phase;
+use super::snapshots::Snapshots;
 use super::{Assembled, Shared, VERSION};
 use crate::config::{Config, Security};
 use crate::deliver::{self, Deliveries, Post, Reporter};
@@ -58,8 +59,22 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         boots: shared.boots.clone(),
         disk: tokio::runtime::Handle::current(),
     });
-    let gossip = gossip_config(&config, shared.identity.boot)?;
+    let mut gossip = gossip_config(&config, shared.identity.boot)?;
+    let restored = shared.snapshots.load();
+    let cursors = handling::cursors(&shared).await;
+    gossip.restore = restored.snapshot.map(|mut snapshot| {
+        for (origin, sequence) in cursors.unfinished() {
+            snapshot.hold_back(&origin, sequence);
+        }
+        snapshot
+    });
     let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+    let snapshots = shared.snapshots.clone();
+    let (keeping, stop) = (handle.clone(), shared.tasks.stop_token());
+    shared.tasks.spawn_guarded(
+        "snapshot",
+        snapshots.keep(keeping, restored.stays_left, stop),
+    );
     let deliveries = deliveries(&shared, &hub);
     let core = Core {
         hub: Arc::clone(&hub),
@@ -68,7 +83,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         deliveries,
     };
     let queries = serve_peers(&shared, &core, &mut driver, (received, query_metrics))?;
-    handling::start(&shared, hub, queries.responders.clone()).await;
+    handling::start(&shared, hub, cursors, queries.responders.clone());
     let gate = services(&shared, core, queries, &driver, &sockets).await?;
     let transport = TransportMetrics::default();
     shared
@@ -138,12 +153,14 @@ fn gossip_config(config: &Config, boot: u64) -> anyhow::Result<gossip::Config> {
         limits: config.limits.clone(),
         reap_left: config.members.reap_left,
         reap_failed: config.members.reap_failed,
+        retry_interval: config.peers.retry_interval,
     };
     engine.check().context("cannot be a member")?;
     Ok(gossip::Config {
         bind: config.peers.bind,
         seeds: config.peers.join.clone(),
         engine,
+        restore: None,
     })
 }
 
@@ -271,6 +288,7 @@ async fn services(
         log_filter: shared.log_filter.clone(),
         config: Arc::clone(config),
         boots: shared.boots.clone(),
+        snapshots: shared.snapshots.clone(),
         left: shared.left.clone(),
     });
     let stop = shared.tasks.stop_token();
@@ -335,6 +353,7 @@ struct Surroundings {
     log_filter: LogFilter,
     config: Arc<Config>,
     boots: BootStore,
+    snapshots: Snapshots,
     left: tokio_util::sync::CancellationToken,
 }
 
@@ -362,6 +381,7 @@ impl Hooks for Surroundings {
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.config.warnings.clone();
         warnings.extend(self.boots.warning());
+        warnings.extend(self.snapshots.warning());
         warnings
     }
 }

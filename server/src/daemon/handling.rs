@@ -21,18 +21,27 @@ const NOT_INHERITED: [&str; 5] = [
     "LISTEN_FDS",
 ];
 
+/// Where the handlers of a former run stood.
+pub(super) async fn cursors(shared: &Shared) -> CursorStore {
+    let data = shared.boots.data();
+    let opened = tokio::task::spawn_blocking(move || CursorStore::open(data)).await;
+    opened.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot read the cursors of handlers: starting at now");
+        CursorStore::default()
+    })
+}
+
 /// Starts them.
-pub(super) async fn start(shared: &Shared, hub: Arc<Hub>, queries: Responders) -> Handlers {
+pub(super) fn start(
+    shared: &Shared,
+    hub: Arc<Hub>,
+    cursors: CursorStore,
+    queries: Responders,
+) -> Handlers {
     let metrics = Metrics::default();
     shared
         .metrics
         .register(|registry| metrics.register(registry));
-    let data = shared.boots.data();
-    let opened = tokio::task::spawn_blocking(move || CursorStore::open(data)).await;
-    let cursors = opened.unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot read the cursors of handlers: starting at now");
-        CursorStore::default()
-    });
     let config = &shared.config;
     let around = Around {
         name: config.node.name.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
+use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member, Snapshot};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Commands that wait for the engine; more callers wait up to [`SEND_WAIT`].
@@ -82,6 +82,9 @@ pub(crate) enum Command {
     Report {
         reply: Reply<Report>,
     },
+    Snapshot {
+        reply: Reply<Snapshot>,
+    },
 }
 
 /// An event on its way to the engine.
@@ -97,6 +100,7 @@ pub(crate) struct HandleEnds {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: mpsc::Receiver<EventCommand>,
     pub(crate) replicated: watch::Sender<Replicated>,
+    pub(crate) changes: watch::Sender<Changes>,
 }
 
 /// How far the own events are replicated. Ordered: a later value is greater.
@@ -108,12 +112,24 @@ pub struct Replicated {
     pub sequence: u64,
 }
 
+/// What a snapshot is worth taking for.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Grows with each change.
+    pub revision: u64,
+    /// This node leaves or has left.
+    pub left: bool,
+    /// What the engine knew when it stopped.
+    pub last: Option<Arc<Snapshot>>,
+}
+
 /// Commands the engine from any task or thread.
 #[derive(Debug, Clone)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     events: mpsc::Sender<EventCommand>,
     replicated: watch::Receiver<Replicated>,
+    changes: watch::Receiver<Changes>,
 }
 
 impl Handle {
@@ -122,16 +138,19 @@ impl Handle {
         let (commands, commands_end) = mpsc::channel(COMMANDS_MAX);
         let (events, events_end) = mpsc::channel(EVENTS_MAX);
         let (replicated_end, replicated) = watch::channel(Replicated::default());
+        let (changes_end, changes) = watch::channel(Changes::default());
         let ends = HandleEnds {
             commands: commands_end,
             events: events_end,
             replicated: replicated_end,
+            changes: changes_end,
         };
         (
             Self {
                 commands,
                 events,
                 replicated,
+                changes,
             },
             ends,
         )
@@ -204,6 +223,20 @@ impl Handle {
     /// [`CommandError::Stopped`], [`CommandError::Busy`].
     pub async fn report(&self) -> Result<Report, CommandError> {
         self.command(|reply| Command::Report { reply }).await
+    }
+
+    /// What the next run should know.
+    ///
+    /// # Errors
+    /// [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn snapshot(&self) -> Result<Snapshot, CommandError> {
+        self.command(|reply| Command::Snapshot { reply }).await
+    }
+
+    /// Tells when [`Handle::snapshot`] would give something new.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Changes> {
+        self.changes.clone()
     }
 
     async fn command<T>(&self, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {

@@ -112,6 +112,20 @@ impl CursorStore {
         lock(&self.kept).get(handler).cloned()
     }
 
+    /// For each origin the last sequence that no handler which was there then has to
+    /// be given any more.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<(Origin, u64)> {
+        let mut lowest = BTreeMap::new();
+        for cursors in lock(&self.kept).values() {
+            for (origin, at) in cursors {
+                let done = lowest.entry(origin.clone()).or_insert(at.done);
+                *done = at.done.min(*done);
+            }
+        }
+        lowest.into_iter().collect()
+    }
+
     /// Forgets the handlers that are not named.
     pub fn retain(&self, handlers: impl Fn(&str) -> bool) {
         lock(&self.kept).retain(|handler, _| handlers(handler));
@@ -211,6 +225,10 @@ mod tests {
         store.note("a", &Cursors::new());
         drop(store);
         let store = open(&dir);
+        let behind = Cursors::from([(origin("k1", 7), at(2, 2))]);
+        store.note("b", &behind);
+        let unfinished = vec![(origin("k1", 7), 2), (origin("k2", 1), 0)];
+        assert_eq!(store.unfinished(), unfinished);
         assert_eq!((store.get("a"), store.get("gone")), (Some(cursors), None));
     }
 

@@ -222,6 +222,7 @@ fn config(node: usize, key: &Key) -> Config {
         limits: Limits::default(),
         reap_left: Duration::from_secs(600),
         reap_failed: Duration::from_secs(86_400),
+        retry_interval: Duration::from_secs(5),
     }
 }
 

@@ -153,6 +153,9 @@ impl<M: Machine> Sim<M> {
             self.check(slot, "leave_in_time", check);
         }
         if self.nodes[slot].state != State::Down {
+            if self.setup.snapshot_secs > 0 {
+                self.save_snapshot(slot);
+            }
             self.stop(slot);
         }
     }

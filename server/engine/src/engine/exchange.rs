@@ -741,7 +741,7 @@ fn instance_of(state: &MemberState) -> u64 {
     crate::record::Record::new(Time::default(), delta).map_or(0, |record| record.parsed().instance)
 }
 
-fn member_state(now: Now, peer: &Peer, held: Option<Summary>) -> MemberState {
+pub(super) fn member_state(now: Now, peer: &Peer, held: Option<Summary>) -> MemberState {
     let same_run = held.filter(|held| held.ident.node() == peer.ident.node());
     MemberState {
         ident: ident_bytes(peer.ident),
@@ -757,6 +757,6 @@ fn member_state(now: Now, peer: &Peer, held: Option<Summary>) -> MemberState {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -49,10 +49,8 @@ fn what_was_written_is_found_and_garbage_is_set_aside() {
     assert_eq!(found.addresses, ["10.0.0.1:7946"]);
     // Cut, overwritten, or of somebody else.
     let whole = std::fs::read(&path).unwrap();
-    let other = Snapshot {
-        cluster: "d".to_owned(),
-        ..snapshot(&[])
-    };
+    let mut other = snapshot(&[]);
+    other.cluster = "d".to_owned();
     for bytes in [&whole[..whole.len() - 1], b"", b"garbage\n", b"\0\xFF"] {
         std::fs::write(&path, bytes).unwrap();
         assert!(store(&path, false).load().snapshot.is_none());
@@ -67,11 +65,8 @@ fn what_was_written_is_found_and_garbage_is_set_aside() {
 fn whoever_left_stays_left_unless_it_is_told_to_rejoin() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("snapshot");
-    let left = Snapshot {
-        left: true,
-        lamport: 9,
-        ..snapshot(&["10.0.0.1:7946"])
-    };
+    let mut left = snapshot(&["10.0.0.1:7946"]);
+    (left.left, left.lamport) = (true, 9);
     StoredFile::new(path.clone()).write(&left).unwrap();
     let restored = store(&path, false).load();
     assert!(restored.stays_left);

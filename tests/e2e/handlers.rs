@@ -252,6 +252,60 @@ async fn a_query_is_answered_by_a_script_on_another_member() {
     assert!(said.contains("exit code 4: broken"), "{ran:?}");
 }
 
+/// A daemon that hangs in event 2 and dies there by SIGKILL, event 3 waiting, event 4
+/// sent while it is dead; what its handler wrote after the restart and event 5.
+async fn killed_in_the_middle(options: &str) -> String {
+    let out = Out::new();
+    let spec = format!(
+        "user{options}=read n; echo $n:$MUSTER_REDELIVERED >> $D/all; \
+         while [ $n = 2 ] && [ -e $D/all ] && [ ! -e $D/go ]; do sleep 0.1; done"
+    );
+    let two = daemon("two").ready().await;
+    let one = out.handler(daemon("one").data_dir().join(two.addr()), &spec);
+    let mut one = one.ready().await;
+    see(&one, "two", MemberStatus::Alive, SOON).await;
+    see(&two, "one", MemberStatus::Alive, SOON).await;
+    let snapshot = one.socket().with_file_name("data").join("snapshot");
+    wait::holds("the snapshot names the other", 2 * SOON, async || {
+        let bytes = fs::read(&snapshot).unwrap_or_default();
+        bytes.windows(3).any(|part| part == b"two")
+    })
+    .await;
+    for n in ["1", "2", "3"] {
+        event(&two, "e", n).await;
+    }
+    out.until("all", |text| text == "1:\n2:\n").await;
+    one.kill().await;
+    event(&two, "e", "4").await;
+    fs::write(out.path("go"), "").unwrap();
+    one.restart().await;
+    see(&two, "one", MemberStatus::Alive, DETECTION).await;
+    event(&two, "e", "5").await;
+    out.until("all", |text| {
+        text.lines().any(|line| line.starts_with("5:"))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn after_a_crash_nothing_is_run_twice() {
+    let all = killed_in_the_middle("").await;
+    let again = all.strip_prefix("1:\n2:\n").unwrap();
+    // What was taken before the crash may be lost; what came later may not.
+    assert!(matches!(again, "4:\n5:\n" | "3:\n4:\n5:\n"), "{all}");
+}
+
+#[tokio::test]
+async fn redelivery_runs_again_what_a_crash_cut() {
+    let all = killed_in_the_middle(",redeliver").await;
+    let again = all.strip_prefix("1:\n2:\n").unwrap();
+    let again = again.strip_prefix("1:1\n").unwrap_or(again);
+    let rest = again
+        .strip_prefix("2:1\n")
+        .unwrap_or_else(|| panic!("2 is not marked: {all}"));
+    assert!(matches!(rest, "3:1\n4:\n5:\n" | "3:\n4:\n5:\n"), "{all}");
+}
+
 #[tokio::test]
 async fn mistakes_in_handlers_are_told_at_the_start() {
     let (code, log) = daemon("one")

@@ -1,7 +1,7 @@
 //! Where handlers stand in the events, kept in the data directory.
 //!
-//! A handler that runs at most once reserves ahead: before it starts an event it
-//! has written down a sequence [`AHEAD`] further on, and after a crash it goes on
+//! A handler that runs at most once reserves ahead: before it starts an event it has
+//! written down the end of the next [`AHEAD`] that wait, and after a crash it goes on
 //! behind that, so nothing runs twice. One that redelivers goes on behind what it
 //! finished, and marks what may have been started before.
 
@@ -14,7 +14,7 @@ use prost::Message;
 use crate::hub::lock;
 use crate::storage::{DataDir, Loaded};
 
-/// Sequences reserved with one write.
+/// Most sequences reserved with one write.
 pub const AHEAD: u64 = 64;
 
 /// Origins (a name and a boot) that are kept of one handler; the lowest boots of a

@@ -20,6 +20,7 @@ use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
 use crate::grpc::{self, Access, Gate, Hooks, Queries, SocketKind};
+use crate::handlers::Handlers;
 use crate::hub::Hub;
 use crate::peers::{self, Me, Peers};
 use crate::queries::receiver::{Inbox, Received};
@@ -83,8 +84,8 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         deliveries,
     };
     let queries = serve_peers(&shared, &core, &mut driver, (received, query_metrics))?;
-    handling::start(&shared, hub, cursors, queries.responders.clone());
-    let gate = services(&shared, core, queries, &driver, &sockets).await?;
+    let handlers = handling::start(&shared, hub, cursors, queries.responders.clone());
+    let gate = services(&shared, core, (queries, handlers), &driver, &sockets).await?;
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -253,7 +254,7 @@ fn report(shared: &Shared, hub: &Arc<Hub>, deliveries: &Arc<Deliveries>, peers: 
 async fn services(
     shared: &Shared,
     core: Core,
-    queries: Queries,
+    (queries, handlers): (Queries, Handlers),
     driver: &Driver,
     sockets: &[PathBuf],
 ) -> anyhow::Result<Gate> {
@@ -289,6 +290,7 @@ async fn services(
         config: Arc::clone(config),
         boots: shared.boots.clone(),
         snapshots: shared.snapshots.clone(),
+        handlers,
         left: shared.left.clone(),
     });
     let stop = shared.tasks.stop_token();
@@ -354,6 +356,7 @@ struct Surroundings {
     config: Arc<Config>,
     boots: BootStore,
     snapshots: Snapshots,
+    handlers: Handlers,
     left: tokio_util::sync::CancellationToken,
 }
 
@@ -382,6 +385,8 @@ impl Hooks for Surroundings {
         let mut warnings = self.config.warnings.clone();
         warnings.extend(self.boots.warning());
         warnings.extend(self.snapshots.warning());
+        let handlers = self.handlers.report();
+        warnings.extend(handlers.iter().filter_map(|report| report.warning()));
         warnings
     }
 }

@@ -45,6 +45,24 @@ pub struct Report {
     pub last: VecDeque<CallResult>,
 }
 
+impl Report {
+    /// What an operator should look at, if the last call failed.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let last = self.last.back().filter(|last| !last.ok)?;
+        let Self {
+            label,
+            spec,
+            failed,
+            ..
+        } = self;
+        let (name, outcome) = (&last.name, &last.outcome);
+        Some(format!(
+            "handler {label} ({spec}): {failed} calls failed, the last one for {name}: {outcome}"
+        ))
+    }
+}
+
 /// The report of one handler, written by its worker. Clones share everything.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Board(Arc<Mutex<Report>>);
@@ -103,9 +121,22 @@ mod tests {
         }
         let report = board.read();
         assert_eq!((report.succeeded, report.failed), (11, 1));
+        assert_eq!(report.warning(), None);
         assert_eq!(
             (report.last.len(), report.last[0].name.as_str()),
             (RESULTS_KEPT_MAX, "2")
+        );
+        board.ended(CallResult {
+            name: "deploy".to_owned(),
+            at_unix_ms: 0,
+            took: Duration::ZERO,
+            outcome: "exit code 3".to_owned(),
+            ok: false,
+        });
+        let warning = board.read().warning().unwrap();
+        assert_eq!(
+            warning,
+            "handler 0 (user=x): 2 calls failed, the last one for deploy: exit code 3"
         );
     }
 }

@@ -1,8 +1,9 @@
 //! One call of the program of a handler.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::contract::{self, Surroundings};
@@ -50,11 +51,12 @@ impl Caller {
     /// anything, else why not.
     pub(super) async fn answer(self, job: Job) {
         let query = Arc::clone(&job.query);
-        if job.is_unwanted() {
+        if job.is_unwanted() || query.deadline <= Instant::now() {
+            job.answer(Err("nobody was free in time".to_owned()));
             return;
         }
-        let left = query.deadline_unix_ms.saturating_sub(unix_ms());
-        let timeout = self.definition.timeout.min(Duration::from_millis(left));
+        let left = query.deadline.saturating_duration_since(Instant::now());
+        let timeout = self.definition.timeout.min(left);
         let cause = Cause::Query(query);
         let ran = self
             .run(&cause, timeout, Keep::First(ANSWER_BYTES_MAX))

@@ -10,6 +10,7 @@ mod build;
 mod changes;
 mod env;
 mod file;
+mod handling;
 mod layers;
 mod machine;
 mod print;
@@ -28,6 +29,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_engine::{Limits, Role};
+
+use crate::handlers;
 
 pub use crate::grpc::Capability;
 use crate::serf_rpc;
@@ -56,6 +59,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long dead members are shown.
     pub members: Members,
+    /// What is run when something happens.
+    pub handlers: handlers::Config,
     /// The process itself.
     pub process: Process,
     /// What a person should look at, for the log.

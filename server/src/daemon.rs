@@ -2,6 +2,7 @@
 
 mod assemble;
 mod dump;
+mod handling;
 pub mod identity;
 pub mod notify;
 pub mod reload;
@@ -66,6 +67,8 @@ pub struct Shared {
     pub live: Live,
     /// What signals ask for.
     pub wishes: Wishes,
+    /// The environment of the process.
+    pub environment: Arc<BTreeMap<String, String>>,
     /// Who this run is.
     pub identity: Identity,
     /// Keeps the boot number should the engine raise it; its warning belongs into info.
@@ -216,6 +219,7 @@ fn shared(
         reload,
         live,
         wishes: Wishes::default(),
+        environment: Arc::new(setup.environment),
         boots,
         snapshots,
         tasks,

@@ -16,6 +16,7 @@ mod cluster;
 mod config;
 mod demo;
 mod events;
+mod handlers;
 mod interop;
 mod names;
 mod network;

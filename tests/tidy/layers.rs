@@ -16,6 +16,18 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("tags", &["storage"]),
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
+    ("process", &[]),
+    (
+        "handlers",
+        &[
+            "coalesce",
+            "hub",
+            "process",
+            "queries",
+            "storage",
+            "daemon::supervisor",
+        ],
+    ),
     (
         "peers",
         &["gossip::rpc", "hub::lock", "routes", "daemon::supervisor"],

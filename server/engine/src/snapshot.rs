@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use prost::Message;
 
+use crate::event::Origin;
 use crate::events::Position;
 use crate::wire::MemberState;
 
@@ -72,6 +73,16 @@ impl Snapshot {
     #[must_use]
     pub fn knows_nobody(&self) -> bool {
         self.members.is_empty() && self.addresses.is_empty()
+    }
+
+    /// Lets the next run hand over again what came after `sequence`: a consumer that
+    /// outlives the daemon has not finished it. Positions are only moved back, and
+    /// those of unknown origins are no business of this.
+    pub fn hold_back(&mut self, origin: &Origin, sequence: u64) {
+        let fits = |at: &&mut Position| *at.name == *origin.name && at.boot == origin.boot;
+        if let Some(position) = self.positions.iter_mut().find(fits) {
+            position.sequence = position.sequence.min(sequence);
+        }
     }
 
     /// What a node keeps that left and was not told to come back: the clock only.

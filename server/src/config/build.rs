@@ -42,6 +42,7 @@ pub(super) fn build(
         serf_rpc,
         limits,
         members: members(layers),
+        handlers: super::handling::build(layers, machine),
         process: process(layers),
         warnings: layers.take_warnings(),
         held: BTreeMap::new(),

@@ -17,6 +17,8 @@ pub trait Machine {
     /// # Errors
     /// What the resolver said.
     fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, String>;
+    /// The table of users, in the form of `/etc/passwd`.
+    fn users(&self) -> String;
 }
 
 /// The machine that the process runs on.
@@ -52,6 +54,11 @@ impl Machine for ThisMachine {
         let found = (host, 0).to_socket_addrs();
         let found = found.map_err(|error| error.to_string())?;
         Ok(found.map(|addr| addr.ip().to_canonical()).collect())
+    }
+
+    fn users(&self) -> String {
+        // No table is one without users: the name is then told as unknown.
+        std::fs::read_to_string("/etc/passwd").unwrap_or_default()
     }
 }
 

@@ -46,6 +46,10 @@ impl Machine for FakeMachine {
         self.interfaces.clone()
     }
 
+    fn users(&self) -> String {
+        "root:x:0:0:root:/root:/bin/sh\nrunner:x:998:997::/srv:/bin/false\n".to_owned()
+    }
+
     fn group_id(&self, name: &str) -> Option<u32> {
         (name == "muster").then_some(998)
     }

@@ -11,6 +11,7 @@ use muster_engine::crypto::{Key, Keyring};
 use tokio::sync::watch;
 
 use super::dump::Dump;
+use super::handling;
 use super::identity::BootStore;
 use super::reload::Reloader;
 use super::serf;
@@ -25,6 +26,7 @@ use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
 use crate::grpc::{self, Access, Gate, Hooks, Queries, Reloaded, SocketKind};
+use crate::handlers::Handlers;
 use crate::hub::Hub;
 use crate::peers::{self, Me, Peers};
 use crate::queries::receiver::{Inbox, Received};
@@ -70,7 +72,13 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let tags = shared.live.tags.over(&config.node.tags);
     let mut gossip = gossip_config(&config, tags, shared.identity.boot)?;
     let restored = shared.snapshots.load();
-    gossip.restore = restored.snapshot;
+    let cursors = handling::cursors(&shared).await;
+    gossip.restore = restored.snapshot.map(|mut snapshot| {
+        for (origin, sequence) in cursors.unfinished() {
+            snapshot.hold_back(&origin, sequence);
+        }
+        snapshot
+    });
     let discovery = config.peers.discovery.as_ref().map(|discovery| {
         let (sender, found) = mdns::channel();
         gossip.found = Some(found);
@@ -98,7 +106,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     }
     let deliveries = deliveries(&shared, &hub);
     let core = Core {
-        hub,
+        hub: Arc::clone(&hub),
         me,
         handle: handle.clone(),
         deliveries,
@@ -108,7 +116,16 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     if let Some(listener) = serf_rpc {
         serf::spawn(&shared, listener, &core.hub, &handle, &queries);
     }
-    let gate = services(&shared, core, queries, &driver, &sockets, reloader).await?;
+    let handlers = handling::start(&shared, hub, cursors, queries.responders.clone());
+    let gate = services(
+        &shared,
+        core,
+        (queries, handlers),
+        &driver,
+        &sockets,
+        reloader,
+    )
+    .await?;
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -264,7 +281,7 @@ fn serve_peers(
         .add(asker.service())
         .add(deliver::service(Arc::clone(&core.deliveries)));
     tasks.spawn("peer calls", server.run(routes));
-    report(shared, core, peers.clone());
+    report(shared, &core.hub, &core.deliveries, peers.clone());
     let receiver = Receiver {
         hub: Arc::clone(&core.hub),
         me: core.me.clone(),
@@ -305,7 +322,7 @@ fn report(shared: &Shared, core: &Core, peers: Peers) {
 async fn services(
     shared: &Shared,
     core: Core,
-    queries: Queries,
+    (queries, handlers): (Queries, Handlers),
     driver: &Driver,
     sockets: &[PathBuf],
     reloader: Reloader,
@@ -343,6 +360,7 @@ async fn services(
         boots: shared.boots.clone(),
         snapshots: shared.snapshots.clone(),
         tags: shared.live.tags.clone(),
+        handlers,
         left: shared.left.clone(),
         reloader,
     });
@@ -410,6 +428,7 @@ struct Surroundings {
     boots: BootStore,
     snapshots: Snapshots,
     tags: TagStore,
+    handlers: Handlers,
     left: tokio_util::sync::CancellationToken,
     reloader: Reloader,
 }
@@ -441,6 +460,8 @@ impl Hooks for Surroundings {
         warnings.extend(self.boots.warning());
         warnings.extend(self.snapshots.warning());
         warnings.extend(self.tags.warning());
+        let handlers = self.handlers.report();
+        warnings.extend(handlers.iter().filter_map(|report| report.warning()));
         warnings
     }
 

@@ -5,6 +5,7 @@
 
 mod clock;
 pub mod handle;
+pub mod mdns;
 mod metrics;
 mod pipe;
 pub mod resolve;
@@ -37,7 +38,7 @@ use self::sockets::Sockets;
 use self::task::{ARRIVALS_MAX, Core, Network, Parts, Sources, Task};
 use self::udp::Udp;
 use crate::daemon::supervisor::{Heartbeat, Tasks};
-pub use handle::{Changes, CommandError, Handle, JoinOutcome, Replicated, Report};
+pub use handle::{Changes, CommandError, Handle, JoinOutcome, Replicated, Report, TagKeeper};
 pub use sink::{EventUpdate, MemberUpdate, Sink};
 
 /// Threads for files and the C library's resolver; further calls wait.
@@ -54,6 +55,8 @@ pub struct Config {
     pub engine: muster_engine::Config,
     /// What the run before kept.
     pub restore: Option<Snapshot>,
+    /// Addresses found by other means: seeds as well.
+    pub found: Option<mdns::Found>,
 }
 
 /// A running driver.
@@ -104,7 +107,7 @@ pub fn start(
     heart: Heartbeat,
 ) -> anyhow::Result<(Handle, Driver)> {
     let counters = Arc::new(Counters::default());
-    let seeds = Seeds::new(config.seeds, Arc::clone(&counters))?;
+    let seeds = Seeds::new(config.seeds, Arc::clone(&counters))?.and_found(config.found);
     let sockets = Sockets::bind(config.bind)?;
     let local_addr = sockets.addr;
     if config.engine.advertise.port() == 0 {

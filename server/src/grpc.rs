@@ -17,6 +17,7 @@ mod frames;
 pub mod gate;
 pub mod health;
 pub mod limits;
+mod logs;
 mod members;
 pub mod metrics;
 pub mod node;
@@ -44,7 +45,7 @@ pub use self::access::{Access, Capabilities, Capability};
 pub use self::gate::Gate;
 pub use self::health::HealthHandle;
 pub use self::metrics::Metrics;
-pub use self::node::{Hooks, Identity};
+pub use self::node::{Hooks, Identity, Reloaded};
 pub use self::peer::{Peer, SocketKind};
 pub use self::queries::Queries;
 

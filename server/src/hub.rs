@@ -10,12 +10,13 @@ pub mod positions;
 pub mod ring;
 pub mod store;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use muster_engine::{Event, Gap, Member, MemberKey, Origin, Status};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
 
 use self::ring::EventRing;
 use self::store::{Store, Update};
@@ -62,7 +63,7 @@ pub struct Hub {
     /// This node, once the engine has shown it.
     me: Mutex<Option<Arc<Member>>>,
     targets: Targets,
-    elsewhere: AtomicU64,
+    elsewhere: Counter,
 }
 
 impl Hub {
@@ -76,7 +77,7 @@ impl Hub {
             events: EventRing::new(),
             me: Mutex::new(None),
             targets: Targets::default(),
-            elsewhere: AtomicU64::new(0),
+            elsewhere: Counter::default(),
         }
     }
 
@@ -103,7 +104,7 @@ impl Hub {
             if let EventUpdate::Event(event) = update
                 && !self.is_for_me(event)
             {
-                self.elsewhere.fetch_add(1, Ordering::Relaxed);
+                self.elsewhere.inc();
                 *update = EventUpdate::Passed {
                     origin: event.origin.clone(),
                     sequence: event.sequence,
@@ -144,10 +145,10 @@ impl Hub {
         lock(&self.me).clone()
     }
 
-    /// Events that were not for this node so far.
-    #[must_use]
-    pub fn elsewhere(&self) -> u64 {
-        self.elsewhere.load(Ordering::Relaxed)
+    /// Registers what the hub counts.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "Events that were not for this node";
+        registry.register("muster_events_elsewhere", help, self.elsewhere.clone());
     }
 
     /// The epoch of every position of this run.

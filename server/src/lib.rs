@@ -18,6 +18,7 @@ pub mod process;
 pub mod queries;
 mod routes;
 pub mod storage;
+pub mod tags;
 pub mod telemetry;
 
 mod program;

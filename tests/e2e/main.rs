@@ -8,6 +8,7 @@
     reason = "in a test binary helpers are tests as well"
 )]
 
+mod agent;
 mod api;
 mod cli;
 mod clock;
@@ -18,6 +19,7 @@ mod events;
 mod handlers;
 mod interop;
 mod names;
+mod network;
 mod resolver;
 mod restart;
 mod security;

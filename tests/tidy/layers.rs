@@ -7,12 +7,13 @@ use crate::tree::{File, is_test, production, read, sources_below};
 /// Modules of the daemon, and what of its other modules each may name. The daemon
 /// module is the composition root and config fills everybody's settings: they may
 /// name all.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("filter", &[]),
     ("coalesce", &[]),
     ("deliver", &["hub", "peers"]),
     ("hub", &["filter"]),
     ("storage", &["daemon::supervisor"]),
+    ("tags", &["storage"]),
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
     ("process", &[]),
@@ -60,12 +61,13 @@ const ALLOWED: [(&str, &[&str]); 12] = [
 ];
 
 /// Names that `gossip` gives to surfaces.
-const HANDLE: [&str; 6] = [
+const HANDLE: [&str; 7] = [
     "Handle",
     "CommandError",
     "JoinOutcome",
     "Replicated",
     "Report",
+    "TagKeeper",
     "handle",
 ];
 

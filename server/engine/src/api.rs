@@ -91,6 +91,8 @@ pub struct Limits {
     pub event_bytes_total: usize,
     /// Largest datagram, bytes.
     pub datagram_bytes: usize,
+    /// How many times the usual patience a suspected member is given; 1 is usual.
+    pub suspicion_patience: u32,
 }
 
 impl Default for Limits {
@@ -101,6 +103,7 @@ impl Default for Limits {
             event_bytes_per_origin: 32 << 20,
             event_bytes_total: 64 << 20,
             datagram_bytes: 1_400,
+            suspicion_patience: 1,
         }
     }
 }

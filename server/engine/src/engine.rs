@@ -34,7 +34,7 @@ use crate::member::Member;
 use crate::own::Own;
 use crate::settle::Settle;
 use crate::suspicion::Suspicions;
-use crate::swim::{Swim, SwimOutput};
+use crate::swim::{Swim, SwimOutput, Update};
 use crate::table::Table;
 use crate::time::{Now, Time};
 
@@ -54,6 +54,8 @@ pub struct Engine {
     own: Own,
     swim: Swim,
     table: Table,
+    /// What the table learnt and foca was not told yet, in order.
+    news: Vec<Update<Ident>>,
     suspicions: Suspicions,
     broadcasts: Broadcasts,
     settle: Settle<u64>,
@@ -92,7 +94,8 @@ impl Engine {
             own,
             swim,
             table: Table::default(),
-            suspicions: Suspicions::default(),
+            news: Vec::new(),
+            suspicions: Suspicions::with_patience(limits.suspicion_patience),
             broadcasts: Broadcasts::default(),
             settle: Settle::default(),
             events,
@@ -181,6 +184,7 @@ impl Engine {
     /// Carries out everything that a step set in motion, then shows what changed.
     fn finish(&mut self, now: Now) {
         loop {
+            self.tell_swim(now, true);
             if let Some(output) = self.swim.poll() {
                 self.on_swim(now, output);
             } else if let Some(output) = self.events.poll() {

@@ -421,6 +421,7 @@ impl Events {
             ("events_logs", self.logs.len() as u64),
             ("events_logs_forgotten", c.logs_forgotten),
             ("events_marks_false", c.marks_false),
+            ("events_lamport_time", self.lamport),
             ("events_published", c.published),
             ("events_pull_answers_bad", c.pull_answers_bad),
             ("events_pull_requests_bad", c.pull_requests_bad),

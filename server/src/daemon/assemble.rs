@@ -5,28 +5,34 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use muster_engine::Event;
 use muster_engine::crypto::{Key, Keyring};
+use tokio::sync::watch;
 
+use super::dump::Dump;
 use super::handling;
 use super::identity::BootStore;
+use super::reload::Reloader;
 use super::shutdown::Phase;
 use super::snapshots::Snapshots;
 use super::{Assembled, Shared, VERSION};
-use crate::config::{Config, Security};
+use crate::config::{Config, Problems, Security};
 use crate::deliver::{self, Deliveries, Post, Reporter};
+use crate::gossip::mdns::{self, MdnsConfig};
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
-use crate::grpc::{self, Access, Gate, Hooks, Queries, SocketKind};
+use crate::grpc::{self, Access, Gate, Hooks, Queries, Reloaded, SocketKind};
 use crate::handlers::Handlers;
 use crate::hub::Hub;
 use crate::peers::{self, Me, Peers};
 use crate::queries::receiver::{Inbox, Received};
 use crate::queries::{self, Asker, Receiver, Responders};
 use crate::routes::Routes;
-use crate::telemetry::{LogFilter, Metrics};
+use crate::tags::{TagStore, Tags};
+use crate::telemetry::{Log, LogFilter, Metrics, Tail};
 
 /// What this build offers, for `muster info`.
 const FEATURES: [&str; 6] = [
@@ -51,6 +57,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
     let me = Me::new(&config.node.name, shared.identity.boot);
+    shared.metrics.register(|registry| hub.register(registry));
     let query_metrics = queries::Metrics::default();
     let (inbox, received) = queries::receiver::inbox(query_metrics.clone());
     let outlet = Arc::new(Outlet {
@@ -60,7 +67,8 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         boots: shared.boots.clone(),
         disk: tokio::runtime::Handle::current(),
     });
-    let mut gossip = gossip_config(&config, shared.identity.boot)?;
+    let tags = shared.live.tags.over(&config.node.tags);
+    let mut gossip = gossip_config(&config, tags, shared.identity.boot)?;
     let restored = shared.snapshots.load();
     let cursors = handling::cursors(&shared).await;
     gossip.restore = restored.snapshot.map(|mut snapshot| {
@@ -69,13 +77,31 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         }
         snapshot
     });
+    let discovery = config.peers.discovery.as_ref().map(|discovery| {
+        let (sender, found) = mdns::channel();
+        gossip.found = Some(found);
+        (discovery, sender)
+    });
     let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+    let handle = handle.keeping(Arc::new(shared.live.tags.clone()));
     let snapshots = shared.snapshots.clone();
     let (keeping, stop) = (handle.clone(), shared.tasks.stop_token());
     shared.tasks.spawn_guarded(
         "snapshot",
         snapshots.keep(keeping, restored.stays_left, stop),
     );
+    if let Some((discovery, found)) = discovery {
+        let mdns = MdnsConfig {
+            discover: discovery.name.clone(),
+            member: config.node.name.clone(),
+            addr: driver.advertise(),
+            interface: discovery.interface.clone(),
+        };
+        let stop = shared.tasks.stop_token();
+        shared
+            .tasks
+            .spawn_guarded("mdns", mdns::run(mdns, found, stop));
+    }
     let deliveries = deliveries(&shared, &hub);
     let core = Core {
         hub: Arc::clone(&hub),
@@ -84,8 +110,10 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         deliveries,
     };
     let queries = serve_peers(&shared, &core, &mut driver, (received, query_metrics))?;
+    let reloader = on_signals(&shared, &core.hub, &handle);
     let handlers = handling::start(&shared, hub, cursors, queries.responders.clone());
-    let gate = services(&shared, core, (queries, handlers), &driver, &sockets).await?;
+    let parts = (core, queries, handlers);
+    let gate = services(&shared, parts, &driver, &sockets, reloader).await?;
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -141,13 +169,40 @@ fn listeners(config: &Config) -> anyhow::Result<Vec<Listener>> {
     wanted.into_iter().flatten().map(bind).collect()
 }
 
-fn gossip_config(config: &Config, boot: u64) -> anyhow::Result<gossip::Config> {
+/// Spawns what SIGHUP and SIGUSR1 ask for.
+fn on_signals(shared: &Shared, hub: &Arc<Hub>, handle: &Handle) -> Reloader {
+    let check = |config: &Config, tags: &Tags| gossip_config(config, tags.clone(), 0).map(drop);
+    let reloader = Reloader::new(shared.live.clone(), handle.clone(), check);
+    shared
+        .metrics
+        .register(|registry| reloader.register(registry));
+    let (tasks, wishes) = (&shared.tasks, &shared.wishes);
+    let follow = reloader
+        .clone()
+        .follow(Arc::clone(&wishes.reload), tasks.stop_token());
+    tasks.spawn("reload", follow);
+    let dump = Dump {
+        hub: Arc::clone(hub),
+        handle: handle.clone(),
+        metrics: shared.metrics.clone(),
+        tasks: tasks.clone(),
+        writer: shared.log.writer.clone(),
+        format: shared.config.process.log_format,
+    };
+    tasks.spawn(
+        "dump",
+        dump.follow(Arc::clone(&wishes.dump), tasks.stop_token()),
+    );
+    reloader
+}
+
+fn gossip_config(config: &Config, tags: Tags, boot: u64) -> anyhow::Result<gossip::Config> {
     let engine = muster_engine::Config {
         name: config.node.name.clone(),
         cluster: config.node.cluster.clone(),
         advertise: config.peers.advertise,
         boot,
-        tags: config.node.tags.clone(),
+        tags,
         roles: config.node.roles.clone(),
         version: VERSION.to_owned(),
         keyring: keyring(&config.peers.security)?,
@@ -162,6 +217,7 @@ fn gossip_config(config: &Config, boot: u64) -> anyhow::Result<gossip::Config> {
         seeds: config.peers.join.clone(),
         engine,
         restore: None,
+        found: None,
     })
 }
 
@@ -212,8 +268,8 @@ fn serve_peers(
     let routes = Routes::default()
         .add(asker.service())
         .add(deliver::service(Arc::clone(&core.deliveries)));
+    report(shared, core, peers.clone());
     tasks.spawn("peer calls", server.run(routes));
-    report(shared, &core.hub, &core.deliveries, peers.clone());
     let receiver = Receiver {
         hub: Arc::clone(&core.hub),
         me: core.me.clone(),
@@ -237,9 +293,9 @@ fn deliveries(shared: &Shared, hub: &Arc<Hub>) -> Arc<Deliveries> {
 }
 
 /// Tells origins which of their events are here.
-fn report(shared: &Shared, hub: &Arc<Hub>, deliveries: &Arc<Deliveries>, peers: Peers) {
-    let post = Arc::new(Post::new(Arc::clone(hub), peers));
-    let reporter = Reporter::new(Arc::clone(hub), Arc::clone(deliveries), post);
+fn report(shared: &Shared, core: &Core, peers: Peers) {
+    let post = Arc::new(Post::new(Arc::clone(&core.hub), peers));
+    let reporter = Reporter::new(Arc::clone(&core.hub), Arc::clone(&core.deliveries), post);
     let stop = shared.tasks.stop_token();
     shared.tasks.spawn("delivery reports", async move {
         tokio::select! {
@@ -253,10 +309,10 @@ fn report(shared: &Shared, hub: &Arc<Hub>, deliveries: &Arc<Deliveries>, peers: 
 /// The gRPC services, with their health following the phase of the daemon.
 async fn services(
     shared: &Shared,
-    core: Core,
-    (queries, handlers): (Queries, Handlers),
+    (core, queries, handlers): (Core, Queries, Handlers),
     driver: &Driver,
     sockets: &[PathBuf],
+    reloader: Reloader,
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -286,12 +342,14 @@ async fn services(
         .register(|registry| metrics.register(registry));
     let hooks = Arc::new(Surroundings {
         metrics: shared.metrics.clone(),
-        log_filter: shared.log_filter.clone(),
-        config: Arc::clone(config),
+        log: shared.log.clone(),
+        config: shared.reload.clone(),
         boots: shared.boots.clone(),
         snapshots: shared.snapshots.clone(),
         handlers,
+        tags: shared.live.tags.clone(),
         left: shared.left.clone(),
+        reloader,
     });
     let stop = shared.tasks.stop_token();
     let services = grpc::services(
@@ -352,12 +410,14 @@ impl Sink for Outlet {
 #[derive(Debug)]
 struct Surroundings {
     metrics: Metrics,
-    log_filter: LogFilter,
-    config: Arc<Config>,
+    log: Log,
+    config: watch::Receiver<Arc<Config>>,
     boots: BootStore,
     snapshots: Snapshots,
     handlers: Handlers,
+    tags: TagStore,
     left: tokio_util::sync::CancellationToken,
+    reloader: Reloader,
 }
 
 impl Hooks for Surroundings {
@@ -366,11 +426,12 @@ impl Hooks for Surroundings {
     }
 
     fn log_filter(&self) -> String {
-        self.log_filter.current()
+        self.log.filter.current()
     }
 
     fn set_log_filter(&self, filter: &str) -> Result<String, String> {
-        self.log_filter
+        self.log
+            .filter
             .set(filter)
             .map_err(|error| error.to_string())
     }
@@ -382,11 +443,27 @@ impl Hooks for Surroundings {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.config.warnings.clone();
+        let mut warnings = self.config.borrow().warnings.clone();
         warnings.extend(self.boots.warning());
         warnings.extend(self.snapshots.warning());
         let handlers = self.handlers.report();
         warnings.extend(handlers.iter().filter_map(|report| report.warning()));
+        warnings.extend(self.tags.warning());
         warnings
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, Vec<String>>> {
+        let reload = async {
+            let mistakes = |problems: Problems| {
+                let lines = problems.0.iter().map(ToString::to_string);
+                lines.collect()
+            };
+            self.reloader.reload().await.map_err(mistakes)
+        };
+        reload.boxed()
+    }
+
+    fn log(&self) -> (Tail, LogFilter) {
+        (self.log.tail.clone(), self.log.filter.clone())
     }
 }

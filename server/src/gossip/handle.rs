@@ -1,11 +1,13 @@
 //! The one way by which surfaces command the engine.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member, Snapshot};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 /// Commands that wait for the engine; more callers wait up to [`SEND_WAIT`].
 pub const COMMANDS_MAX: usize = 64;
@@ -54,6 +56,13 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// Whether peers are talked to under a key.
     pub encrypted: bool,
+}
+
+/// Keeps what clients changed of this node's tags, for the next start.
+pub trait TagKeeper: fmt::Debug + Send + Sync {
+    /// Keeps a change that the engine took. What goes wrong is told elsewhere: the
+    /// change holds all the same.
+    fn keep(&self, set: BTreeMap<String, String>, remove: Vec<String>) -> BoxFuture<'_, ()>;
 }
 
 /// Where an answer goes.
@@ -130,6 +139,10 @@ pub struct Handle {
     events: mpsc::Sender<EventCommand>,
     replicated: watch::Receiver<Replicated>,
     changes: watch::Receiver<Changes>,
+    keeper: Option<Arc<dyn TagKeeper>>,
+    /// Held over a change of the tags, so that they are kept in the order in which the
+    /// engine took them.
+    tags: Arc<Mutex<()>>,
 }
 
 impl Handle {
@@ -151,6 +164,8 @@ impl Handle {
                 events,
                 replicated,
                 changes,
+                keeper: None,
+                tags: Arc::default(),
             },
             ends,
         )
@@ -203,11 +218,49 @@ impl Handle {
             .await??)
     }
 
-    /// Sets and removes tags of this node; returns it as it is then.
+    /// This handle, which keeps what clients change of the tags.
+    #[must_use]
+    pub fn keeping(mut self, keeper: Arc<dyn TagKeeper>) -> Self {
+        self.keeper = Some(keeper);
+        self
+    }
+
+    /// Sets and removes tags of this node for a client, and keeps the change; returns
+    /// the member as it is then.
     ///
     /// # Errors
     /// The engine's refusal, [`CommandError::Stopped`], [`CommandError::Busy`].
     pub async fn update_tags(
+        &self,
+        set: BTreeMap<String, String>,
+        remove: Vec<String>,
+    ) -> Result<Arc<Member>, CommandError> {
+        let _in_order = self.tags.lock().await;
+        let me = self.put_tags(set.clone(), remove.clone()).await?;
+        if let Some(keeper) = &self.keeper {
+            keeper.keep(set, remove).await;
+        }
+        Ok(me)
+    }
+
+    /// As [`Handle::update_tags`] for a change of the configuration: `difference` says
+    /// what to set and remove, as of now, and nothing is kept of it.
+    ///
+    /// # Errors
+    /// The engine's refusal, [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn reconfigure_tags(
+        &self,
+        difference: impl FnOnce() -> (BTreeMap<String, String>, Vec<String>),
+    ) -> Result<(), CommandError> {
+        let _in_order = self.tags.lock().await;
+        let (set, remove) = difference();
+        if !(set.is_empty() && remove.is_empty()) {
+            self.put_tags(set, remove).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_tags(
         &self,
         set: BTreeMap<String, String>,
         remove: Vec<String>,

@@ -148,6 +148,7 @@ fn config(name: &str, key: Option<u8>, seeds: &[String]) -> Config {
             retry_interval: Duration::from_secs(5),
         },
         restore: None,
+        found: None,
     }
 }
 

@@ -108,7 +108,10 @@ pub fn rule(path: &str) -> (Rule, bool) {
         | "/muster.v1.NodeService/Leave"
         | "/muster.v1.NodeService/ForceLeave"
         | "/muster.v1.NodeService/UpdateTags"
-        | "/muster.v1.NodeService/SetLogFilter" => (Admin, false),
+        | "/muster.v1.NodeService/SetLogFilter"
+        | "/muster.v1.NodeService/Reload" => (Admin, false),
+        // The log may tell more than the API does.
+        "/muster.v1.NodeService/TailLogs" => (Admin, true),
         "/grpc.health.v1.Health/Watch" => return (Rule::Open, true),
         other => return (Rule::Open, other.starts_with("/grpc.reflection.")),
     };

@@ -61,7 +61,7 @@ fn of_events_for_others_only_the_position_is_kept() {
         .map(|entry| (matches!(entry, Entry::Event(_)), entry.position().1))
         .collect();
     assert_eq!(shown, [(true, 1), (false, 2), (true, 3)]);
-    assert_eq!(hub.elsewhere(), 1);
+    assert_eq!(hub.elsewhere.get(), 1);
 }
 
 #[test]

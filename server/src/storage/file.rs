@@ -49,8 +49,16 @@ impl StoredFile {
             path: self.path.clone(),
             bytes,
         })?;
+        self.write_bytes(&bytes)
+    }
+
+    /// [`StoredFile::write`] of bytes as they are, without version and checksum.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn write_bytes(&self, bytes: &[u8]) -> Result<(), StorageError> {
         let temporary = self.beside("tmp");
-        let written = self.replace(&temporary, &bytes);
+        let written = self.replace(&temporary, bytes);
         if written.is_err()
             && let Err(error) = fs::remove_file(&temporary)
             && error.kind() != ErrorKind::NotFound

@@ -237,7 +237,7 @@ impl Engine {
             return;
         }
         self.joining.patience = PATIENCE;
-        self.upkeep.hurry(now.at);
+        self.hurry(now);
         self.remembered.met_somebody(now.at);
         if self.joining.alone {
             self.joining.alone = false;

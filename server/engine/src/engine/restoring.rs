@@ -14,7 +14,7 @@ use std::time::Duration;
 use prost::Message as _;
 
 use super::Engine;
-use super::exchange::member_state;
+use super::exchange::answering::member_state;
 use crate::api::Output;
 use crate::events::Position;
 use crate::ident::{BOOT_MAX, Ident};

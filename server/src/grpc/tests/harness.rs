@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
 use pb::event_service_client::EventServiceClient;
@@ -21,12 +22,44 @@ use crate::gossip::{JoinOutcome, Replicated, Report};
 use crate::hub::testing::{member, updated};
 use crate::peers::Me;
 use crate::queries::{Asker, Responders};
+use crate::telemetry::log::{self, LogFormat, Target};
+use crate::telemetry::{LogFilter, Tail};
 
 pub(super) const PAYLOAD_MAX: usize = 64 << 10;
 
-#[derive(Debug, Default)]
 pub(super) struct TestHooks {
     pub(super) left: Mutex<Vec<bool>>,
+    /// What a reload says.
+    pub(super) reload: Mutex<Result<Reloaded, Vec<String>>>,
+    log: (Tail, LogFilter),
+    /// Takes the lines of the log.
+    pub(super) subscriber: Arc<dyn tracing::Subscriber + Send + Sync>,
+}
+
+impl std::fmt::Debug for TestHooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TestHooks").finish_non_exhaustive()
+    }
+}
+
+impl Default for TestHooks {
+    fn default() -> Self {
+        let tail = Tail::default();
+        let built = log::build(
+            "info",
+            LogFormat::Text,
+            Target::Plain,
+            std::io::sink,
+            tail.clone(),
+        );
+        let (subscriber, filter) = built.unwrap();
+        Self {
+            left: Mutex::default(),
+            reload: Mutex::new(Ok(Reloaded::default())),
+            log: (tail, filter),
+            subscriber: Arc::new(subscriber),
+        }
+    }
 }
 
 impl Hooks for TestHooks {
@@ -51,6 +84,15 @@ impl Hooks for TestHooks {
 
     fn warnings(&self) -> Vec<String> {
         vec!["a hook warns".to_owned()]
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, Vec<String>>> {
+        let told = self.reload.lock().unwrap().clone();
+        Box::pin(std::future::ready(told))
+    }
+
+    fn log(&self) -> (Tail, LogFilter) {
+        self.log.clone()
     }
 }
 
@@ -208,7 +250,6 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
                 _ = reply.send(addresses.into_iter().map(outcome).collect());
             }
             Command::Leave { reply } => _ = reply.send(()),
-            Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::ForceLeave { name, reply, .. } => {
                 let found = hub.member(&name);
                 let status = found.as_ref().map(|member| member.value.status);
@@ -229,6 +270,7 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
                 hub.apply_members(vec![updated(tagged.clone())]);
                 _ = reply.send(Ok(Arc::new(tagged)));
             }
+            Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::Report { reply } => {
                 _ = reply.send(Report {
                     me: Arc::clone(&me),

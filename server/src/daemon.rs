@@ -60,6 +60,8 @@ pub struct Setup {
 pub struct Shared {
     /// Checked settings of the start.
     pub config: Arc<Config>,
+    /// The environment of the process.
+    pub environment: Arc<BTreeMap<String, String>>,
     /// The settings that hold: those of the start with what reloads applied. Parts that
     /// can follow a reload wait for changes here.
     pub reload: watch::Receiver<Arc<Config>>,
@@ -67,8 +69,6 @@ pub struct Shared {
     pub live: Live,
     /// What signals ask for.
     pub wishes: Wishes,
-    /// The environment of the process.
-    pub environment: Arc<BTreeMap<String, String>>,
     /// Who this run is.
     pub identity: Identity,
     /// Keeps the boot number should the engine raise it; its warning belongs into info.
@@ -216,10 +216,10 @@ fn shared(
     Ok(Shared {
         identity: Identity::begin(&boots, started_unix_ms, &mut rand::rng()),
         config,
+        environment: Arc::new(setup.environment),
         reload,
         live,
         wishes: Wishes::default(),
-        environment: Arc::new(setup.environment),
         boots,
         snapshots,
         tasks,

@@ -504,7 +504,8 @@ const HANDLERS: &[Setting] = &[
          then = and a script; a script that holds = needs *= before it",
         "A script that is run when something happens, by /bin/sh -c and with the contract of \
          serf. See docs/handlers.md. Values that hold a comma can be given by flag or file.",
-    ),
+    )
+    .live(),
     one(
         "handler-dir",
         "DIR",

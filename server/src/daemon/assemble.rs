@@ -117,15 +117,8 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         serf::spawn(&shared, listener, &core.hub, &handle, &queries);
     }
     let handlers = handling::start(&shared, hub, cursors, queries.responders.clone());
-    let gate = services(
-        &shared,
-        core,
-        (queries, handlers),
-        &driver,
-        &sockets,
-        reloader,
-    )
-    .await?;
+    let parts = (core, queries, handlers);
+    let gate = services(&shared, parts, &driver, &sockets, reloader).await?;
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -280,8 +273,8 @@ fn serve_peers(
     let routes = Routes::default()
         .add(asker.service())
         .add(deliver::service(Arc::clone(&core.deliveries)));
+    report(shared, core, peers.clone());
     tasks.spawn("peer calls", server.run(routes));
-    report(shared, &core.hub, &core.deliveries, peers.clone());
     let receiver = Receiver {
         hub: Arc::clone(&core.hub),
         me: core.me.clone(),
@@ -321,8 +314,7 @@ fn report(shared: &Shared, core: &Core, peers: Peers) {
 /// The gRPC services, with their health following the phase of the daemon.
 async fn services(
     shared: &Shared,
-    core: Core,
-    (queries, handlers): (Queries, Handlers),
+    (core, queries, handlers): (Core, Queries, Handlers),
     driver: &Driver,
     sockets: &[PathBuf],
     reloader: Reloader,
@@ -359,8 +351,8 @@ async fn services(
         config: shared.reload.clone(),
         boots: shared.boots.clone(),
         snapshots: shared.snapshots.clone(),
-        tags: shared.live.tags.clone(),
         handlers,
+        tags: shared.live.tags.clone(),
         left: shared.left.clone(),
         reloader,
     });
@@ -427,8 +419,8 @@ struct Surroundings {
     config: watch::Receiver<Arc<Config>>,
     boots: BootStore,
     snapshots: Snapshots,
-    tags: TagStore,
     handlers: Handlers,
+    tags: TagStore,
     left: tokio_util::sync::CancellationToken,
     reloader: Reloader,
 }
@@ -459,9 +451,9 @@ impl Hooks for Surroundings {
         let mut warnings = self.config.borrow().warnings.clone();
         warnings.extend(self.boots.warning());
         warnings.extend(self.snapshots.warning());
-        warnings.extend(self.tags.warning());
         let handlers = self.handlers.report();
         warnings.extend(handlers.iter().filter_map(|report| report.warning()));
+        warnings.extend(self.tags.warning());
         warnings
     }
 

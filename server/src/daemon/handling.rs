@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
 use super::Shared;
+use crate::config::Config;
 use crate::config::schema;
 use crate::handlers::cursors::CursorStore;
 use crate::handlers::metrics::Metrics;
@@ -46,14 +50,36 @@ pub(super) fn start(
     let around = Around {
         name: config.node.name.clone(),
         socket: std::path::absolute(&config.api.socket).unwrap_or(config.api.socket.clone()),
-        serf_rpc: None,
+        serf_rpc: config.serf_rpc.as_ref().map(|rpc| rpc.bind.to_string()),
         environment: inherited(&shared.environment),
         // The rest is for those that must be killed.
         grace: config.process.drain_timeout / 2,
         queries,
     };
-    let handlers = config.handlers.clone();
-    Handlers::start(handlers, around, hub, cursors, metrics, &shared.tasks)
+    let tasks = &shared.tasks;
+    let settings = config.handlers.clone();
+    let handlers = Handlers::start(settings, around, hub, cursors, metrics, tasks);
+    let (reload, stop) = (shared.reload.clone(), tasks.stop_token());
+    tasks.spawn_guarded("handler settings", follow(handlers.clone(), reload, stop));
+    handlers
+}
+
+/// Replaces the handlers when a reload brings others.
+async fn follow(
+    handlers: Handlers,
+    mut reload: watch::Receiver<Arc<Config>>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            changed = reload.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+        let specs = reload.borrow_and_update().handlers.specs.clone();
+        if handlers.replace(specs).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// What handlers inherit of the environment: all but secrets and what is meant for

@@ -15,9 +15,8 @@ const HELP: &str = include_str!("../../../tests-data/serf/agent-help.txt");
 const KEYS: &str = include_str!("../../../tests-data/serf/agent-keys.txt");
 
 /// Settings that this daemon does not have: their options are refused.
-const NOT_HERE: [&str; 5] = [
+const NOT_HERE: [&str; 4] = [
     "disable-coordinates",
-    "event-handler",
     "keyring-file",
     "serf-rpc",
     "serf-rpc-auth-file",

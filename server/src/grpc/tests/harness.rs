@@ -250,7 +250,6 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
                 _ = reply.send(addresses.into_iter().map(outcome).collect());
             }
             Command::Leave { reply } => _ = reply.send(()),
-            Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::ForceLeave { name, reply, .. } => {
                 let found = hub.member(&name);
                 let status = found.as_ref().map(|member| member.value.status);

@@ -15,12 +15,7 @@ const HELP: &str = include_str!("../../../tests-data/serf/agent-help.txt");
 const KEYS: &str = include_str!("../../../tests-data/serf/agent-keys.txt");
 
 /// Settings that this daemon does not have: their options are refused.
-const NOT_HERE: [&str; 4] = [
-    "disable-coordinates",
-    "keyring-file",
-    "serf-rpc",
-    "serf-rpc-auth-file",
-];
+const NOT_HERE: [&str; 2] = ["disable-coordinates", "keyring-file"];
 
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 

@@ -15,6 +15,7 @@ mod calls;
 mod command;
 mod filter;
 mod frame;
+mod keys;
 pub mod limits;
 mod metrics;
 mod monitor;
@@ -38,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::auth::Token;
+pub use self::keys::{ClusterKeys, KeyChange, KeyText, KeysTold};
 pub use self::metrics::Metrics;
 pub use self::record::Coordinate;
 use self::session::Session;
@@ -61,6 +63,8 @@ pub struct Config {
     pub bind: SocketAddr,
     /// The token that clients must give; without one they may look and send events.
     pub auth: Option<Token>,
+    /// Keys are listed by their text and not by their id.
+    pub show_keys: bool,
 }
 
 /// What this surface needs from the daemon around it.
@@ -96,6 +100,8 @@ pub struct Shared {
     pub hub: Arc<Hub>,
     /// Commands.
     pub handle: Handle,
+    /// The keys of the cluster, if there is a way to them.
+    pub keys: Option<Arc<dyn ClusterKeys>>,
     /// Asks queries.
     pub asker: Asker,
     /// Those who answer queries.

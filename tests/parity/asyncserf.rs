@@ -57,7 +57,7 @@ async fn asyncserf_works_against_musterd() {
     let args = [
         "-W".into(),
         "ignore".into(),
-        root().join("tests/parity/asyncserf.py").into_os_string(),
+        root().join("tests/parity/client.py").into_os_string(),
         rpc.ip().to_string().into(),
         rpc.port().to_string().into(),
         TOKEN.into(),

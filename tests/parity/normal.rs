@@ -64,6 +64,9 @@ fn moving(line: &str) -> String {
             }
         }
     }
+    if let Some((head, _)) = line.split_once("Query time: ") {
+        return format!("{head}Query time: <time>");
+    }
     if let Some((head, _)) = line.split_once(" rtt: ") {
         return format!("{head} rtt: <time>");
     }

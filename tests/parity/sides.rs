@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::Permissions;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -155,8 +155,13 @@ impl Side {
     /// What stands for the addresses of the nodes.
     pub(crate) fn addresses(&self) -> Vec<(String, String)> {
         let both = |node: &Node| {
-            let ip = node.bind.ip();
+            let IpAddr::V4(ip) = node.bind.ip() else {
+                panic!("tests run on 127.0.0.0/8");
+            };
+            // As the command prints bytes.
+            let bytes = ip.octets().map(|byte| format!("{byte:#x}")).join(", ");
             [
+                (format!("{{{bytes}}}"), format!("<bytes of {}>", node.name)),
                 (node.bind.to_string(), format!("<{}>", node.name)),
                 (node.rpc.to_string(), format!("<rpc of {}>", node.name)),
                 (ip.to_string(), format!("<ip of {}>", node.name)),

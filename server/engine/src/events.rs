@@ -418,7 +418,6 @@ impl Events {
             ("events_gap_events", c.gap_events),
             ("events_gaps", c.gaps),
             ("events_laggards_let_go", c.laggards),
-            ("events_lamport", self.lamport),
             ("events_logs", self.logs.len() as u64),
             ("events_logs_forgotten", c.logs_forgotten),
             ("events_marks_false", c.marks_false),

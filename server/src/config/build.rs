@@ -202,6 +202,7 @@ fn serf_rpc(layers: &mut Layers) -> Option<serf_rpc::Config> {
     let auth = layers.optional("serf-rpc-auth-file", |path| {
         serf_rpc::Token::read(&values::path(path)?)
     });
+    let show_keys = layers.value("serf-rpc-show-keys", units::boolean);
     let bind = layers.optional("serf-rpc", values::address)?;
     let wanted = layers.entry("serf-rpc-auth-file").is_some();
     if !bind.ip().is_loopback() {
@@ -215,7 +216,11 @@ fn serf_rpc(layers: &mut Layers) -> Option<serf_rpc::Config> {
             layers.refuse("serf-rpc", why);
         }
     }
-    Some(serf_rpc::Config { bind, auth })
+    Some(serf_rpc::Config {
+        bind,
+        auth,
+        show_keys,
+    })
 }
 
 fn default_socket(

@@ -448,6 +448,10 @@ const SERF: &[Setting] = &[
         "The token that clients of serf-rpc must give (`serf -rpc-auth`); with it they may do \
          everything.",
     ),
+    switch(
+        "serf-rpc-show-keys",
+        "Whether `serf keys -list` shows keys. Without it, it shows their ids.",
+    ),
 ];
 
 const BOUNDS: &[Setting] = &[

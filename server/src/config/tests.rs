@@ -848,3 +848,31 @@ fn every_setting_can_be_given_everywhere_it_says() {
         );
     }
 }
+
+#[test]
+fn serf_rpc_wants_loopback_or_a_token_file() {
+    assert!(config(&[], &[]).serf_rpc.is_none());
+    let open = config(&["--serf-rpc=127.0.0.1:7373"], &[]);
+    let rpc = open.serf_rpc.unwrap();
+    assert!(rpc.auth.is_none() && !rpc.show_keys);
+    let public = mistakes(&["--serf-rpc=10.0.0.5:7373"], &[]);
+    assert!(
+        public[0].contains("takes a serf-rpc-auth-file"),
+        "{public:?}"
+    );
+    let (_dir, path) = file("s3cret\n");
+    let auth = format!("--serf-rpc-auth-file={path}");
+    let loose = mistakes(&["--serf-rpc=127.0.0.1:7373", &auth], &[]);
+    assert!(
+        loose[0].contains("chmod 600") && !loose[0].contains("s3cret"),
+        "{loose:?}"
+    );
+    private(&path);
+    let config = config(&["--serf-rpc=10.0.0.5:7373", &auth], &[]);
+    assert!(config.serf_rpc.is_some_and(|rpc| rpc.auth.is_some()));
+    let warned = config
+        .warnings
+        .iter()
+        .any(|w| w.contains("WITHOUT ENCRYPTION"));
+    assert!(warned, "{:?}", config.warnings);
+}

@@ -48,6 +48,7 @@ pub(super) fn spawn(
         version: VERSION,
         hub: Arc::clone(hub),
         handle: handle.clone(),
+        keys: None,
         asker: queries.asker.clone(),
         responders: queries.responders.clone(),
         hooks: Arc::new(Around {

@@ -69,6 +69,10 @@ commands! {
     Query "query" true Reading,
     Respond "respond" true Token,
     Leave "leave" false Token,
+    InstallKey "install-key" true Token,
+    UseKey "use-key" true Token,
+    RemoveKey "remove-key" true Token,
+    ListKeys "list-keys" false Token,
     Tags "tags" true Token,
     // The log may tell more than members and events do.
     Monitor "monitor" true Token,

@@ -51,6 +51,9 @@ pub const JOIN_ADDRESSES_MAX: usize = 64;
 /// Longest address in a join.
 pub const JOIN_ADDRESS_BYTES_MAX: usize = 256;
 
+/// Longest text of a key, bytes. A longer one is refused.
+pub const KEY_TEXT_BYTES_MAX: usize = 256;
+
 /// Longest token in the auth file, bytes.
 pub const TOKEN_BYTES_MAX: usize = 1_024;
 

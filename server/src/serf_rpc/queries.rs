@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use muster_proto::v1::MemberFilter;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -19,6 +20,13 @@ use crate::queries::{Answer, Answered, Ask, AskError, Job, Patterns, Responder};
 
 /// Prefix of the names that serf keeps for itself.
 const SERF_PREFIX: &str = "_serf_";
+
+/// Type of the last record of a query.
+const DONE: &str = "done";
+
+/// Pause before the last record. The `serf` command forgets what it has not printed when
+/// the end comes: with serf it never comes right after an answer.
+const DONE_AFTER: Duration = Duration::from_millis(100);
 
 /// Asks a query and tells what comes back, until all is told or the connection ends.
 pub(crate) async fn ask(
@@ -43,6 +51,12 @@ pub(crate) async fn ask(
         let Some(told) = told(answered) else {
             continue;
         };
+        if told.kind == DONE {
+            tokio::select! {
+                () = sleep(DONE_AFTER) => {}
+                () = outbox.cut_token().cancelled() => return Err(Gone),
+            }
+        }
         shared.metrics.records.inc();
         outbox.send(&record::with_body(seq, "", &told)).await?;
     }
@@ -99,7 +113,7 @@ fn told(answered: Answered) -> Option<QueryRecord> {
             tracing::debug!(%member, error, "a member could not answer a query of serf's RPC");
             None
         }
-        Answered::Done { .. } => Some(record("done", "", Default::default())),
+        Answered::Done { .. } => Some(record(DONE, "", Default::default())),
     }
 }
 

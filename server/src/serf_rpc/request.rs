@@ -110,6 +110,14 @@ pub(crate) struct Query {
 
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Key {
+    /// Its text is not shown by `Debug`.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) key: Blob,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Respond {
     #[serde(deserialize_with = "or_default", rename = "ID")]
     pub(crate) id: u64,

@@ -19,6 +19,7 @@ use super::Shared;
 use super::calls;
 use super::command::{Command, Need};
 use super::frame::{FrameError, Frames};
+use super::keys::{self, KeyChange};
 use super::limits::{
     BODY_BYTES_MAX, CALLS_MAX, HEADER_BYTES_MAX, QUERIES_MAX, STRANGER_BODY_BYTES_MAX,
 };
@@ -249,6 +250,16 @@ impl Session {
             Command::Respond => {
                 let error = self.pending.respond(decode(what, body)?);
                 self.answer(seq, error).await
+            }
+            Command::InstallKey => {
+                self.keys(KeyChange::Install, seq, decode(what, body)?)
+                    .await
+            }
+            Command::UseKey => self.keys(KeyChange::Use, seq, decode(what, body)?).await,
+            Command::RemoveKey => self.keys(KeyChange::Remove, seq, decode(what, body)?).await,
+            Command::ListKeys => {
+                self.call(move |shared| async move { keys::list(&shared, seq).await })
+                    .await
             }
             Command::Leave => self.leave(seq).await,
         }

@@ -64,7 +64,7 @@ fn serf(shared: &Shared, report: &Report) -> [(&'static str, String); 12] {
         ("coordinate_resets", none()),
         ("encrypted", report.encrypted.to_string()),
         ("event_queue", none()),
-        ("event_time", counter("events_lamport")),
+        ("event_time", counter("events_lamport_time")),
         ("failed", with(Status::Failed).count().to_string()),
         ("health_score", counter("health_score")),
         ("intent_queue", none()),
@@ -73,6 +73,6 @@ fn serf(shared: &Shared, report: &Report) -> [(&'static str, String); 12] {
         ("members", present().count().to_string()),
         ("query_queue", none()),
         // One clock counts both.
-        ("query_time", counter("events_lamport")),
+        ("query_time", counter("events_lamport_time")),
     ]
 }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Ended, Session};
 use crate::serf_rpc::command::Command;
 use crate::serf_rpc::filter::EventFilter;
+use crate::serf_rpc::keys::{self, KeyChange};
 use crate::serf_rpc::limits::{QUERIES_MAX, STREAMS_MAX};
 use crate::serf_rpc::monitor::{self, Monitor};
 use crate::serf_rpc::queries::{self, QueryStream};
@@ -90,6 +91,16 @@ impl Session {
             let _gone = queries::ask(&shared, &outbox, seq, request).await;
         });
         Ok(())
+    }
+
+    pub(super) async fn keys(
+        &mut self,
+        change: KeyChange,
+        seq: u64,
+        request: request::Key,
+    ) -> Result<(), Ended> {
+        self.call(move |shared| async move { keys::change(&shared, change, seq, request).await })
+            .await
     }
 
     /// Leaves the cluster, answers, and has the daemon end.

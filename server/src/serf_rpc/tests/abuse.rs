@@ -28,7 +28,8 @@ fn good(command: Command) -> Option<Value> {
         Command::Stop => json!({"Stop": 1}),
         Command::Tags => json!({"Tags": {"k": "v"}, "DeleteTags": ["d"]}),
         Command::GetCoordinate => json!({"Node": "n"}),
-        Command::Members | Command::Leave | Command::Stats => return None,
+        Command::InstallKey | Command::UseKey | Command::RemoveKey => json!({"Key": "c2VjcmV0"}),
+        Command::Members | Command::Leave | Command::Stats | Command::ListKeys => return None,
     };
     Some(body)
 }

@@ -239,6 +239,8 @@ async fn without_a_token_clients_read_and_send_events_only() {
         ("tags", Some(json!({"Tags": {"a": "b"}}))),
         ("force-leave", Some(json!({"Node": "me"}))),
         ("leave", None),
+        ("list-keys", None),
+        ("use-key", Some(json!({"Key": "c2VjcmV0"}))),
         ("monitor", Some(json!({"LogLevel": "INFO"}))),
     ];
     for (command, body) in closed {
@@ -252,7 +254,7 @@ async fn without_a_token_clients_read_and_send_events_only() {
     }
     let error = client.ask("auth", 3, Some(json!({"AuthKey": ""}))).await;
     assert_eq!(error, "Invalid authentication token");
-    assert_eq!(served.count("denied_total{reason=\"no_auth_file\"}"), 5);
+    assert_eq!(served.count("denied_total{reason=\"no_auth_file\"}"), 7);
 }
 
 #[tokio::test]
@@ -315,4 +317,35 @@ async fn the_handshake_comes_first_and_once() {
     assert_eq!(error, "Handshake already performed");
     assert_eq!(client.ask("nosuch", 4, None).await, "Unsupported command");
     client.ended().await;
+}
+
+#[tokio::test]
+async fn keys_are_listed_and_changed_as_in_serf() {
+    let served = serve_closed(b"t").await;
+    let mut client = served.client().await;
+    assert_eq!(
+        client.ask("auth", 1, Some(json!({"AuthKey": "t"}))).await,
+        ""
+    );
+    let listed = client.look("list-keys", 2, None).await;
+    assert_eq!(listed.keys.unwrap()["0a1b2c3d"], 2);
+    let key = |text: &str| Some(json!({"Key": text}));
+    let installed = client.look("install-key", 3, key("c2VjcmV0")).await;
+    assert_eq!(
+        (installed.num_resp, installed.num_err, installed.keys),
+        (2, 0, None)
+    );
+    let error = client.ask("install-key", 4, key("zzz")).await;
+    assert_eq!(error, "illegal base64 data at input byte 0");
+    assert_eq!(client.body().await.num_resp, 0);
+    let error = client.ask("remove-key", 5, key("c2VjcmV0")).await;
+    assert_eq!(error, "1/2 nodes reported failure");
+    let told = client.body().await;
+    assert_eq!(
+        told.messages["b"],
+        "Removing the primary key is not allowed"
+    );
+    let error = client.ask("use-key", 6, key(&"x".repeat(300))).await;
+    assert_eq!(error, "the key is too long");
+    assert_eq!(client.body().await.num_err, 0);
 }

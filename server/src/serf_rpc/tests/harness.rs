@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member, Status};
 use serde::Deserialize;
 use serde_json::Value;
@@ -38,6 +39,39 @@ impl Hooks for TestHooks {
             vec: Some(vec![0.5; 8]),
             ..Coordinate::default()
         })
+    }
+}
+
+/// Two members with one key.
+#[derive(Debug, Default)]
+struct TestKeys;
+
+impl ClusterKeys for TestKeys {
+    fn list(&self, raw: bool) -> BoxFuture<'_, Result<KeysTold, String>> {
+        let key = if raw { "c2VjcmV0" } else { "0a1b2c3d" };
+        let told = KeysTold {
+            keys: [(key.to_owned(), 2)].into(),
+            asked: 2,
+            answered: 2,
+            ..KeysTold::default()
+        };
+        Box::pin(std::future::ready(Ok(told)))
+    }
+
+    fn change(&self, change: KeyChange, key: KeyText) -> BoxFuture<'_, Result<KeysTold, String>> {
+        let failed = |why: &str| [("b".to_owned(), why.to_owned())].into();
+        let told = match (change, key.as_str()) {
+            (KeyChange::Install, "zzz") => Err("illegal base64 data at input byte 0".to_owned()),
+            (KeyChange::Remove, _) => Ok(failed("Removing the primary key is not allowed")),
+            (KeyChange::Install | KeyChange::Use, _) => Ok(Default::default()),
+        };
+        let told = told.map(|failures| KeysTold {
+            failures,
+            asked: 2,
+            answered: 2,
+            ..KeysTold::default()
+        });
+        Box::pin(std::future::ready(told))
     }
 }
 
@@ -90,11 +124,16 @@ pub(super) async fn serve_with(auth: Option<Token>, timing: Timing) -> Served {
     let hooks = Arc::new(TestHooks::default());
     let responders = Responders::default();
     let shared = Shared {
-        config: Config { bind: addr, auth },
+        config: Config {
+            bind: addr,
+            auth,
+            show_keys: false,
+        },
         version: "0.1.0",
         hub: Arc::clone(&hub),
         handle: handle.clone(),
         hooks: hooks.clone(),
+        keys: Some(Arc::new(TestKeys)),
         asker: Asker::new(
             Arc::clone(&hub),
             handle,
@@ -280,6 +319,10 @@ pub(super) struct Body {
     pub(super) kind: String,
     #[serde(rename = "ID")]
     pub(super) id: u64,
+    pub(super) keys: Option<std::collections::BTreeMap<String, u64>>,
+    pub(super) messages: std::collections::BTreeMap<String, String>,
+    pub(super) num_err: u64,
+    pub(super) num_resp: u64,
     pub(super) log: String,
 }
 

@@ -412,6 +412,32 @@ async fn an_asker_that_is_not_known_yet_is_waited_for() {
 }
 
 #[tokio::test]
+async fn an_asker_that_died_is_not_called_for_ever() {
+    let cluster = Cluster::of(&["a", "b"], &[]).await;
+    let b = cluster.node("b");
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = gone.local_addr().unwrap();
+    drop(gone);
+    let a = crate::hub::testing::member("a", 1, &[]);
+    let unreachable = muster_engine::Member { addr, ..a };
+    b.hub
+        .apply_members(vec![crate::hub::testing::updated(unreachable)]);
+    let event = Event {
+        origin: crate::hub::testing::origin("a", 1),
+        sequence: 1,
+        name: "who".to_owned(),
+        timeout_ms: 600_000,
+        ..Event::default()
+    };
+    b.inbox.put(vec![Arc::new(event)]);
+    until("it tries again", || b.metrics.retried.get() > 0).await;
+    cluster.fail("b", "a");
+    until("it gives up", || b.metrics.answering.get() == 0).await;
+    assert_eq!(b.metrics.unreachable.get(), 1);
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn a_node_answers_itself_without_a_connection() {
     let cluster = Cluster::of(&["a"], &["a"]).await;
     let a = cluster.node("a");

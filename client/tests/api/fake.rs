@@ -278,7 +278,7 @@ fn receipts(
         let silent = Vec::from_iter((request.name == "half").then(|| "n3".to_owned()));
         all.push(answer(Receipt::Delivery(pb::EventDelivery {
             id,
-            expected: 1 + silent.len() as u32,
+            expected: u32::try_from(1 + silent.len()).unwrap(),
             delivered: 1,
             silent,
         })));

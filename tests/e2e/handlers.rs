@@ -327,3 +327,24 @@ async fn mistakes_in_handlers_are_told_at_the_start() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_reload_replaces_the_handlers() {
+    let out = Out::new();
+    let config = out.path("musterd.toml");
+    let write = |log: &str| {
+        let log = out.path(log).display().to_string();
+        let script = format!("user=echo $SERF_USER_EVENT >> {log}");
+        fs::write(&config, format!("event-handler = [{script:?}]\n")).unwrap();
+    };
+    write("first");
+    let node = daemon("a").arg("--config").arg(&config).ready().await;
+    event(&node, "one", "").await;
+    out.until("first", |text| text == "one\n").await;
+    write("second");
+    let told = node.muster().ok(&["reload"]).await;
+    assert!(told.contains("event-handler"), "{told}");
+    event(&node, "two", "").await;
+    out.until("second", |text| text == "two\n").await;
+    assert_eq!(out.read("first"), "one\n");
+}

@@ -22,10 +22,7 @@ fn three() -> Net {
 }
 
 fn send(net: &mut Net, n: u16) {
-    let draft = EventDraft {
-        name: "x".to_owned(),
-        payload: Bytes::new(),
-    };
+    let draft = EventDraft::new("x", Bytes::new());
     net.with(n, |node, now| node.send_event(now, draft))
         .unwrap();
 }

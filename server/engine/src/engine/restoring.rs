@@ -8,6 +8,7 @@
 //! does not know is shown no longer.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -230,9 +231,8 @@ impl Engine {
         let states = self.remembered.members.values();
         let views = states.filter_map(|state| render(state, &self.remembered, now));
         for (hash, member) in views.collect::<Vec<_>>() {
-            if !self.remembered.shown.contains_key(&hash) {
-                let member = Arc::new(member);
-                self.remembered.shown.insert(hash, Arc::clone(&member));
+            if let Entry::Vacant(free) = self.remembered.shown.entry(hash) {
+                let member = Arc::clone(free.insert(Arc::new(member)));
                 self.outputs.push_back(Output::MemberUpdated(member));
             }
         }

@@ -27,6 +27,7 @@ mod node;
 mod out;
 mod proto;
 mod roles;
+mod rtt;
 mod screen;
 mod table;
 mod text;
@@ -109,6 +110,7 @@ impl Context {
             Command::Event(args) => event::run(self, args).await,
             Command::Resolve(args) => roles::resolve(self, args).await,
             Command::Roles => roles::list(self).await,
+            Command::Rtt(args) => rtt::run(self, &args).await,
             Command::Join(args) => node::join(self, args).await,
             Command::Leave(args) => node::leave(self, &args).await,
             Command::ForceLeave(args) => node::force_leave(self, &args).await,

@@ -78,6 +78,8 @@ pub struct Peers {
     pub join: Vec<String>,
     /// Keys, or none by wish.
     pub security: Security,
+    /// Whether this node finds its network coordinate and tells it.
+    pub coordinates: bool,
 }
 
 /// Where clients reach a member.

@@ -4,6 +4,7 @@
 //! Nothing on it waits for files, names or other threads.
 
 mod clock;
+pub mod coordinates;
 pub mod handle;
 mod metrics;
 mod pipe;
@@ -35,6 +36,7 @@ use self::sockets::Sockets;
 use self::task::{ARRIVALS_MAX, Core, Network, Parts, Sources, Task};
 use self::udp::Udp;
 use crate::daemon::supervisor::{Heartbeat, Tasks};
+pub use coordinates::{Coordinates, Places};
 pub use handle::{CommandError, Handle, JoinOutcome, Replicated, Report};
 pub use sink::{EventUpdate, MemberUpdate, Sink};
 
@@ -214,6 +216,7 @@ impl Setup {
             clock,
             counters: Arc::clone(&counters),
             replicated: self.ends.replicated,
+            coordinates: self.ends.coordinates,
         });
         let sources = Sources {
             commands: self.ends.commands,

@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod node;
 pub mod peer;
 mod resolver;
+mod round_trip;
 mod routes;
 pub mod serve;
 pub mod socket;
@@ -97,6 +98,7 @@ pub async fn services(
     let resolver = Arc::new(Resolver {
         hub: Arc::clone(&hub),
         views,
+        coordinates: handle.coordinates(),
         rotations: Mutex::new(BTreeMap::new()),
         metrics: metrics.clone(),
         decode_max,

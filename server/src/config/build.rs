@@ -134,6 +134,7 @@ fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers
         advertise,
         join,
         security: secrets.security.clone(),
+        coordinates: !layers.value("disable-coordinates", units::boolean),
     }
 }
 

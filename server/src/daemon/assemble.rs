@@ -110,6 +110,7 @@ fn gossip_config(config: &Config, boot: u64) -> anyhow::Result<gossip::Config> {
         limits: config.limits.clone(),
         reap_left: config.members.reap_left,
         reap_failed: config.members.reap_failed,
+        coordinates: config.peers.coordinates,
     };
     engine.check().context("cannot be a member")?;
     Ok(gossip::Config {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::coordinates::Coordinates;
+
 /// Commands that wait for the engine; more callers wait up to [`SEND_WAIT`].
 pub const COMMANDS_MAX: usize = 64;
 
@@ -97,6 +99,7 @@ pub(crate) struct HandleEnds {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: mpsc::Receiver<EventCommand>,
     pub(crate) replicated: watch::Sender<Replicated>,
+    pub(crate) coordinates: Arc<Coordinates>,
 }
 
 /// How far the own events are replicated. Ordered: a later value is greater.
@@ -114,6 +117,7 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     events: mpsc::Sender<EventCommand>,
     replicated: watch::Receiver<Replicated>,
+    coordinates: Arc<Coordinates>,
 }
 
 impl Handle {
@@ -122,16 +126,19 @@ impl Handle {
         let (commands, commands_end) = mpsc::channel(COMMANDS_MAX);
         let (events, events_end) = mpsc::channel(EVENTS_MAX);
         let (replicated_end, replicated) = watch::channel(Replicated::default());
+        let coordinates = Arc::new(Coordinates::default());
         let ends = HandleEnds {
             commands: commands_end,
             events: events_end,
             replicated: replicated_end,
+            coordinates: Arc::clone(&coordinates),
         };
         (
             Self {
                 commands,
                 events,
                 replicated,
+                coordinates,
             },
             ends,
         )
@@ -155,6 +162,12 @@ impl Handle {
     #[must_use]
     pub fn replicated(&self) -> watch::Receiver<Replicated> {
         self.replicated.clone()
+    }
+
+    /// Where members are in the space of round trip times, to be read at any time.
+    #[must_use]
+    pub fn coordinates(&self) -> Arc<Coordinates> {
+        Arc::clone(&self.coordinates)
     }
 
     /// Contacts addresses (names are resolved) and merges with whoever answers.

@@ -136,6 +136,7 @@ fn config(name: &str, key: Option<u8>, seeds: &[String]) -> Config {
             limits: Limits::default(),
             reap_left: Duration::from_secs(600),
             reap_failed: Duration::from_secs(86_400),
+            coordinates: true,
         },
     }
 }

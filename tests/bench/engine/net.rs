@@ -191,6 +191,7 @@ impl Net {
                 Output::MemberUpdated(_)
                 | Output::MemberRemoved(_)
                 | Output::Gap(_)
+                | Output::Coordinate { .. }
                 | Output::EventBase { .. }
                 | Output::Replicated { .. }
                 | Output::JoinResult { .. }
@@ -223,6 +224,7 @@ fn config(node: usize, key: &Key) -> Config {
         limits: Limits::default(),
         reap_left: Duration::from_secs(600),
         reap_failed: Duration::from_secs(86_400),
+        coordinates: true,
     }
 }
 

@@ -64,6 +64,7 @@ impl<M: Machine> Sim<M> {
             limits: self.setup.limits.clone(),
             reap_left: self.setup.reap_left,
             reap_failed: self.setup.reap_failed,
+            coordinates: true,
         };
         node.machine = Some(M::start(config, seed, now));
         self.disturbed_at = self.now;

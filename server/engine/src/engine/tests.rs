@@ -7,6 +7,7 @@
 
 mod agreement;
 mod bounds;
+mod coordinates;
 mod hostile;
 mod naming;
 mod words;
@@ -58,6 +59,7 @@ pub(super) fn config(name: &str, n: u16, boot: u64) -> Config {
         limits: Limits::default(),
         reap_left: Duration::from_secs(600),
         reap_failed: Duration::from_secs(86_400),
+        coordinates: true,
     }
 }
 

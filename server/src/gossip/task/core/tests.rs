@@ -85,6 +85,7 @@ fn bench(limits: Limits) -> Bench {
         limits,
         reap_left: Duration::from_secs(600),
         reap_failed: Duration::from_secs(600),
+        coordinates: true,
     };
     let sink = Arc::new(Batches::default());
     let (sender, replicated) = watch::channel(Replicated::default());
@@ -95,6 +96,7 @@ fn bench(limits: Limits) -> Bench {
         clock,
         counters: Arc::default(),
         replicated: sender,
+        coordinates: Arc::default(),
     });
     core.begin(clock.now());
     Bench {

@@ -18,6 +18,7 @@ mod events;
 mod interop;
 mod names;
 mod resolver;
+mod rtt;
 mod security;
 mod sockets;
 mod watch;

@@ -16,7 +16,7 @@ use tower::Service as _;
 
 use super::super::*;
 use crate::gossip::handle::{Command, EventCommand};
-use crate::gossip::{JoinOutcome, Replicated, Report};
+use crate::gossip::{Coordinates, JoinOutcome, Replicated, Report};
 use crate::hub::testing::{member, updated};
 
 pub(super) const PAYLOAD_MAX: usize = 64 << 10;
@@ -56,6 +56,8 @@ impl Hooks for TestHooks {
 pub(super) struct Engine {
     /// Own events up to here are replicated.
     pub(super) replicated: watch::Sender<Replicated>,
+    /// Where members are.
+    pub(super) coordinates: Arc<Coordinates>,
     /// Answers events only while true.
     pub(super) answers: watch::Sender<bool>,
     /// Payloads in the order in which they came.
@@ -87,6 +89,7 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
     let (handle, ends) = Handle::new();
     let engine = Engine {
         replicated: ends.replicated.clone(),
+        coordinates: Arc::clone(&ends.coordinates),
         answers: watch::Sender::new(true),
         taken: Arc::default(),
     };

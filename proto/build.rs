@@ -4,12 +4,19 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "muster/v1/common.proto",
     "muster/v1/membership_service.proto",
     "muster/v1/resolver_service.proto",
     "muster/v1/event_service.proto",
     "muster/v1/node_service.proto",
+    "muster/v1/query_service.proto",
+];
+
+/// Between daemons: not exported, not in the descriptor set for reflection.
+const INTERNAL: [&str; 2] = [
+    "muster/peer/v1/event_peer_service.proto",
+    "muster/peer/v1/query_peer_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,10 +24,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(FILES, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("muster.v1.fds"), descriptors.encode_to_vec())?;
+    compile(".muster.v1", descriptors)?;
+    compile(".muster.peer.v1", protox::compile(INTERNAL, ["."])?)
+}
+
+fn compile(
+    package: &str,
+    descriptors: prost_types::FileDescriptorSet,
+) -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // Maps in one order: equal messages are equal bytes (encode once, etags, golden files).
         .btree_map(".")
-        .bytes(".muster.v1")
+        .bytes(package)
         .generate_default_stubs(true)
         .compile_fds(descriptors)?;
     Ok(())

@@ -23,12 +23,14 @@ mod info;
 mod json;
 mod keygen;
 mod members;
+mod monitor;
 mod node;
 mod out;
 mod proto;
 mod roles;
 mod rtt;
 mod screen;
+mod serf;
 mod table;
 mod text;
 mod token;
@@ -117,10 +119,13 @@ impl Context {
             Command::Tags(args) => node::tags(self, args).await,
             Command::LogLevel(args) => node::log_level(self, &args).await,
             Command::Info(args) => info::run(self, &args).await,
+            Command::Monitor(args) => monitor::run(self, &args).await,
+            Command::Reload => node::reload(self).await,
             Command::Wait(args) => wait::run(self, &args).await,
             Command::Health => health::run(self).await,
             Command::Version => info::version(self).await,
             Command::Proto(args) => proto::run(self, &args),
+            Command::Serf(args) => serf::run(self, &args).await,
             Command::Completions(args) => completions::run(self, &args),
         }
     }

@@ -39,6 +39,25 @@ pub struct Members {
     pub position: Option<pb::Position>,
 }
 
+/// Lines of the daemon's log. Made by [`Client::tail_logs`].
+#[derive(Debug)]
+pub struct LogTail {
+    stream: tonic::Streaming<pb::TailLogsResponse>,
+}
+
+impl LogTail {
+    const CALL: &'static str = "TailLogs";
+
+    /// The next line, or `None` at the end of what was asked for. Cancel-safe.
+    ///
+    /// # Errors
+    /// The stream broke.
+    pub async fn next(&mut self) -> Result<Option<pb::TailLogsResponse>, Error> {
+        let message = self.stream.message().await;
+        message.map_err(|status| Error::of_call(Self::CALL, status))
+    }
+}
+
 impl Client {
     /// A client of the daemon on `socket`. Connects at the first call, so a daemon that
     /// is not there shows as an error of that call. Must be called inside a tokio runtime.
@@ -297,6 +316,23 @@ impl Client {
         };
         let answer = self.node().set_log_filter(request).await;
         unary("SetLogFilter", answer).map(|answer| answer.previous)
+    }
+
+    /// Makes the daemon read its configuration again, as SIGHUP does: what changed.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION`: mistakes, one a line; nothing changed.
+    pub async fn reload(&self) -> Result<pb::ReloadResponse, Error> {
+        unary("Reload", self.node().reload(pb::ReloadRequest {}).await)
+    }
+
+    /// Follows the log of the daemon: one stream, which ends with the daemon.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED`, or the daemon cannot be reached.
+    pub async fn tail_logs(&self, request: pb::TailLogsRequest) -> Result<LogTail, Error> {
+        let stream = unary(LogTail::CALL, self.node().tail_logs(request).await)?;
+        Ok(LogTail { stream })
     }
 
     fn node(&self) -> NodeServiceClient<Channel> {

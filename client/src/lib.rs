@@ -33,16 +33,16 @@ mod send;
 mod socket;
 mod status;
 
-pub use client::{Client, Members};
+pub use client::{Client, LogTail, Members};
 pub use error::{Code, Error};
-pub use event_watch::{EventUpdate, EventWatch, EventWatchOptions};
+pub use event_watch::{Coalescing, EventUpdate, EventWatch, EventWatchOptions};
 pub use link::Lost;
 pub use member_watch::{
     Change, ChangeKind, MemberKey, MemberUpdate, MemberWatch, MemberWatchOptions,
 };
 pub use position::EventPositions;
 pub use role_watch::{RoleUpdate, RoleWatch, RolesUpdate, RolesWatch};
-pub use send::{EventSender, Outcome, Receipt, Receipts};
+pub use send::{EventOptions, EventSender, Outcome, Receipt, Receipts};
 pub use socket::{SocketError, SocketPath};
 pub use status::{display_name, status_name};
 

@@ -15,7 +15,8 @@ fi
 # `verify` wants the program to be there: it stands in for it in a copy.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-sed "s|^ExecStart=/usr/bin/musterd|ExecStart=/bin/true|" musterd.service >"$work/musterd.service"
+sed -e "s|^ExecStart=/usr/bin/musterd|ExecStart=/bin/true|" \
+    -e "s|^ExecReload=/usr/bin/muster |ExecReload=/bin/true |" musterd.service >"$work/musterd.service"
 grep -q "^ExecStart=/bin/true" "$work/musterd.service"
 
 # Without the flag an unknown key is only a warning.

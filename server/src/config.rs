@@ -4,8 +4,10 @@
 //! Nothing here touches the process: arguments, environment and machine come in
 //! as [`Inputs`].
 
+mod addresses;
 mod args;
 mod build;
+mod changes;
 mod env;
 mod file;
 mod layers;
@@ -15,6 +17,7 @@ mod problem;
 pub mod reference;
 pub mod schema;
 mod secrets;
+pub mod serf;
 pub mod units;
 mod values;
 
@@ -27,9 +30,11 @@ use std::time::Duration;
 use muster_engine::{Limits, Role};
 
 pub use crate::grpc::Capability;
+use crate::tags::TagChanges;
 pub use crate::telemetry::log::LogFormat;
 use args::Asked;
 pub use args::command;
+pub use changes::{Change, Held};
 use layers::Layers;
 pub use machine::{Machine, ThisMachine};
 pub use problem::{Problem, Problems, Source};
@@ -52,6 +57,8 @@ pub struct Config {
     pub process: Process,
     /// What a person should look at, for the log.
     pub warnings: Vec<String>,
+    /// What holds for each setting, so that two configurations can be compared.
+    pub held: BTreeMap<&'static str, Held>,
 }
 
 /// Who this member is.
@@ -61,8 +68,12 @@ pub struct Node {
     pub name: String,
     /// Its cluster.
     pub cluster: String,
-    /// Its tags.
+    /// Its tags, as configured.
     pub tags: BTreeMap<String, String>,
+    /// What the tags file holds: changes of those tags.
+    pub tag_changes: TagChanges,
+    /// Where such changes are kept.
+    pub tags_file: Option<PathBuf>,
     /// Its roles, the order of the settings kept; the engine sets `since_unix_ms`.
     pub roles: Vec<Role>,
 }
@@ -80,6 +91,21 @@ pub struct Peers {
     pub security: Security,
     /// Whether this node finds its network coordinate and tells it.
     pub coordinates: bool,
+    /// Longest pause between tries to join.
+    pub retry_interval: Duration,
+    /// Come back after a leave with what the snapshot holds.
+    pub rejoin: bool,
+    /// Whom to look for by multicast, if anybody.
+    pub discovery: Option<Discovery>,
+}
+
+/// How members are found on the local network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovery {
+    /// What those that find each other have in common.
+    pub name: String,
+    /// The only interface to use, if not all.
+    pub interface: Option<String>,
 }
 
 /// Where clients reach a member.
@@ -113,16 +139,24 @@ pub struct Members {
 pub struct Process {
     /// Where state outlives a restart.
     pub data_dir: Option<PathBuf>,
+    /// File of the snapshot, if anything is kept.
+    pub snapshot: Option<PathBuf>,
     /// What is logged at first.
     pub log_filter: String,
     /// How it is written.
     pub log_format: LogFormat,
     /// Whether SIGTERM leaves the cluster.
     pub leave_on_terminate: bool,
+    /// Whether SIGINT does.
+    pub leave_on_interrupt: bool,
+    /// Whether an end without a finished leave is exit code 1, as of serf's agent.
+    pub serf_exit_codes: bool,
     /// Deadline of a leave.
     pub leave_timeout: Duration,
     /// Deadline of draining.
     pub drain_timeout: Duration,
+    /// Whether the end of standard input is a SIGTERM.
+    pub exit_with_stdin: bool,
 }
 
 /// What [`load`] works with.
@@ -165,14 +199,35 @@ pub fn load<M: Machine>(inputs: &Inputs<'_, M>) -> Result<Request, Problems> {
     if let Asked::Text(text) = args::read(inputs.args, &mut layers) {
         return Ok(Request::Print(text));
     }
+    finish(inputs, layers)
+}
+
+/// As [`load`] with the command line and the files of serf's agent, `args` without
+/// `serf agent`. Where serf's defaults differ they hold, but for what is named in
+/// docs/serf.md.
+///
+/// # Errors
+/// Every mistake found, not just the first.
+pub fn load_serf_agent<M: Machine>(inputs: &Inputs<'_, M>) -> Result<Request, Problems> {
+    let mut layers = Layers::of_serf();
+    let asked = serf::read(inputs.args, inputs.environment, inputs.machine, &mut layers);
+    if let Asked::Text(text) = asked {
+        return Ok(Request::Print(text));
+    }
+    finish(inputs, layers)
+}
+
+fn finish<M: Machine>(inputs: &Inputs<'_, M>, mut layers: Layers) -> Result<Request, Problems> {
     env::read(inputs.environment, &mut layers);
     if let Some(path) = layers.optional("config", values::path) {
         file::read(Path::new(&path), &mut layers);
     }
     let show = layers.value("print-config", units::boolean);
     let check = layers.value("check-config", units::boolean);
-    let config = build::build(&mut layers, inputs.machine, inputs.environment);
+    let mut config = build::build(&mut layers, inputs.machine, inputs.environment);
     layers.finish()?;
+    config.held = changes::held(&config, &layers);
+    config.process.serf_exit_codes = layers.is_of_serf();
     Ok(if show {
         Request::Print(print::effective(&config, &layers))
     } else if check {

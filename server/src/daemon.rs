@@ -1,10 +1,13 @@
 //! Composition root: builds every part, runs the phases of the daemon.
 
 mod assemble;
+mod dump;
 pub mod identity;
 pub mod notify;
+pub mod reload;
 pub mod shutdown;
 pub mod signal;
+pub mod snapshots;
 pub mod supervisor;
 
 use std::collections::BTreeMap;
@@ -22,13 +25,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Security};
 use crate::storage::{DataDir, StorageError};
-use crate::telemetry::{Log, LogFilter, Metrics};
+use crate::tags::TagStore;
+use crate::telemetry::{Log, Metrics};
 
 pub use assemble::assemble;
 use identity::{BootStore, Identity};
 use notify::Notifier;
-use shutdown::{Ending, Lifecycle, Phase, Timing};
+use reload::{Live, Reread};
+use shutdown::{Ending, Lifecycle, Phase, Timing, Wishes};
 use signal::{ProcessSignals, Signals};
+use snapshots::{SnapshotConfig, Snapshots};
 use supervisor::{Heartbeat, Tasks};
 
 /// Version of the daemon.
@@ -43,23 +49,34 @@ pub struct Setup {
     pub environment: BTreeMap<String, String>,
     /// The log of the process.
     pub log: Log,
+    /// Reads the settings again.
+    pub reread: Reread,
 }
 
 /// What the parts of a daemon are built from and share.
 #[derive(Debug, Clone)]
 pub struct Shared {
-    /// Checked settings.
+    /// Checked settings of the start.
     pub config: Arc<Config>,
+    /// The settings that hold: those of the start with what reloads applied. Parts that
+    /// can follow a reload wait for changes here.
+    pub reload: watch::Receiver<Arc<Config>>,
+    /// What a reload changes.
+    pub live: Live,
+    /// What signals ask for.
+    pub wishes: Wishes,
     /// Who this run is.
     pub identity: Identity,
     /// Keeps the boot number should the engine raise it; its warning belongs into info.
     pub boots: BootStore,
+    /// Keeps what the next start should know; its warning belongs into info.
+    pub snapshots: Snapshots,
     /// Every task is spawned here.
     pub tasks: Tasks,
     /// Every metric is registered here.
     pub metrics: Metrics,
     /// The log of the process.
-    pub log_filter: LogFilter,
+    pub log: Log,
     /// The engine's loop beats here, at least once a second.
     pub heart: Heartbeat,
     /// The phase, for health: only [`Phase::Running`] serves.
@@ -103,7 +120,12 @@ where
     F: Future<Output = anyhow::Result<Assembled>>,
 {
     // First of all: a signal during the start must not be lost.
-    let signals = ProcessSignals::catch().context("cannot catch signals")?;
+    let mut signals = ProcessSignals::catch().context("cannot catch signals")?;
+    if setup.config.process.exit_with_stdin {
+        signals
+            .watch_stdin()
+            .context("cannot wait for the end of standard input (--exit-with-stdin)")?;
+    }
     run_with(setup, signals, assemble).await
 }
 
@@ -123,7 +145,7 @@ where
     let notifier = Notifier::from_environment(&setup.environment)
         .context("cannot reach the service manager (NOTIFY_SOCKET)")?;
     let (phase, phases) = watch::channel(Phase::Running);
-    let shared = shared(setup, phases)?;
+    let shared = shared(setup, phases, notifier.clone())?;
     let tasks = shared.tasks.clone();
     let assembled = match assemble(shared.clone()).await {
         Ok(assembled) => assembled,
@@ -140,23 +162,24 @@ where
             .clone()
             .watch(shared.heart.clone(), tasks.stop_token()),
     );
-    let process = &shared.config.process;
     let life = Lifecycle {
         tasks,
         signals,
         left: shared.left.clone(),
         phase,
         notifier,
-        timing: Timing {
-            leave_on_terminate: process.leave_on_terminate,
-            leave: process.leave_timeout,
-            drain: process.drain_timeout,
-        },
+        timing: shared.live.timing.subscribe(),
+        wishes: shared.wishes.clone(),
     };
-    Ok(exit_code(&life.run(assembled.leave).await))
+    let ending = life.run(assembled.leave).await;
+    Ok(exit_code(&ending, shared.config.process.serf_exit_codes))
 }
 
-fn shared(setup: Setup, phase: watch::Receiver<Phase>) -> anyhow::Result<Shared> {
+fn shared(
+    setup: Setup,
+    phase: watch::Receiver<Phase>,
+    notifier: Notifier,
+) -> anyhow::Result<Shared> {
     let started_unix_ms = unix_ms();
     let boots = boots(&setup.config)?;
     let metrics = Metrics::new(VERSION);
@@ -165,13 +188,38 @@ fn shared(setup: Setup, phase: watch::Receiver<Phase>) -> anyhow::Result<Shared>
         tasks.register(registry);
         setup.log.writer.register(registry);
     });
+    let snapshots = Snapshots::new(SnapshotConfig {
+        file: setup.config.process.snapshot.clone(),
+        rejoin: setup.config.peers.rejoin,
+        cluster: setup.config.node.cluster.clone(),
+    });
+    metrics.register(|registry| snapshots.metrics().register(registry));
+    let config = Arc::new(setup.config);
+    let (settings, reload) = watch::channel(Arc::clone(&config));
+    let node = &config.node;
+    let live = Live {
+        config: settings,
+        timing: watch::Sender::new(Timing::of(&config)),
+        log: setup.log.filter.clone(),
+        tags: TagStore::new(
+            node.tags.clone(),
+            node.tag_changes.clone(),
+            node.tags_file.clone(),
+        ),
+        notifier,
+        reread: setup.reread,
+    };
     Ok(Shared {
         identity: Identity::begin(&boots, started_unix_ms, &mut rand::rng()),
-        config: Arc::new(setup.config),
+        config,
+        reload,
+        live,
+        wishes: Wishes::default(),
         boots,
+        snapshots,
         tasks,
         metrics,
-        log_filter: setup.log.filter,
+        log: setup.log,
         heart: Heartbeat::default(),
         phase,
         left: CancellationToken::new(),
@@ -228,16 +276,21 @@ fn banner(shared: &Shared, assembled: &Assembled) -> String {
     format!("{name} of cluster {cluster} at {advertise}{open}")
 }
 
-fn exit_code(ending: &Ending) -> ExitCode {
+/// With `as_serf` only a finished leave is a success.
+fn exit_code(ending: &Ending, as_serf: bool) -> ExitCode {
     match ending {
-        Ending::Asked => {
-            tracing::info!("musterd ends");
-            ExitCode::SUCCESS
+        Ending::Asked { left } => {
+            tracing::info!(left, "musterd ends");
+            match *left || !as_serf {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            }
         }
         Ending::Failed(failure) => {
             tracing::error!(cause = %failure, "musterd ends by a failure");
             ExitCode::FAILURE
         }
+        Ending::Cut(_) if as_serf => ExitCode::FAILURE,
         Ending::Cut(signal) => ExitCode::from(signal.exit_code()),
     }
 }

@@ -6,6 +6,7 @@
 mod clock;
 pub mod coordinates;
 pub mod handle;
+pub mod mdns;
 mod metrics;
 mod pipe;
 pub mod resolve;
@@ -20,7 +21,7 @@ use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
-use muster_engine::Engine;
+use muster_engine::{Engine, Snapshot};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -31,13 +32,15 @@ use self::pipe::handshake::Identity;
 use self::pipe::incoming::Server;
 use self::pipe::outgoing::Context;
 use self::pipe::pool::Pool;
+pub use self::pipe::rpc;
+use self::pipe::rpc::{ARRIVED_MAX, Arrived, Dialer, Pipes};
 use self::resolve::Seeds;
 use self::sockets::Sockets;
 use self::task::{ARRIVALS_MAX, Core, Network, Parts, Sources, Task};
 use self::udp::Udp;
 use crate::daemon::supervisor::{Heartbeat, Tasks};
 pub use coordinates::{Coordinates, Places};
-pub use handle::{CommandError, Handle, JoinOutcome, Replicated, Report};
+pub use handle::{Changes, CommandError, Handle, JoinOutcome, Replicated, Report, TagKeeper};
 pub use sink::{EventUpdate, MemberUpdate, Sink};
 
 /// Threads for files and the C library's resolver; further calls wait.
@@ -52,6 +55,10 @@ pub struct Config {
     pub seeds: Vec<String>,
     /// For the engine. Port 0 in `advertise` becomes the bound port.
     pub engine: muster_engine::Config,
+    /// What the run before kept.
+    pub restore: Option<Snapshot>,
+    /// Addresses found by other means: seeds as well.
+    pub found: Option<mdns::Found>,
 }
 
 /// A running driver.
@@ -59,6 +66,7 @@ pub struct Config {
 pub struct Driver {
     local_addr: SocketAddr,
     advertise: SocketAddr,
+    rpc: Option<Pipes>,
     thread: JoinHandle<()>,
 }
 
@@ -73,6 +81,12 @@ impl Driver {
     #[must_use]
     pub fn advertise(&self) -> SocketAddr {
         self.advertise
+    }
+
+    /// The pipes that carry gRPC between peers, once. While nobody took them, those of
+    /// peers wait.
+    pub fn take_rpc(&mut self) -> Option<Pipes> {
+        self.rpc.take()
     }
 
     /// Waits for the end of the thread. It ends after the stop token of the tasks.
@@ -95,7 +109,7 @@ pub fn start(
     heart: Heartbeat,
 ) -> anyhow::Result<(Handle, Driver)> {
     let counters = Arc::new(Counters::default());
-    let seeds = Seeds::new(config.seeds, Arc::clone(&counters))?;
+    let seeds = Seeds::new(config.seeds, Arc::clone(&counters))?.and_found(config.found);
     let sockets = Sockets::bind(config.bind)?;
     let local_addr = sockets.addr;
     if config.engine.advertise.port() == 0 {
@@ -103,8 +117,17 @@ pub fn start(
     }
     let advertise = config.engine.advertise;
     let (handle, ends) = Handle::new();
+    let identity = Arc::new(Identity {
+        cluster: config.engine.cluster.clone(),
+        keyring: config.engine.keyring.clone(),
+    });
+    let (rpc, arrivals) = mpsc::channel(ARRIVED_MAX);
+    let dialer = Dialer::new(Arc::clone(&identity), Arc::clone(&counters));
     let setup = Setup {
+        identity,
+        rpc,
         engine: config.engine,
+        restore: config.restore,
         seeds,
         sockets,
         ends,
@@ -126,6 +149,7 @@ pub fn start(
     let driver = Driver {
         local_addr,
         advertise,
+        rpc: Some(Pipes { dialer, arrivals }),
         thread,
     };
     Ok((handle, driver))
@@ -134,6 +158,9 @@ pub fn start(
 /// Everything that moves to the thread.
 struct Setup {
     engine: muster_engine::Config,
+    identity: Arc<Identity>,
+    rpc: mpsc::Sender<Arrived>,
+    restore: Option<Snapshot>,
     seeds: Seeds,
     sockets: Sockets,
     ends: HandleEnds,
@@ -185,13 +212,11 @@ impl Setup {
         let tcp = TcpListener::from_std(self.sockets.tcp).context("cannot use the TCP socket")?;
         let (tasks, counters) = (self.tasks, self.counters);
         let (arrivals, arrivals_end) = mpsc::channel(ARRIVALS_MAX);
-        let identity = Arc::new(Identity {
-            cluster: self.engine.cluster.clone(),
-            keyring: self.engine.keyring.clone(),
-        });
+        let identity = self.identity;
         let server = Server::new(
             Arc::clone(&identity),
             arrivals.clone(),
+            self.rpc,
             Arc::clone(&counters),
             tasks.stop_token(),
         );
@@ -209,14 +234,19 @@ impl Setup {
             tasks: tasks.clone(),
         };
         let clock = Clock::start();
+        let mut engine = Engine::new(self.engine, rand::random(), clock.now());
+        if let Some(snapshot) = &self.restore {
+            engine.restore(clock.now(), snapshot);
+        }
         let core = Core::new(Parts {
-            engine: Engine::new(self.engine, rand::random(), clock.now()),
+            engine,
             net,
             sink: self.sink,
             clock,
             counters: Arc::clone(&counters),
             replicated: self.ends.replicated,
             coordinates: self.ends.coordinates,
+            changes: self.ends.changes,
         });
         let sources = Sources {
             commands: self.ends.commands,

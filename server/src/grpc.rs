@@ -13,18 +13,18 @@ pub mod access;
 pub mod authority;
 mod convert;
 mod events;
-mod filter;
 mod frames;
 pub mod gate;
 pub mod health;
 pub mod limits;
+mod logs;
 mod members;
 pub mod metrics;
 pub mod node;
 pub mod peer;
+mod queries;
 mod resolver;
 mod round_trip;
-mod routes;
 pub mod serve;
 pub mod socket;
 mod status;
@@ -38,6 +38,7 @@ use muster_proto::v1 as pb;
 use pb::event_service_server::EventServiceServer;
 use pb::membership_service_server::MembershipServiceServer;
 use pb::node_service_server::NodeServiceServer;
+use pb::query_service_server::QueryServiceServer;
 use pb::resolver_service_server::ResolverServiceServer;
 use tokio_util::sync::CancellationToken;
 
@@ -45,8 +46,9 @@ pub use self::access::{Access, Capabilities, Capability};
 pub use self::gate::Gate;
 pub use self::health::HealthHandle;
 pub use self::metrics::Metrics;
-pub use self::node::{Hooks, Identity};
+pub use self::node::{Hooks, Identity, Reloaded};
 pub use self::peer::{Peer, SocketKind};
+pub use self::queries::Queries;
 
 use self::events::Events;
 use self::events::segments::Feeds;
@@ -56,10 +58,11 @@ use self::gate::Bounds;
 use self::members::Membership;
 use self::node::Node;
 use self::resolver::Resolver;
-use self::routes::Routes;
 use self::watch::group::Views;
+use crate::deliver::Deliveries;
 use crate::gossip::Handle;
 use crate::hub::Hub;
+use crate::routes::Routes;
 
 /// Settings of the API.
 #[derive(Debug, Clone)]
@@ -82,6 +85,8 @@ pub struct Config {
 pub async fn services(
     hub: Arc<Hub>,
     handle: Handle,
+    deliveries: Arc<Deliveries>,
+    queries: Queries,
     config: Config,
     hooks: Arc<dyn Hooks>,
     metrics: Metrics,
@@ -107,6 +112,8 @@ pub async fn services(
         hub: Arc::clone(&hub),
         sender: Sender {
             handle: handle.clone(),
+            hub: Arc::clone(&hub),
+            deliveries,
             name: Arc::clone(&config.identity.name),
             rejected: metrics.rejected.clone(),
             decode_max,
@@ -127,10 +134,14 @@ pub async fn services(
     let sending = EventServiceServer::from_arc(Arc::clone(&events));
     let sending = sending.max_decoding_message_size(decode_max);
     let node = NodeServiceServer::new(node).max_decoding_message_size(decode_max);
+    // The larger limit for both methods: what is asked is checked by the engine.
+    let query = QueryServiceServer::new(queries);
+    let query = query.max_decoding_message_size(limits::REPLY_MESSAGE_BYTES_MAX.max(decode_max));
     let routes = Routes::default()
         .add(WithStreams::new(members, membership))
         .add(WithStreams::new(roles, resolver))
         .add(WithStreams::new(sending, events))
+        .add(query)
         .add(node);
     let (routes, health) = health::add(routes).await?;
     let bounds = Bounds {

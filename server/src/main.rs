@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    musterd::main(std::env::args_os().skip(1))
+    musterd::main(std::env::args_os())
 }

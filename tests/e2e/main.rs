@@ -8,6 +8,7 @@
     reason = "in a test binary helpers are tests as well"
 )]
 
+mod agent;
 mod api;
 mod cli;
 mod clock;
@@ -17,7 +18,9 @@ mod demo;
 mod events;
 mod interop;
 mod names;
+mod network;
 mod resolver;
+mod restart;
 mod rtt;
 mod security;
 mod sockets;

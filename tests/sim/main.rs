@@ -10,6 +10,7 @@ mod bursts;
 mod coordinates;
 mod faults;
 mod planted;
+mod restart;
 mod seeds;
 mod start;
 mod support;

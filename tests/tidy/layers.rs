@@ -7,17 +7,41 @@ use crate::tree::{File, is_test, production, read, sources_below};
 /// Modules of the daemon, and what of its other modules each may name. The daemon
 /// module is the composition root and config fills everybody's settings: they may
 /// name all.
-const ALLOWED: [(&str, &[&str]); 5] = [
-    ("hub", &[]),
+const ALLOWED: [(&str, &[&str]); 11] = [
+    ("filter", &[]),
+    ("coalesce", &[]),
+    ("deliver", &["hub", "peers"]),
+    ("hub", &["filter"]),
     ("storage", &["daemon::supervisor"]),
+    ("tags", &["storage"]),
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
     (
-        "grpc",
+        "peers",
+        &["gossip::rpc", "hub::lock", "routes", "daemon::supervisor"],
+    ),
+    (
+        "queries",
         &[
             "hub",
+            "filter",
+            "peers",
+            "gossip::CommandError",
+            "gossip::Handle",
+            "daemon::supervisor",
+        ],
+    ),
+    (
+        "grpc",
+        &[
+            "queries",
+            "hub",
+            "filter",
+            "coalesce",
+            "deliver",
             "gossip::handle",
             "gossip::Handle",
+            "routes",
             "daemon::supervisor",
             "telemetry",
         ],
@@ -25,12 +49,13 @@ const ALLOWED: [(&str, &[&str]); 5] = [
 ];
 
 /// Names that `gossip` gives to surfaces.
-const HANDLE: [&str; 6] = [
+const HANDLE: [&str; 7] = [
     "Handle",
     "CommandError",
     "JoinOutcome",
     "Replicated",
     "Report",
+    "TagKeeper",
     "handle",
 ];
 

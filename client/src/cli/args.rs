@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::cli::text;
+use crate::pb;
 
 /// See and steer a Muster cluster through the daemon on this host.
 #[derive(Debug, Parser)]
@@ -47,7 +48,7 @@ pub(super) enum Command {
     /// Print one line with all that a new host needs to enter the cluster
     Token(Token),
     /// List members
-    Members(Members),
+    Members(MemberList),
     /// Follow members, events or a role live
     #[command(subcommand)]
     Watch(Watch),
@@ -71,6 +72,10 @@ pub(super) enum Command {
     Info(Info),
     /// Change what the daemon logs, until it restarts
     LogLevel(LogLevel),
+    /// Follow the daemon's log, its members and its events
+    Monitor(Monitor),
+    /// Make the daemon read its configuration again
+    Reload,
     /// Wait until so many members are alive
     Wait(Wait),
     /// Ask whether the daemon serves
@@ -79,6 +84,8 @@ pub(super) enum Command {
     Version,
     /// Write the .proto files of the API into a directory
     Proto(Proto),
+    /// Run a command of serf, with serf's flags and output
+    Serf(Serf),
     /// Print shell completions
     Completions(Completions),
 }
@@ -129,11 +136,20 @@ pub(super) struct Token {
     pub(super) key_file: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct MemberList {
+    #[command(flatten)]
+    pub(super) filter: Members,
+    /// Also versions, protocols, boots and when each member came
+    #[arg(long)]
+    pub(super) detailed: bool,
+}
+
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Members {
-    /// Only these states (repeatable)
-    #[arg(long, value_enum)]
-    pub(super) status: Vec<Status>,
+    /// Only these states: alive, suspect, leaving, left, failed, or several joined by | (repeatable)
+    #[arg(long, value_name = "STATUS", value_parser = statuses)]
+    pub(super) status: Vec<Statuses>,
     /// Only members with one of these roles (repeatable)
     #[arg(long)]
     pub(super) role: Vec<String>,
@@ -145,13 +161,28 @@ pub(super) struct Members {
     pub(super) tags: Vec<(String, String)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Status {
-    Alive,
-    Suspect,
-    Leaving,
-    Left,
-    Failed,
+/// States of one `--status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Statuses(pub(super) Vec<pb::MemberStatus>);
+
+/// Reads states joined by `|`, in parentheses or not: the regular expressions that
+/// people give to serf's `-status`.
+pub(super) fn statuses(text: &str) -> Result<Statuses, String> {
+    let inner = text
+        .strip_prefix('(')
+        .and_then(|text| text.strip_suffix(')'));
+    let state = |word: &str| match word {
+        "alive" => Ok(pb::MemberStatus::Alive),
+        "suspect" => Ok(pb::MemberStatus::Suspect),
+        "leaving" => Ok(pb::MemberStatus::Leaving),
+        "left" => Ok(pb::MemberStatus::Left),
+        "failed" => Ok(pb::MemberStatus::Failed),
+        _ => Err(format!(
+            "{word:?} is no state: expected alive, suspect, leaving, left or failed"
+        )),
+    };
+    let states = inner.unwrap_or(text).split('|').map(state);
+    states.collect::<Result<_, _>>().map(Statuses)
 }
 
 #[derive(Debug, Args)]
@@ -165,8 +196,21 @@ pub(super) struct WatchEvents {
     /// Event names, or prefixes with a final * [default: all]
     pub(super) names: Vec<String>,
     /// First everything that the daemon still remembers
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["from", "since_start"])]
     pub(super) replay: bool,
+    /// Go on after this position, from --token or the JSON output of another watch
+    #[arg(long, value_name = "TOKEN", conflicts_with = "since_start", value_parser = text::parse_token)]
+    pub(super) from: Option<crate::EventPositions>,
+    /// First every event of every boot that is known, with gaps for those that the
+    /// daemon no longer remembers
+    #[arg(long)]
+    pub(super) since_start: bool,
+    /// Merge events that were sent with --coalesce: only the newest of a name
+    #[arg(long)]
+    pub(super) coalesce: bool,
+    /// Print the position at the end, for --from
+    #[arg(long)]
+    pub(super) token: bool,
     /// Stop after so many events
     #[arg(long, value_name = "N")]
     pub(super) count: Option<u64>,
@@ -179,12 +223,38 @@ pub(super) struct Event {
     pub(super) name: Option<String>,
     /// Payload; - reads it from standard input
     pub(super) payload: Option<String>,
-    /// Which receipt to wait for
+    /// Which receipt to wait for; delivered waits for --timeout, 10s by default
     #[arg(long, value_enum, default_value_t = Receipt::Replicated)]
     pub(super) receipt: Receipt,
-    /// Send many over one stream: a ["name", payload] JSON array a line, from a file or -
+    #[command(flatten)]
+    pub(super) extras: Extras,
+    /// Send many over one stream, from a file or -: a line is ["name", payload] or an
+    /// object with name, payload, coalesce, to_member, to_role, to_tag, one_of_role and
+    /// attributes, in JSON
     #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "payload"])]
     pub(super) batch: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Extras {
+    /// Let consumers that coalesce keep only the newest event of this name
+    #[arg(long)]
+    pub(super) coalesce: bool,
+    /// Only to this member (repeatable: any of them)
+    #[arg(long, value_name = "NAME")]
+    pub(super) to_member: Vec<String>,
+    /// Only to members with this role (repeatable: any of them)
+    #[arg(long, value_name = "ROLE")]
+    pub(super) to_role: Vec<String>,
+    /// Only to members whose tag matches (repeatable: all of them)
+    #[arg(long, value_name = "KEY=REGEX", value_parser = text::parse_pair)]
+    pub(super) to_tag: Vec<(String, String)>,
+    /// Only to one alive member with this role
+    #[arg(long, value_name = "ROLE", conflicts_with_all = ["to_member", "to_role", "to_tag"])]
+    pub(super) one_of_role: Option<String>,
+    /// Free data beside the payload (repeatable)
+    #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = text::parse_pair)]
+    pub(super) attributes: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -193,6 +263,8 @@ pub(super) enum Receipt {
     Accepted,
     /// Held by two other alive members, or by all there are
     Replicated,
+    /// Reported by each member that it is meant for
+    Delivered,
 }
 
 #[derive(Debug, Args)]
@@ -303,6 +375,29 @@ pub(super) struct LogLevel {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Monitor {
+    /// Least severity of log lines
+    #[arg(long, value_enum, ignore_case = true, default_value_t = LogLine::Info)]
+    pub(super) log_level: LogLine,
+    /// Remembered log lines to begin with
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(0..=512))]
+    pub(super) backlog: u32,
+    /// Print the remembered log lines and stop
+    #[arg(long)]
+    pub(super) no_follow: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogLine {
+    #[value(alias = "err")]
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Wait {
     /// How many alive members, this node included
     #[arg(long, value_name = "N")]
@@ -319,6 +414,35 @@ pub(super) struct Proto {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Serf {
+    /// A command of serf and its arguments, such as members -status alive
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub(super) args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Completions {
     pub(super) shell: Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_words_joined_by_bars() {
+        use pb::MemberStatus::{Alive, Failed, Left};
+        let read = |text| statuses(text).map(|statuses| statuses.0);
+        assert_eq!(read("alive"), Ok(vec![Alive]));
+        assert_eq!(read("left|failed"), Ok(vec![Left, Failed]));
+        assert_eq!(read("(alive|left)"), Ok(vec![Alive, Left]));
+        for text in ["", "Alive", "alive|", "(alive", ".*", "dead"] {
+            assert!(statuses(text).is_err(), "{text:?}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! `muster join`, `leave`, `force-leave`, `tags`, `log-level`.
+//! `muster join`, `leave`, `force-leave`, `tags`, `log-level`, `reload`.
 
 use serde::Serialize;
 
@@ -42,6 +42,12 @@ struct TagSet<'a> {
 struct LogFilter<'a> {
     previous: &'a str,
     filter: &'a str,
+}
+
+#[derive(Serialize)]
+struct Reloaded<'a> {
+    applied: &'a [String],
+    waiting: &'a [String],
 }
 
 pub(super) async fn join(context: &mut Context, args: Join) -> Result<(), Failure> {
@@ -144,6 +150,25 @@ pub(super) async fn log_level(context: &mut Context, args: &LogLevel) -> Result<
     context.out.answer(&object, || {
         let (filter, previous) = (escape(&args.filter), escape(&previous));
         format!("logs {filter} until the daemon restarts, before: {previous}")
+    })
+}
+
+pub(super) async fn reload(context: &mut Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    let answer = context.deadline(CALL_TIMEOUT, client.reload()).await?;
+    let object = Reloaded {
+        applied: &answer.applied,
+        waiting: &answer.waiting,
+    };
+    context.out.answer(&object, || {
+        let applied = answer.applied.iter().map(|line| escape(line));
+        let waiting = answer.waiting.iter();
+        let waiting = waiting.map(|line| format!("{} (holds from the next start)", escape(line)));
+        let lines: Vec<String> = applied.chain(waiting).collect();
+        match lines.as_slice() {
+            [] => "reloaded; nothing is different".to_owned(),
+            lines => format!("reloaded\n  {}", lines.join("\n  ")),
+        }
     })
 }
 

@@ -4,7 +4,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, Color, Table};
 use jiff::Timestamp;
 
-use crate::cli::text::{age, escape};
+use crate::cli::text::{age, clock, escape};
 use crate::{display_name, pb, status_name};
 
 /// Longest text of a cell that holds what others chose (tags), in characters.
@@ -67,6 +67,61 @@ pub(super) fn members<'a>(
         row
     };
     lines(&header, members.iter().map(row).collect(), colour)
+}
+
+/// `members --detailed`: all that is known, nothing cut.
+pub(super) fn members_detailed<'a>(
+    members: impl IntoIterator<Item = &'a pb::Member>,
+    now: Timestamp,
+    colour: bool,
+) -> Vec<String> {
+    let header = [
+        "NAME",
+        "ADDRESS",
+        "STATUS",
+        "VERSION",
+        "PROTOCOL",
+        "BOOT",
+        "STARTED",
+        "INCARNATION",
+        "CHANGES",
+        "SINCE",
+        "ROLES",
+        "TAGS",
+        "WIRE",
+        "WHY",
+    ];
+    let row = |member: &'a pb::Member| {
+        let services = member.roles.iter().map(|role| {
+            let address = address(&role.service_ip, role.service_port);
+            format!("{}={address}", escape(&role.role))
+        });
+        let tags = member
+            .tags
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        vec![
+            Cell::new(name(member)),
+            Cell::new(address(&member.gossip_ip, member.gossip_port)),
+            status(member.status()),
+            Cell::new(escape(&member.version)),
+            Cell::new(member.protocol),
+            Cell::new(member.boot),
+            Cell::new(clock(member.started_at.as_ref())),
+            Cell::new(member.incarnation),
+            Cell::new(member.transitions),
+            Cell::new(age(since(member), now)),
+            Cell::new(services.collect::<Vec<_>>().join(",")),
+            Cell::new(escape(&tags.collect::<Vec<_>>().join(","))),
+            Cell::new(if member.plaintext {
+                "PLAINTEXT"
+            } else {
+                "sealed"
+            }),
+            Cell::new(reason(member)),
+        ]
+    };
+    lines(&header, members.into_iter().map(row).collect(), colour)
 }
 
 /// A status in its colour.

@@ -41,6 +41,8 @@ pub struct Config {
     pub reap_failed: Duration,
     /// Whether this node finds its network coordinate and tells it.
     pub coordinates: bool,
+    /// Longest pause between tries to join while alone; they begin with 250 ms.
+    pub retry_interval: Duration,
 }
 
 impl Config {
@@ -92,6 +94,8 @@ pub struct Limits {
     pub event_bytes_total: usize,
     /// Largest datagram, bytes.
     pub datagram_bytes: usize,
+    /// How many times the usual patience a suspected member is given; 1 is usual.
+    pub suspicion_patience: u32,
 }
 
 impl Default for Limits {
@@ -102,6 +106,7 @@ impl Default for Limits {
             event_bytes_per_origin: 32 << 20,
             event_bytes_total: 64 << 20,
             datagram_bytes: 1_400,
+            suspicion_patience: 1,
         }
     }
 }
@@ -220,6 +225,17 @@ pub enum Output {
     MemberRemoved(MemberKey),
     /// An event for the consumers of this node, in order per origin.
     Event(Arc<Event>),
+    /// A query, when it is first stored here: at once and not in order, once. Those
+    /// from before this node's time are never handed over. The origin gets its own.
+    Query(Arc<Event>),
+    /// The position of an origin moved over a query, or over a kind of a later
+    /// version: nothing for consumers. In order with its events.
+    EventPassed {
+        /// Whose.
+        origin: crate::event::Origin,
+        /// The sequence that was passed.
+        sequence: u64,
+    },
     /// Events that will never come.
     Gap(Gap),
     /// This node joined the stream of an origin at a position: what came up to

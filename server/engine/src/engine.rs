@@ -14,6 +14,7 @@ mod joining;
 mod leaving;
 mod members;
 mod naming;
+mod restoring;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -46,6 +47,7 @@ use exchange::Exchanges;
 use forcing::Forcing;
 use joining::Joining;
 use leaving::Leaving;
+use restoring::Remembered;
 use upkeep::Upkeep;
 
 /// One node of a cluster.
@@ -69,9 +71,12 @@ pub struct Engine {
     parked: Parked,
     coordinates: Coordinates,
     upkeep: Upkeep,
+    remembered: Remembered,
     counters: BTreeMap<&'static str, u64>,
     /// Members whose public view may have changed in this step.
     touched: BTreeSet<u64>,
+    /// Changes of members, for [`Engine::revision`].
+    changes: u64,
     outputs: VecDeque<Output>,
 }
 
@@ -94,7 +99,7 @@ impl Engine {
             swim,
             table: Table::default(),
             news: Vec::new(),
-            suspicions: Suspicions::default(),
+            suspicions: Suspicions::with_patience(limits.suspicion_patience),
             broadcasts: Broadcasts::default(),
             settle: Settle::default(),
             events,
@@ -107,8 +112,10 @@ impl Engine {
             coordinates: Coordinates::new(places, mix64(instance)),
             upkeep: Upkeep::new(now.at, &mut rng),
             rng,
+            remembered: Remembered::default(),
             counters: BTreeMap::new(),
             touched: BTreeSet::new(),
+            changes: 0,
             outputs: VecDeque::new(),
         };
         engine.settle_own(now);
@@ -160,9 +167,10 @@ impl Engine {
         self.own.shown()
     }
 
-    /// Every member, this node first.
+    /// Every member, this node first; those last that were not met since a restart.
     pub fn members(&self) -> impl Iterator<Item = Arc<Member>> {
-        std::iter::once(self.own.shown()).chain(self.table.shown().cloned())
+        let others = self.table.shown().chain(self.remembered.shown());
+        std::iter::once(self.own.shown()).chain(others.cloned())
     }
 
     fn on_tick(&mut self, now: Now) {
@@ -175,6 +183,7 @@ impl Engine {
         self.tick_joining(now);
         self.tick_leaving(now);
         self.tick_upkeep(now);
+        self.tick_remembered(now);
     }
 
     /// Carries out everything that a step set in motion, then shows what changed.
@@ -241,6 +250,11 @@ impl Engine {
             }
             EventsOutput::Pull { id, to, body } => self.pull(now, id, to, body),
             EventsOutput::Deliver(event) => self.outputs.push_back(Output::Event(event)),
+            EventsOutput::Query(query) => self.outputs.push_back(Output::Query(query)),
+            EventsOutput::Passed { origin, sequence } => {
+                self.outputs
+                    .push_back(Output::EventPassed { origin, sequence });
+            }
             EventsOutput::Gap(gap) => self.outputs.push_back(Output::Gap(gap)),
             EventsOutput::Base { origin, sequence } => {
                 self.outputs
@@ -264,9 +278,11 @@ impl Engine {
             if let Some(old) = old.filter(|old| old.key() != member.key()) {
                 self.outputs.push_back(Output::MemberRemoved(old.key()));
             }
+            self.changes += 1;
             self.outputs.push_back(Output::MemberUpdated(member));
         }
         while let Some(hash) = self.touched.pop_first() {
+            self.changes += 1;
             if let Some((member, moved)) = self.table.show(hash) {
                 self.outputs.extend(moved.map(Output::MemberRemoved));
                 self.outputs.push_back(Output::MemberUpdated(member));
@@ -291,6 +307,7 @@ impl Engine {
         let value = active.map(|peer| view_value(peer.ident, peer.record.version()));
         self.settle.set(now.at, hash, value);
         self.touched.insert(hash);
+        self.recognise(hash);
     }
 
     fn me_ref(&self) -> NodeRef {

@@ -20,6 +20,7 @@ mod holes;
 mod log;
 mod pull;
 mod replicate;
+mod restore;
 mod settle;
 mod spread;
 mod store;
@@ -41,7 +42,6 @@ use rand::rngs::StdRng;
 use crate::api::Limits;
 use crate::event::{Accepted, Event, EventDraft, EventError, Gap, Origin};
 use crate::ident::NodeRef;
-use crate::name::check_name;
 use crate::time::{Now, Time};
 
 use acks::Duties;
@@ -87,6 +87,10 @@ pub(crate) enum EventsOutput {
     Pull { id: u64, to: NodeRef, body: Bytes },
     /// Hand over an event.
     Deliver(Arc<Event>),
+    /// Hand over a query, at once.
+    Query(Arc<Event>),
+    /// The position of an origin moved over something that is no event.
+    Passed { origin: Origin, sequence: u64 },
     /// Hand over a gap marker.
     Gap(Gap),
     /// This node joined the stream of an origin after this sequence.
@@ -118,6 +122,8 @@ struct Counts {
     dropped_bad_name: u64,
     dropped_memory: u64,
     sections_bad: u64,
+    queries: u64,
+    unknown_kinds: u64,
     pulls_sent: u64,
     pulls_failed: u64,
     pulls_served: u64,
@@ -152,6 +158,10 @@ pub(crate) struct Events {
     active: (Time, usize),
     out: VecDeque<EventsOutput>,
     count: Counts,
+    /// Positions of an earlier run were restored: streams go on and begin nowhere.
+    restored: bool,
+    /// Times that a position moved.
+    moves: u64,
     #[cfg(test)]
     bug: Option<tests::Bug>,
 }
@@ -186,6 +196,8 @@ impl Events {
             active: (Time::default(), 1),
             out: VecDeque::new(),
             count: Counts::default(),
+            restored: false,
+            moves: 0,
             #[cfg(test)]
             bug: None,
         }
@@ -203,7 +215,7 @@ impl Events {
         draft: EventDraft,
         peers: &dyn Peers,
     ) -> Result<Accepted, EventError> {
-        check_name(&draft.name)?;
+        draft.check()?;
         let limit = self.limits.event_payload_bytes.min(wire::PAYLOAD_BYTES_MAX);
         if draft.payload.len() > limit {
             return Err(EventError::TooLarge {
@@ -220,6 +232,13 @@ impl Events {
             lamport: self.lamport,
             name: draft.name,
             payload: draft.payload,
+            target: draft.target,
+            coalesce: draft.coalesce,
+            child: draft.child,
+            attributes: draft.attributes,
+            kind: draft.kind.to_wire(),
+            timeout_ms: draft.timeout_ms,
+            want_ack: draft.want_ack,
         };
         if !self.admit(now.at, envelope.encoded_len(), peers) {
             self.count.refused_full += 1;
@@ -311,7 +330,8 @@ impl Events {
                 continue;
             }
             let untouched = self.logs.get(&key).is_none_or(Log::is_untouched);
-            if joining && key.hash != self.me.hash && untouched && position.sequence > 0 {
+            let begins = joining && !self.restored;
+            if begins && key.hash != self.me.hash && untouched && position.sequence > 0 {
                 self.begin_at(now, key, &position.name, position.sequence);
                 continue;
             }
@@ -401,15 +421,18 @@ impl Events {
             ("events_logs", self.logs.len() as u64),
             ("events_logs_forgotten", c.logs_forgotten),
             ("events_marks_false", c.marks_false),
+            ("events_lamport_time", self.lamport),
             ("events_published", c.published),
             ("events_pull_answers_bad", c.pull_answers_bad),
             ("events_pull_requests_bad", c.pull_requests_bad),
             ("events_pulls_failed", c.pulls_failed),
             ("events_pulls_sent", c.pulls_sent),
             ("events_pulls_served", c.pulls_served),
+            ("events_queries", c.queries),
             ("events_refused_full", c.refused_full),
             ("events_sections_bad", c.sections_bad),
             ("events_sections_sent", c.sections_sent),
+            ("events_unknown_kinds", c.unknown_kinds),
         ]);
     }
 

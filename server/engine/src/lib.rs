@@ -29,6 +29,7 @@ pub mod name;
 mod own;
 mod record;
 mod settle;
+pub mod snapshot;
 mod suspicion;
 mod swim;
 mod table;
@@ -42,6 +43,7 @@ pub use api::{
 };
 pub use coordinate::Coordinate;
 pub use engine::Engine;
-pub use event::{Accepted, Event, EventDraft, EventError, Gap, Origin};
+pub use event::{Accepted, Event, EventDraft, EventError, EventKind, Gap, Origin};
 pub use member::{Member, MemberKey, Role, Status, StatusChange, StatusReason};
+pub use snapshot::Snapshot;
 pub use time::{Now, Time};

@@ -44,6 +44,8 @@ struct Case {
     since: Time,
     /// When the subject was last asked.
     asked: Option<Time>,
+    /// Times that the usual patience is had in addition.
+    extra: u32,
 }
 
 /// A verdict: the subject did not refute in time.
@@ -60,9 +62,18 @@ pub(crate) struct Verdict {
 pub(crate) struct Suspicions {
     cases: BTreeMap<u64, Case>,
     gate: Time,
+    extra: u32,
 }
 
 impl Suspicions {
+    /// With so many times the usual patience, once at least.
+    pub(crate) fn with_patience(times: u32) -> Self {
+        Self {
+            extra: times.saturating_sub(1),
+            ..Self::default()
+        }
+    }
+
     /// Notes an accusation; `accuser` 0 is hearsay without a name. Says whether it
     /// is new and worth passing on.
     pub(crate) fn accuse(
@@ -72,12 +83,14 @@ impl Suspicions {
         incarnation: u16,
         accuser: u64,
     ) -> bool {
+        let extra = self.extra;
         let fresh = || Case {
             ident: subject,
             incarnation,
             accusers: Vec::new(),
             since: now,
             asked: None,
+            extra,
         };
         let case = self.cases.entry(subject.hash).or_insert_with(fresh);
         if subject.beats(case.ident) || (subject == case.ident && incarnation > case.incarnation) {
@@ -180,7 +193,7 @@ impl Case {
         } else {
             SUSPICION_MAX
         };
-        scaled(time, members)
+        scaled(time, members) * (1 + self.extra)
     }
 }
 
@@ -209,6 +222,18 @@ mod tests {
 
     fn verdict_at(suspicions: &Suspicions, members: usize) -> Time {
         suspicions.cases[&SUBJECT.hash].deadline(members)
+    }
+
+    #[test]
+    fn a_patient_node_waits_so_many_times_as_long() {
+        for (times, seconds) in [(0, 10), (1, 10), (3, 30)] {
+            let mut suspicions = Suspicions::with_patience(times);
+            suspicions.accuse(Time::default(), SUBJECT, 0, 1);
+            let due = Time::default() + Duration::from_secs(seconds);
+            let before = Time::default() + Duration::from_millis(seconds * 1_000 - 1);
+            assert_eq!(suspicions.due(before, 10), []);
+            assert_eq!(suspicions.due(due, 10).len(), 1, "{times}");
+        }
     }
 
     #[test]

@@ -2,19 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_engine::{Limits, Role};
 
+use super::addresses;
 use super::layers::Layers;
-use super::machine::{Machine, address_to_advertise, is_private};
+use super::machine::Machine;
 use super::problem::Problem;
 use super::secrets::{self, Secrets, Security};
 use super::values;
-use super::{Api, Config, Members, Node, Peers, Process, units};
+use super::{Api, Config, Discovery, Members, Node, Peers, Process, units};
 use crate::gossip::resolve::SEEDS_MAX;
 use crate::grpc::Capability;
+use crate::tags::TagChanges;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -39,6 +41,7 @@ pub(super) fn build(
         members: members(layers),
         process: process(layers),
         warnings: layers.take_warnings(),
+        held: BTreeMap::new(),
     }
 }
 
@@ -57,10 +60,13 @@ fn node(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets, ip: IpAdd
     let service_ip = layers.optional("service-ip", values::ip).unwrap_or(ip);
     let service_port = layers.value("service-port", values::port);
     let default = SocketAddr::new(service_ip, service_port);
+    let tags_file = layers.optional("tags-file", values::path);
     Node {
         name: name.unwrap_or_default(),
         cluster: cluster(layers, secrets),
         tags: tags(layers),
+        tag_changes: tag_changes(layers, tags_file.as_deref()),
+        tags_file,
         roles: roles(layers, default),
     }
 }
@@ -91,6 +97,16 @@ fn tags(layers: &mut Layers) -> BTreeMap<String, String> {
     tags
 }
 
+/// What the tags file holds. Garbage in it is a mistake: the tags that somebody set
+/// would be lost.
+fn tag_changes(layers: &mut Layers, file: Option<&Path>) -> TagChanges {
+    let read = file.map_or_else(|| Ok(TagChanges::default()), TagChanges::read);
+    read.unwrap_or_else(|why| {
+        layers.refuse("tags-file", &why);
+        TagChanges::default()
+    })
+}
+
 fn roles(layers: &mut Layers, default: SocketAddr) -> Vec<Role> {
     let mut seen = BTreeSet::new();
     let mut roles = Vec::new();
@@ -110,10 +126,12 @@ fn roles(layers: &mut Layers, default: SocketAddr) -> Vec<Role> {
 }
 
 fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers {
-    let bind = layers.value("bind", values::address);
-    let advertise = advertise(layers, machine, bind);
-    if matches!(secrets.security, Security::Plaintext) {
-        refuse_public(layers, machine, bind, advertise);
+    let bind = addresses::bind(layers, machine);
+    let advertise = addresses::advertise(layers, machine, bind);
+    // Without a key and without this wish another mistake was noted already.
+    let wished = layers.entry("insecure-plaintext").is_some();
+    if wished && matches!(secrets.security, Security::Plaintext) {
+        addresses::refuse_public(layers, machine, bind, advertise);
     }
     let mut join = layers.list("join", values::join);
     if let Some(token) = &secrets.token {
@@ -135,59 +153,12 @@ fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers
         join,
         security: secrets.security.clone(),
         coordinates: !layers.value("disable-coordinates", units::boolean),
-    }
-}
-
-fn advertise(layers: &mut Layers, machine: &dyn Machine, bind: SocketAddr) -> SocketAddr {
-    if let Some(address) = layers.optional("advertise", values::address) {
-        if address.ip().is_unspecified() || address.ip().is_multicast() {
-            layers.refuse("advertise", "peers cannot reach that address");
-        }
-        return address;
-    }
-    if !bind.ip().is_unspecified() {
-        return bind;
-    }
-    match address_to_advertise(machine, bind.ip()) {
-        Some(ip) => SocketAddr::new(ip, bind.port()),
-        None if layers.entry("advertise").is_some() => bind,
-        None => {
-            let why = "no network interface has a private address to advertise: set --advertise";
-            layers.refuse("bind", why);
-            bind
-        }
-    }
-}
-
-/// Plaintext is for loopback and private networks only.
-fn refuse_public(
-    layers: &mut Layers,
-    machine: &dyn Machine,
-    bind: SocketAddr,
-    advertise: SocketAddr,
-) {
-    let all: Vec<IpAddr> = match bind.ip() {
-        // [::] listens for both families.
-        ip if ip.is_unspecified() => {
-            let interfaces = machine.interfaces().into_iter().map(|(_, ip)| ip);
-            interfaces
-                .filter(|found| ip.is_ipv6() || found.is_ipv4())
-                .collect()
-        }
-        ip => vec![ip],
-    };
-    if let Some(public) = all.into_iter().find(|ip| !is_private(*ip)) {
-        layers.refuse(
-            "insecure-plaintext",
-            &format!("bind {bind} listens on the public address {public}"),
-        );
-    }
-    if advertise.ip() != bind.ip()
-        && !advertise.ip().is_unspecified()
-        && !is_private(advertise.ip())
-    {
-        let why = format!("the advertised address {} is public", advertise.ip());
-        layers.refuse("insecure-plaintext", &why);
+        retry_interval: layers.value("retry-interval", |text| {
+            let range = Duration::from_secs(1)..=Duration::from_secs(3_600);
+            units::within(units::duration(text)?, range)
+        }),
+        rejoin: layers.value("rejoin", units::boolean),
+        discovery: discovery(layers, machine),
     }
 }
 
@@ -280,6 +251,7 @@ fn limits(layers: &mut Layers) -> Limits {
         events_per_origin: count(events),
         event_bytes_per_origin: count(per_origin),
         event_bytes_total: count(total),
+        suspicion_patience: layers.value("profile", values::profile),
         ..Limits::default()
     }
 }
@@ -300,14 +272,37 @@ fn process(layers: &mut Layers) -> Process {
             Duration::ZERO..=Duration::from_secs(60),
         )
     };
+    let data_dir = layers.optional("data-dir", values::path);
+    let snapshot = layers.optional("snapshot", values::path);
     Process {
-        data_dir: layers.optional("data-dir", values::path),
+        snapshot: snapshot.or_else(|| Some(data_dir.as_ref()?.join("snapshot"))),
+        data_dir,
         log_filter: layers.value("log-filter", values::log_filter),
         log_format: layers.value("log-format", values::log_format),
         leave_on_terminate: layers.value("leave-on-terminate", units::boolean),
+        leave_on_interrupt: !layers.value("skip-leave-on-interrupt", units::boolean),
+        serf_exit_codes: false,
         leave_timeout: layers.value("leave-timeout", phase),
         drain_timeout: layers.value("drain-timeout", phase),
+        exit_with_stdin: layers
+            .optional("exit-with-stdin", units::boolean)
+            .unwrap_or(false),
     }
+}
+
+/// Whom to look for on the local network.
+fn discovery(layers: &mut Layers, machine: &dyn Machine) -> Option<Discovery> {
+    let interface = layers.optional("mdns-iface", values::interface);
+    let interface = match interface {
+        Some(name) if machine.interfaces().iter().all(|(known, _)| *known != name) => {
+            layers.refuse("mdns-iface", "there is none with an address");
+            None
+        }
+        Some(name) => Some(name),
+        None => layers.optional("iface", values::interface),
+    };
+    let name = layers.optional("discover", values::member_name)?;
+    Some(Discovery { name, interface })
 }
 
 /// Ranges of the table keep these far below any `usize` of a supported machine.

@@ -11,7 +11,7 @@ use super::problem::{Problem, Source};
 use super::schema::{self, Setting, Shape};
 
 /// Largest configuration file that is read, bytes.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads a file into the layers.
 pub(super) fn read(path: &Path, layers: &mut Layers) {

@@ -12,6 +12,14 @@ pub(super) struct Entry {
     pub(super) source: Source,
     /// As text; more than one only for lists.
     pub(super) values: Vec<String>,
+    /// Where each value came from, for lists that several places gave together.
+    origins: Vec<Source>,
+}
+
+impl Entry {
+    fn origin(&self, index: usize) -> &Source {
+        self.origins.get(index).unwrap_or(&self.source)
+    }
 }
 
 /// Settings as given, before they are read. Stronger sources replace weaker ones
@@ -23,15 +31,48 @@ pub(super) struct Layers {
     /// Settings that somebody meant to give and got wrong.
     meant: BTreeSet<String>,
     warnings: Vec<String>,
+    of_serf: bool,
 }
 
 impl Layers {
+    /// For the command line of serf's agent.
+    pub(super) fn of_serf() -> Self {
+        Self {
+            of_serf: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether it is the command line of serf's agent that is read.
+    #[must_use]
+    pub(super) fn is_of_serf(&self) -> bool {
+        self.of_serf
+    }
+
     /// Sets a setting unless a stronger source did.
     pub(super) fn put(&mut self, setting: &'static Setting, source: Source, values: Vec<String>) {
         let weaker = |entry: &Entry| entry.source <= source;
         if self.entries.get(setting.name).is_none_or(weaker) {
-            self.entries.insert(setting.name, Entry { source, values });
+            let entry = Entry {
+                source,
+                values,
+                origins: Vec::new(),
+            };
+            self.entries.insert(setting.name, entry);
         }
+    }
+
+    /// Adds one value to a list, whoever gave those before: this is how the files and
+    /// flags of serf's agent add up.
+    pub(super) fn add(&mut self, setting: &'static Setting, source: Source, value: String) {
+        let entry = self.entries.entry(setting.name).or_insert_with(|| Entry {
+            source: source.clone(),
+            values: Vec::new(),
+            origins: Vec::new(),
+        });
+        entry.source = entry.source.clone().max(source.clone());
+        entry.values.push(value);
+        entry.origins.push(source);
     }
 
     /// Notes that a setting was meant where a mistake was made, so that its absence
@@ -135,11 +176,11 @@ impl Layers {
             return Vec::new();
         };
         let mut items = Vec::with_capacity(entry.values.len());
-        for value in &entry.values {
+        for (index, value) in entry.values.iter().enumerate() {
             match read(value) {
                 Ok(item) => items.push(item),
                 Err(why) => {
-                    let problem = Problem::value(&entry.source, setting, value, &why);
+                    let problem = Problem::value(entry.origin(index), setting, value, &why);
                     self.problems.push(problem);
                 }
             }

@@ -58,11 +58,7 @@ fn line(setting: &Setting, config: &Config, layers: &Layers) -> String {
         let state = entry.map_or("not given".to_owned(), |_| format!("redacted, {source}"));
         return format!("# {} ({state})\n", setting.name);
     }
-    let values = match (entry, setting.default) {
-        (Some(entry), _) => Some(entry.values.clone()),
-        (None, Default::Text(text)) if setting.name != "cluster" => Some(vec![text.to_owned()]),
-        (None, _) => derived(setting.name, config).map(|value| vec![value]),
-    };
+    let values = held(setting, config, layers);
     match values {
         Some(values) => format!(
             "{} = {} # {source}\n",
@@ -70,6 +66,15 @@ fn line(setting: &Setting, config: &Config, layers: &Layers) -> String {
             toml_value(setting, &values)
         ),
         None => format!("# {} is not set\n", setting.name),
+    }
+}
+
+/// The values of a setting that hold, if there are any.
+pub(super) fn held(setting: &Setting, config: &Config, layers: &Layers) -> Option<Vec<String>> {
+    match (layers.entry(setting.name), setting.default) {
+        (Some(entry), _) => Some(entry.values.clone()),
+        (None, Default::Text(text)) if setting.name != "cluster" => Some(vec![text.to_owned()]),
+        (None, _) => derived(setting.name, config).map(|value| vec![value]),
     }
 }
 

@@ -10,21 +10,28 @@ use super::schema::Setting;
 pub enum Source {
     /// Nobody gave it.
     Default,
+    /// What serf's agent takes where nobody gave it.
+    SerfDefault,
     /// The file.
     File(PathBuf),
+    /// A key in a JSON file of serf's agent.
+    SerfFile(PathBuf, &'static str),
     /// The environment.
     Environment,
     /// A flag.
     Flag,
+    /// A flag of serf's agent, without its dash.
+    SerfFlag(&'static str),
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::SerfDefault => f.write_str("default of serf"),
+            Self::File(path) | Self::SerfFile(path, _) => write!(f, "file {}", path.display()),
             Self::Environment => f.write_str("environment"),
-            Self::Flag => f.write_str("flag"),
+            Self::Flag | Self::SerfFlag(_) => f.write_str("flag"),
         }
     }
 }
@@ -34,7 +41,9 @@ impl Source {
     #[must_use]
     pub fn key(&self, setting: &Setting) -> String {
         match self {
-            Self::Default | Self::File(_) => setting.name.to_owned(),
+            Self::Default | Self::SerfDefault | Self::File(_) => setting.name.to_owned(),
+            Self::SerfFile(_, key) => (*key).to_owned(),
+            Self::SerfFlag(flag) => format!("-{flag}"),
             Self::Environment => setting.env().unwrap_or_else(|| setting.name.to_owned()),
             Self::Flag => format!("--{}", setting.name),
         }

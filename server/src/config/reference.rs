@@ -31,11 +31,32 @@ Kubernetes sets for Services whose names begin with `muster` (`MUSTER_SERVICE_HO
 `musterd --check-config` checks everything and exits; `musterd --print-config` prints what holds and
 where it comes from, without secrets.
 
+## Reload
+
+SIGHUP, `muster reload` and `systemctl reload` read everything again: the flags and the environment of
+the start, and the files as they are now. A configuration with mistakes changes nothing; all mistakes
+are logged, and `muster reload` prints them and exits with 1. Otherwise each difference is logged, a
+secret only as changed. Settings marked *reload* apply at once; the log names the others as waiting for
+the next start, at every reload until then.
+
+Tags that were changed while the daemon runs (`muster tags`) lie over the configured ones: a reload
+never undoes them, with or without `tags-file`. A log filter set by `muster log-level` stays unless
+`log-filter` itself was changed.
+
+## Signals
+
+| signal | what happens |
+|---|---|
+| SIGTERM | leaves the cluster and ends; with `leave-on-terminate = false` it only ends |
+| SIGINT | leaves the cluster and ends; with `skip-leave-on-interrupt` it only ends |
+| SIGHUP | reload |
+| SIGUSR1 | writes the members, the running tasks and every metric to standard error |
+
 ## Exit codes of `musterd`
 
 | code | meaning |
 |---|---|
-| 0 | it ended as it was asked to |
+| 0 | it ended as it was asked to, left or not |
 | 1 | it failed while it ran; the log says why |
 | 78 | the configuration cannot work |
 | 130, 143 | a second SIGINT or SIGTERM cut the shutdown short |
@@ -83,6 +104,9 @@ fn entry(setting: &Setting) -> String {
         Default::None => {}
         Default::Text(text) => row("default", format!("`{text}`")),
         Default::Derived(how) => row("default", how.to_owned()),
+    }
+    if setting.live {
+        row("reload", "applies at once".to_owned());
     }
     text
 }

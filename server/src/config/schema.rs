@@ -57,6 +57,8 @@ pub struct Setting {
     pub allowed: &'static str,
     /// What it does.
     pub doc: &'static str,
+    /// Whether a reload applies it; others hold from the next start.
+    pub live: bool,
 }
 
 /// Settings that belong together.
@@ -111,6 +113,11 @@ impl Setting {
         self
     }
 
+    const fn live(mut self) -> Self {
+        self.live = true;
+        self
+    }
+
     const fn or(mut self, text: &'static str) -> Self {
         self.default = Default::Text(text);
         self
@@ -149,6 +156,7 @@ const fn setting(
         default: Default::None,
         allowed,
         doc,
+        live: false,
     }
 }
 
@@ -264,6 +272,15 @@ const NODE: &[Setting] = &[
         "KEY=VALUE",
         "KEY=VALUE, the key 1 to 128 bytes without '=', the value without NUL, each key once",
         "A tag of this member. Values that hold a comma can be given by flag or file.",
+    )
+    .live(),
+    one(
+        "tags-file",
+        "FILE",
+        "a path in a directory that exists; the file is a JSON object of texts and nulls",
+        "Keeps what was changed of the tags while the daemon ran, over those that are configured: \
+         a text sets a tag, null removes a configured one. The daemon writes it whole, mode 0600, \
+         at each change. A file of serf's agent will do.",
     ),
 ];
 
@@ -276,10 +293,18 @@ const PEERS: &[Setting] = &[
     )
     .or("127.0.0.1:7946"),
     one(
+        "iface",
+        "NAME",
+        "a network interface with an address that is not link-local",
+        "Listen on the address of this network interface, an IPv4 one unless bind is [::]. With an \
+         address in bind it only checks that the interface has it.",
+    ),
+    one(
         "advertise",
-        "IP:PORT",
-        "IP:PORT that peers can reach, so neither 0.0.0.0 nor [::]; port 0 is the bound port",
-        "Address that peers use.",
+        "ADDR",
+        "IP, IP:PORT, NAME or NAME:PORT that peers can reach, so neither 0.0.0.0 nor [::]; without \
+         a port or with port 0 it is the bound port",
+        "Address that peers use. A name is resolved once, at the start.",
     )
     .derived(
         "the address of bind; if that is 0.0.0.0 or [::], the first private address of a network \
@@ -296,6 +321,44 @@ const PEERS: &[Setting] = &[
         "disable-coordinates",
         "Do not find this node's network coordinate, and tell none: no estimates of round trips.",
     ),
+    one(
+        "discover",
+        "NAME",
+        NAME,
+        "Find members on the local network by multicast DNS: all that discover the same name try \
+         to join each other. Anybody there can see who they are and where; what they send each \
+         other is sealed all the same.",
+    ),
+    one(
+        "mdns-iface",
+        "NAME",
+        "a network interface with an address",
+        "The only network interface to use for discover.",
+    )
+    .derived("the one of iface; all interfaces without one"),
+    one(
+        "retry-interval",
+        "DURATION",
+        "a duration from 1s to 1h",
+        "Longest pause between tries to join while no other member is known. Tries begin 250 ms \
+         apart and slow down to this.",
+    )
+    .or("5s"),
+    switch(
+        "rejoin",
+        "Look for the members of the snapshot also if this node left before. Without it a node that \
+         left joins through `join` only.",
+    ),
+    one(
+        "profile",
+        "PROFILE",
+        "lan, wan or local",
+        "What the network is like, as with serf's agent. Detection tunes itself to losses and load; \
+         `wan` gives a suspected member three times as long to answer, 15 s to 30 s instead of 5 s to \
+         10 s. `lan` and `local` are the same. The least patient member decides for all, so give \
+         the same everywhere.",
+    )
+    .or("lan"),
 ];
 
 const KEYS: &[Setting] = &[
@@ -416,20 +479,30 @@ const PROCESS: &[Setting] = &[
         "DIR",
         PATH,
         "Directory for what should outlive a restart. It is created with mode 0700 and belongs to \
-         one daemon. Without one nothing is written.",
+         one daemon. Without one nothing is written but a snapshot that is given by itself.",
     ),
+    one(
+        "snapshot",
+        "FILE",
+        PATH,
+        "File that keeps members, addresses and event positions for the next start. A snapshot of \
+         serf is taken over once.",
+    )
+    .derived("`snapshot` in `data-dir`; nothing is kept without one"),
     one(
         "log-filter",
         "FILTER",
         "directives by comma: LEVEL or TARGET=LEVEL, LEVEL of off, error, warn, info, debug, trace",
         "What is logged. `muster` can change it while the daemon runs.",
     )
-    .or(DEFAULT_LOG_FILTER),
+    .or(DEFAULT_LOG_FILTER)
+    .live(),
     one(
         "log-format",
         "FORMAT",
         "text or json",
-        "How the log on standard error is written.",
+        "How the log on standard error is written. Where that is the journal of systemd, lines carry \
+         their priority for it, and texts no time of their own.",
     )
     .or("text"),
     one(
@@ -437,29 +510,43 @@ const PROCESS: &[Setting] = &[
         "BOOL",
         BOOL,
         "Whether SIGTERM leaves the cluster before the daemon ends. Without it peers see a failed \
-         member, as suits a quick restart. SIGINT always leaves.",
+         member, as suits a quick restart.",
     )
-    .or("true"),
+    .or("true")
+    .live(),
+    switch(
+        "skip-leave-on-interrupt",
+        "Let SIGINT (ctrl-C) end the daemon without leaving the cluster.",
+    )
+    .live(),
     one(
         "leave-timeout",
         "DURATION",
         "a duration from 0s to 60s",
         "How long a leave may take before the daemon ends all the same.",
     )
-    .or("3s"),
+    .or("3s")
+    .live(),
     one(
         "drain-timeout",
         "DURATION",
         "a duration from 0s to 60s",
         "How long streams and connections may take to end before they are cut.",
     )
-    .or("5s"),
+    .or("5s")
+    .live(),
 ];
 
 /// The filter that holds when none is given.
 pub const DEFAULT_LOG_FILTER: &str = "warn,musterd=info,muster_engine=info";
 
 const COMMANDS: &[Setting] = &[
+    switch(
+        "exit-with-stdin",
+        "End, as SIGTERM does, once standard input closes: whoever started the daemon with a \
+         pipe there and dies, by SIGKILL even, leaves none behind. Standard input must be a pipe.",
+    )
+    .given(Given::FlagOnly),
     one("config", "FILE", PATH, "The TOML file that holds settings.").given(Given::FlagAndEnv),
     switch(
         "print-config",

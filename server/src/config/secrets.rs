@@ -19,8 +19,14 @@ pub const KEYS_MAX: usize = 16;
 /// What ends the need for a key.
 const KEY_SETTINGS: [&str; 4] = ["key-file", "token", "token-file", "insecure-plaintext"];
 
+/// What somebody has to add to a command line of serf's agent.
+const NO_KEY_AS_SERF: &str = "no key: members talk encrypted here. Add one thing, the same on all of them: \
+    -encrypt KEY (`serf keygen` makes one) or -encrypt @FILE, -keyring-file FILE, or the line of \
+    `muster token` from a member as MUSTER_TOKEN. MUSTER_INSECURE_PLAINTEXT=true goes on without, on \
+    private addresses only";
+
 /// How peers are talked to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Security {
     /// Under keys: the first one seals, all of them open.
     Sealed(Vec<KeyBytes>),
@@ -44,6 +50,9 @@ pub(super) fn read(layers: &mut Layers, plaintext: bool) -> Secrets {
     let token = read_token(layers);
     match (wanted, has_token, plaintext) {
         (false, false, false) if KEY_SETTINGS.iter().any(|name| layers.is_meant(name)) => {}
+        (false, false, false) if layers.is_of_serf() => {
+            layers.problem(super::Problem::at("", NO_KEY_AS_SERF));
+        }
         (false, false, false) => layers.problem(super::Problem::at(
             "",
             "no key: make one with `muster keygen` and give it with --key-file, or paste the line \

@@ -5,22 +5,42 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use muster_engine::Event;
 use muster_engine::crypto::{Key, Keyring};
+use tokio::sync::watch;
 
+use super::dump::Dump;
 use super::identity::BootStore;
+use super::reload::Reloader;
 use super::shutdown::Phase;
+use super::snapshots::Snapshots;
 use super::{Assembled, Shared, VERSION};
-use crate::config::{Config, Security};
+use crate::config::{Config, Problems, Security};
+use crate::deliver::{self, Deliveries, Post, Reporter};
+use crate::gossip::mdns::{self, MdnsConfig};
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
-use crate::grpc::{self, Access, Gate, Hooks, SocketKind};
+use crate::grpc::{self, Access, Gate, Hooks, Queries, Reloaded, SocketKind};
 use crate::hub::Hub;
-use crate::telemetry::{LogFilter, Metrics};
+use crate::peers::{self, Me, Peers};
+use crate::queries::receiver::{Inbox, Received};
+use crate::queries::{self, Asker, Receiver, Responders};
+use crate::routes::Routes;
+use crate::tags::{TagStore, Tags};
+use crate::telemetry::{Log, LogFilter, Metrics, Tail};
 
 /// What this build offers, for `muster info`.
-const FEATURES: [&str; 5] = ["members", "roles", "events", "reflection", "health"];
+const FEATURES: [&str; 6] = [
+    "members",
+    "roles",
+    "events",
+    "queries",
+    "reflection",
+    "health",
+];
 
 /// Mode of the child socket.
 const CHILD_SOCKET_MODE: u32 = 0o666;
@@ -34,14 +54,56 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let listeners = listeners(&config)?;
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
+    let me = Me::new(&config.node.name, shared.identity.boot);
+    shared.metrics.register(|registry| hub.register(registry));
+    let query_metrics = queries::Metrics::default();
+    let (inbox, received) = queries::receiver::inbox(query_metrics.clone());
     let outlet = Arc::new(Outlet {
         hub: Arc::clone(&hub),
+        me: me.clone(),
+        inbox,
         boots: shared.boots.clone(),
         disk: tokio::runtime::Handle::current(),
     });
-    let gossip = gossip_config(&config, shared.identity.boot)?;
-    let (handle, driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
-    let gate = services(&shared, hub, &handle, &driver, &sockets).await?;
+    let tags = shared.live.tags.over(&config.node.tags);
+    let mut gossip = gossip_config(&config, tags, shared.identity.boot)?;
+    let restored = shared.snapshots.load();
+    gossip.restore = restored.snapshot;
+    let discovery = config.peers.discovery.as_ref().map(|discovery| {
+        let (sender, found) = mdns::channel();
+        gossip.found = Some(found);
+        (discovery, sender)
+    });
+    let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+    let handle = handle.keeping(Arc::new(shared.live.tags.clone()));
+    let snapshots = shared.snapshots.clone();
+    let (keeping, stop) = (handle.clone(), shared.tasks.stop_token());
+    shared.tasks.spawn_guarded(
+        "snapshot",
+        snapshots.keep(keeping, restored.stays_left, stop),
+    );
+    if let Some((discovery, found)) = discovery {
+        let mdns = MdnsConfig {
+            discover: discovery.name.clone(),
+            member: config.node.name.clone(),
+            addr: driver.advertise(),
+            interface: discovery.interface.clone(),
+        };
+        let stop = shared.tasks.stop_token();
+        shared
+            .tasks
+            .spawn_guarded("mdns", mdns::run(mdns, found, stop));
+    }
+    let deliveries = deliveries(&shared, &hub);
+    let core = Core {
+        hub,
+        me,
+        handle: handle.clone(),
+        deliveries,
+    };
+    let queries = serve_peers(&shared, &core, &mut driver, (received, query_metrics))?;
+    let reloader = on_signals(&shared, &core.hub, &handle);
+    let gate = services(&shared, core, queries, &driver, &sockets, reloader).await?;
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -97,13 +159,40 @@ fn listeners(config: &Config) -> anyhow::Result<Vec<Listener>> {
     wanted.into_iter().flatten().map(bind).collect()
 }
 
-fn gossip_config(config: &Config, boot: u64) -> anyhow::Result<gossip::Config> {
+/// Spawns what SIGHUP and SIGUSR1 ask for.
+fn on_signals(shared: &Shared, hub: &Arc<Hub>, handle: &Handle) -> Reloader {
+    let check = |config: &Config, tags: &Tags| gossip_config(config, tags.clone(), 0).map(drop);
+    let reloader = Reloader::new(shared.live.clone(), handle.clone(), check);
+    shared
+        .metrics
+        .register(|registry| reloader.register(registry));
+    let (tasks, wishes) = (&shared.tasks, &shared.wishes);
+    let follow = reloader
+        .clone()
+        .follow(Arc::clone(&wishes.reload), tasks.stop_token());
+    tasks.spawn("reload", follow);
+    let dump = Dump {
+        hub: Arc::clone(hub),
+        handle: handle.clone(),
+        metrics: shared.metrics.clone(),
+        tasks: tasks.clone(),
+        writer: shared.log.writer.clone(),
+        format: shared.config.process.log_format,
+    };
+    tasks.spawn(
+        "dump",
+        dump.follow(Arc::clone(&wishes.dump), tasks.stop_token()),
+    );
+    reloader
+}
+
+fn gossip_config(config: &Config, tags: Tags, boot: u64) -> anyhow::Result<gossip::Config> {
     let engine = muster_engine::Config {
         name: config.node.name.clone(),
         cluster: config.node.cluster.clone(),
         advertise: config.peers.advertise,
         boot,
-        tags: config.node.tags.clone(),
+        tags,
         roles: config.node.roles.clone(),
         version: VERSION.to_owned(),
         keyring: keyring(&config.peers.security)?,
@@ -111,12 +200,15 @@ fn gossip_config(config: &Config, boot: u64) -> anyhow::Result<gossip::Config> {
         reap_left: config.members.reap_left,
         reap_failed: config.members.reap_failed,
         coordinates: config.peers.coordinates,
+        retry_interval: config.peers.retry_interval,
     };
     engine.check().context("cannot be a member")?;
     Ok(gossip::Config {
         bind: config.peers.bind,
         seeds: config.peers.join.clone(),
         engine,
+        restore: None,
+        found: None,
     })
 }
 
@@ -133,13 +225,86 @@ fn keyring(security: &Security) -> anyhow::Result<Option<Keyring>> {
     Ok(Some(keyring))
 }
 
+/// What the parts above gossip are built from.
+struct Core {
+    hub: Arc<Hub>,
+    me: Me,
+    handle: Handle,
+    deliveries: Arc<Deliveries>,
+}
+
+/// The calls between peers: what this node serves to them, and its way to them.
+fn serve_peers(
+    shared: &Shared,
+    core: &Core,
+    driver: &mut Driver,
+    (received, query_metrics): (Received, queries::Metrics),
+) -> anyhow::Result<Queries> {
+    let pipes = driver.take_rpc().context("the pipes are taken")?;
+    let metrics = peers::Metrics::default();
+    shared.metrics.register(|registry| {
+        metrics.register(registry);
+        query_metrics.register(registry);
+    });
+    let tasks = shared.tasks.clone();
+    let (peers, server) = Peers::new(core.me.clone(), pipes, &tasks, metrics);
+    let asker = Asker::new(
+        Arc::clone(&core.hub),
+        core.handle.clone(),
+        core.me.clone(),
+        tasks.clone(),
+        query_metrics.clone(),
+    );
+    let responders = Responders::new(query_metrics.clone());
+    let routes = Routes::default()
+        .add(asker.service())
+        .add(deliver::service(Arc::clone(&core.deliveries)));
+    report(shared, core, peers.clone());
+    tasks.spawn("peer calls", server.run(routes));
+    let receiver = Receiver {
+        hub: Arc::clone(&core.hub),
+        me: core.me.clone(),
+        peers,
+        asker: asker.clone(),
+        responders: responders.clone(),
+        tasks: tasks.clone(),
+        metrics: query_metrics,
+    };
+    tasks.spawn("queries", receiver.run(received));
+    Ok(Queries { asker, responders })
+}
+
+/// Receipts of level DELIVERED.
+fn deliveries(shared: &Shared, hub: &Arc<Hub>) -> Arc<Deliveries> {
+    let metrics = deliver::Metrics::default();
+    shared
+        .metrics
+        .register(|registry| metrics.register(registry));
+    Arc::new(Deliveries::new(Arc::clone(hub), metrics))
+}
+
+/// Tells origins which of their events are here.
+fn report(shared: &Shared, core: &Core, peers: Peers) {
+    let post = Arc::new(Post::new(Arc::clone(&core.hub), peers));
+    let reporter = Reporter::new(Arc::clone(&core.hub), Arc::clone(&core.deliveries), post);
+    let stop = shared.tasks.stop_token();
+    shared.tasks.spawn("delivery reports", async move {
+        tokio::select! {
+            () = reporter.run() => {}
+            () = stop.cancelled() => {}
+        }
+        Ok(())
+    });
+}
+
 /// The gRPC services, with their health following the phase of the daemon.
 async fn services(
     shared: &Shared,
-    hub: Arc<Hub>,
-    handle: &Handle,
+    core: Core,
+    queries: Queries,
     driver: &Driver,
     sockets: &[PathBuf],
+    reloader: Reloader,
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -169,14 +334,26 @@ async fn services(
         .register(|registry| metrics.register(registry));
     let hooks = Arc::new(Surroundings {
         metrics: shared.metrics.clone(),
-        log_filter: shared.log_filter.clone(),
-        config: Arc::clone(config),
+        log: shared.log.clone(),
+        config: shared.reload.clone(),
         boots: shared.boots.clone(),
+        snapshots: shared.snapshots.clone(),
+        tags: shared.live.tags.clone(),
         left: shared.left.clone(),
+        reloader,
     });
     let stop = shared.tasks.stop_token();
-    let (gate, health) =
-        grpc::services(hub, handle.clone(), api, hooks, metrics, stop.clone()).await?;
+    let services = grpc::services(
+        core.hub,
+        core.handle,
+        core.deliveries,
+        queries,
+        api,
+        hooks,
+        metrics,
+        stop.clone(),
+    );
+    let (gate, health) = services.await?;
     let mut phase = shared.phase.clone();
     shared.tasks.spawn("health", async move {
         loop {
@@ -194,6 +371,8 @@ async fn services(
 /// Where the engine's news go: the hub, and the disk for its boot number.
 struct Outlet {
     hub: Arc<Hub>,
+    me: Me,
+    inbox: Inbox,
     boots: BootStore,
     disk: tokio::runtime::Handle,
 }
@@ -207,7 +386,12 @@ impl Sink for Outlet {
         self.hub.push_events(batch);
     }
 
+    fn queries(&self, batch: Vec<Arc<Event>>) {
+        self.inbox.put(batch);
+    }
+
     fn boot_raised(&self, boot: u64) {
+        self.me.raise_boot(boot);
         let boots = self.boots.clone();
         drop(self.disk.spawn_blocking(move || boots.keep(boot)));
     }
@@ -217,10 +401,13 @@ impl Sink for Outlet {
 #[derive(Debug)]
 struct Surroundings {
     metrics: Metrics,
-    log_filter: LogFilter,
-    config: Arc<Config>,
+    log: Log,
+    config: watch::Receiver<Arc<Config>>,
     boots: BootStore,
+    snapshots: Snapshots,
+    tags: TagStore,
     left: tokio_util::sync::CancellationToken,
+    reloader: Reloader,
 }
 
 impl Hooks for Surroundings {
@@ -229,11 +416,12 @@ impl Hooks for Surroundings {
     }
 
     fn log_filter(&self) -> String {
-        self.log_filter.current()
+        self.log.filter.current()
     }
 
     fn set_log_filter(&self, filter: &str) -> Result<String, String> {
-        self.log_filter
+        self.log
+            .filter
             .set(filter)
             .map_err(|error| error.to_string())
     }
@@ -245,8 +433,25 @@ impl Hooks for Surroundings {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.config.warnings.clone();
+        let mut warnings = self.config.borrow().warnings.clone();
         warnings.extend(self.boots.warning());
+        warnings.extend(self.snapshots.warning());
+        warnings.extend(self.tags.warning());
         warnings
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, Vec<String>>> {
+        let reload = async {
+            let mistakes = |problems: Problems| {
+                let lines = problems.0.iter().map(ToString::to_string);
+                lines.collect()
+            };
+            self.reloader.reload().await.map_err(mistakes)
+        };
+        reload.boxed()
+    }
+
+    fn log(&self) -> (Tail, LogFilter) {
+        (self.log.tail.clone(), self.log.filter.clone())
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +50,16 @@ impl Notifier {
     /// The daemon serves.
     pub fn ready(&self, status: &str) {
         self.send(&format!("READY=1\nSTATUS={status}"));
+    }
+
+    /// The daemon reads its configuration again; [`Notifier::ready`] ends it.
+    pub fn reloading(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        // The manager tells by it an answer to this reload from one to an earlier.
+        let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
+        self.send(&format!(
+            "RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reloading"
+        ));
     }
 
     /// The daemon begins to stop.
@@ -144,6 +155,12 @@ mod tests {
         let (_dir, socket, notifier) = manager(&[]);
         notifier.ready("web-1 at 127.0.0.1:7946");
         assert_eq!(receive(&socket), "READY=1\nSTATUS=web-1 at 127.0.0.1:7946");
+        notifier.reloading();
+        let told = receive(&socket);
+        let micros = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+        let (micros, status) = micros.split_once('\n').unwrap();
+        assert!(micros.parse::<u64>().unwrap() > 0, "{told}");
+        assert_eq!(status, "STATUS=reloading");
         notifier.stopping();
         assert_eq!(receive(&socket), "STOPPING=1\nSTATUS=leaving");
         notifier.status("draining");

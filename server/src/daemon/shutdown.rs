@@ -1,9 +1,10 @@
 //! The phases of the daemon: Running, Leaving, Draining, Stopped.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::notify::Notifier;
@@ -28,17 +29,31 @@ pub enum Phase {
 pub struct Timing {
     /// Whether SIGTERM leaves the cluster.
     pub leave_on_terminate: bool,
+    /// Whether SIGINT does.
+    pub leave_on_interrupt: bool,
     /// Deadline of [`Phase::Leaving`].
     pub leave: Duration,
     /// Deadline of [`Phase::Draining`].
     pub drain: Duration,
 }
 
+/// What signals ask of a daemon that goes on. Asked twice before it is done is once.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// To read the configuration again.
+    pub reload: Arc<Notify>,
+    /// To write its state to standard error.
+    pub dump: Arc<Notify>,
+}
+
 /// How a life ended.
 #[derive(Debug)]
 pub enum Ending {
     /// As it was asked to.
-    Asked,
+    Asked {
+        /// Whether the cluster was left first, and in time.
+        left: bool,
+    },
     /// By the failure of a task.
     Failed(Failure),
     /// By a second signal, before all had ended.
@@ -58,8 +73,10 @@ pub struct Lifecycle<S> {
     pub phase: watch::Sender<Phase>,
     /// The service manager.
     pub notifier: Notifier,
-    /// Deadlines.
-    pub timing: Timing,
+    /// How to end; read when it begins to.
+    pub timing: watch::Receiver<Timing>,
+    /// Where signals that do not end it go.
+    pub wishes: Wishes,
 }
 
 enum Why {
@@ -78,26 +95,30 @@ impl<S: Signals> Lifecycle<S> {
     {
         let why = self.running().await;
         self.notifier.stopping();
+        let timing = *self.timing.borrow();
         let leaves = match why {
-            Why::Signal(Signal::Terminate) => self.timing.leave_on_terminate,
-            Why::Signal(Signal::Interrupt | Signal::Hangup) => true,
+            Why::Signal(Signal::Terminate) => timing.leave_on_terminate,
+            Why::Signal(Signal::Interrupt) => timing.leave_on_interrupt,
+            Why::Signal(Signal::Hangup | Signal::User1) => true,
             // It left already, or its state cannot be trusted.
             Why::Left | Why::Failed => false,
         };
+        let mut left = matches!(why, Why::Left);
         if leaves {
             self.enter(Phase::Leaving);
-            if let Some(signal) = self.leaving(leave()).await {
-                return self.cut(signal);
+            match self.leaving(leave(), timing.leave).await {
+                Ok(in_time) => left = in_time,
+                Err(signal) => return self.cut(signal),
             }
         }
         self.enter(Phase::Draining);
-        if let Some(signal) = self.draining().await {
+        if let Some(signal) = self.draining(timing.drain).await {
             return self.cut(signal);
         }
         self.enter(Phase::Stopped);
         self.tasks
             .take_failure()
-            .map_or(Ending::Asked, Ending::Failed)
+            .map_or(Ending::Asked { left }, Ending::Failed)
     }
 
     async fn running(&mut self) -> Why {
@@ -114,57 +135,63 @@ impl<S: Signals> Lifecycle<S> {
                     tracing::info!(signal = signal.name(), "stopping");
                     return Why::Signal(signal);
                 }
-                Signal::Hangup => ignore_hangup(),
+                Signal::Hangup => self.wishes.reload.notify_one(),
+                Signal::User1 => self.wishes.dump.notify_one(),
             }
         }
     }
 
-    /// The signal that cut it short, if one did.
-    async fn leaving(&mut self, leave: impl Future<Output = anyhow::Result<()>>) -> Option<Signal> {
-        let leave = tokio::time::timeout(self.timing.leave, leave);
+    /// Whether the leave was spread in time, or the signal that cut it short.
+    async fn leaving(
+        &mut self,
+        leave: impl Future<Output = anyhow::Result<()>>,
+        timeout: Duration,
+    ) -> Result<bool, Signal> {
+        let leave = tokio::time::timeout(timeout, leave);
         let mut leave = std::pin::pin!(leave);
         let failed = self.tasks.failed_token();
         loop {
             tokio::select! {
                 biased;
                 Some(signal) = self.signals.next() => match signal {
-                    Signal::Terminate | Signal::Interrupt => return Some(signal),
-                    Signal::Hangup => ignore_hangup(),
+                    Signal::Terminate | Signal::Interrupt => return Err(signal),
+                    Signal::Hangup | Signal::User1 => ignored(signal),
                 },
-                () = failed.cancelled() => return None,
+                () = failed.cancelled() => return Ok(false),
                 outcome = leave.as_mut() => {
+                    let in_time = matches!(outcome, Ok(Ok(())));
                     match outcome {
                         Ok(Ok(())) => tracing::info!("left the cluster"),
                         Ok(Err(error)) => {
                             tracing::warn!(error = format!("{error:#}"), "cannot leave the cluster");
                         }
                         Err(_elapsed) => tracing::warn!(
-                            timeout = ?self.timing.leave,
+                            ?timeout,
                             "the leave took too long: peers will see a failed member"
                         ),
                     }
-                    return None;
+                    return Ok(in_time);
                 }
             }
         }
     }
 
-    async fn draining(&mut self) -> Option<Signal> {
+    async fn draining(&mut self, timeout: Duration) -> Option<Signal> {
         let tasks = self.tasks.clone();
-        let stop = tasks.stop_within(self.timing.drain);
+        let stop = tasks.stop_within(timeout);
         let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {
                 biased;
                 overran = stop.as_mut() => {
                     if !overran.is_empty() {
-                        tracing::warn!(tasks = ?overran, timeout = ?self.timing.drain, "tasks overran and were aborted");
+                        tracing::warn!(tasks = ?overran, ?timeout, "tasks overran and were aborted");
                     }
                     return None;
                 }
                 Some(signal) = self.signals.next() => match signal {
                     Signal::Terminate | Signal::Interrupt => return Some(signal),
-                    Signal::Hangup => ignore_hangup(),
+                    Signal::Hangup | Signal::User1 => ignored(signal),
                 },
             }
         }
@@ -186,8 +213,8 @@ impl<S: Signals> Lifecycle<S> {
     }
 }
 
-fn ignore_hangup() {
-    tracing::info!("SIGHUP is ignored: settings are read at start only");
+fn ignored(signal: Signal) {
+    tracing::info!(signal = signal.name(), "ignored: the daemon is ending");
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 use super::signal::Signal;
 use super::*;
 use crate::config::{Inputs, LogFormat, Request, ThisMachine};
-use crate::telemetry::{LogWriter, log};
+use crate::telemetry::log::Target;
+use crate::telemetry::{LogWriter, Tail, log};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -27,11 +28,24 @@ fn setup(dir: &Path, extra: &[&str]) -> Setup {
         panic!("it prints");
     };
     let writer = LogWriter::start(std::io::sink()).unwrap();
-    let (_log, filter) = log::build("off", LogFormat::Text, writer.clone()).unwrap();
+    let tail = Tail::default();
+    let built = log::build(
+        "off",
+        LogFormat::Text,
+        Target::Plain,
+        writer.clone(),
+        tail.clone(),
+    );
+    let (_log, filter) = built.unwrap();
     Setup {
         config: *config,
         environment: BTreeMap::new(),
-        log: Log { filter, writer },
+        log: Log {
+            filter,
+            writer,
+            tail,
+        },
+        reread: Reread::new(|| Err(crate::config::Problems(Vec::new()))),
     }
 }
 

@@ -1,11 +1,13 @@
 //! The one way by which surfaces command the engine.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
-use tokio::sync::{mpsc, oneshot, watch};
+use futures_util::future::BoxFuture;
+use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member, Snapshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::coordinates::Coordinates;
 
@@ -58,6 +60,13 @@ pub struct Report {
     pub encrypted: bool,
 }
 
+/// Keeps what clients changed of this node's tags, for the next start.
+pub trait TagKeeper: fmt::Debug + Send + Sync {
+    /// Keeps a change that the engine took. What goes wrong is told elsewhere: the
+    /// change holds all the same.
+    fn keep(&self, set: BTreeMap<String, String>, remove: Vec<String>) -> BoxFuture<'_, ()>;
+}
+
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<T>;
 
@@ -84,6 +93,9 @@ pub(crate) enum Command {
     Report {
         reply: Reply<Report>,
     },
+    Snapshot {
+        reply: Reply<Snapshot>,
+    },
 }
 
 /// An event on its way to the engine.
@@ -100,6 +112,7 @@ pub(crate) struct HandleEnds {
     pub(crate) events: mpsc::Receiver<EventCommand>,
     pub(crate) replicated: watch::Sender<Replicated>,
     pub(crate) coordinates: Arc<Coordinates>,
+    pub(crate) changes: watch::Sender<Changes>,
 }
 
 /// How far the own events are replicated. Ordered: a later value is greater.
@@ -111,6 +124,17 @@ pub struct Replicated {
     pub sequence: u64,
 }
 
+/// What a snapshot is worth taking for.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Grows with each change.
+    pub revision: u64,
+    /// This node leaves or has left.
+    pub left: bool,
+    /// What the engine knew when it stopped.
+    pub last: Option<Arc<Snapshot>>,
+}
+
 /// Commands the engine from any task or thread.
 #[derive(Debug, Clone)]
 pub struct Handle {
@@ -118,6 +142,11 @@ pub struct Handle {
     events: mpsc::Sender<EventCommand>,
     replicated: watch::Receiver<Replicated>,
     coordinates: Arc<Coordinates>,
+    changes: watch::Receiver<Changes>,
+    keeper: Option<Arc<dyn TagKeeper>>,
+    /// Held over a change of the tags, so that they are kept in the order in which the
+    /// engine took them.
+    tags: Arc<Mutex<()>>,
 }
 
 impl Handle {
@@ -127,11 +156,13 @@ impl Handle {
         let (events, events_end) = mpsc::channel(EVENTS_MAX);
         let (replicated_end, replicated) = watch::channel(Replicated::default());
         let coordinates = Arc::new(Coordinates::default());
+        let (changes_end, changes) = watch::channel(Changes::default());
         let ends = HandleEnds {
             commands: commands_end,
             events: events_end,
             replicated: replicated_end,
             coordinates: Arc::clone(&coordinates),
+            changes: changes_end,
         };
         (
             Self {
@@ -139,6 +170,9 @@ impl Handle {
                 events,
                 replicated,
                 coordinates,
+                changes,
+                keeper: None,
+                tags: Arc::default(),
             },
             ends,
         )
@@ -197,11 +231,49 @@ impl Handle {
             .await??)
     }
 
-    /// Sets and removes tags of this node; returns it as it is then.
+    /// This handle, which keeps what clients change of the tags.
+    #[must_use]
+    pub fn keeping(mut self, keeper: Arc<dyn TagKeeper>) -> Self {
+        self.keeper = Some(keeper);
+        self
+    }
+
+    /// Sets and removes tags of this node for a client, and keeps the change; returns
+    /// the member as it is then.
     ///
     /// # Errors
     /// The engine's refusal, [`CommandError::Stopped`], [`CommandError::Busy`].
     pub async fn update_tags(
+        &self,
+        set: BTreeMap<String, String>,
+        remove: Vec<String>,
+    ) -> Result<Arc<Member>, CommandError> {
+        let _in_order = self.tags.lock().await;
+        let me = self.put_tags(set.clone(), remove.clone()).await?;
+        if let Some(keeper) = &self.keeper {
+            keeper.keep(set, remove).await;
+        }
+        Ok(me)
+    }
+
+    /// As [`Handle::update_tags`] for a change of the configuration: `difference` says
+    /// what to set and remove, as of now, and nothing is kept of it.
+    ///
+    /// # Errors
+    /// The engine's refusal, [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn reconfigure_tags(
+        &self,
+        difference: impl FnOnce() -> (BTreeMap<String, String>, Vec<String>),
+    ) -> Result<(), CommandError> {
+        let _in_order = self.tags.lock().await;
+        let (set, remove) = difference();
+        if !(set.is_empty() && remove.is_empty()) {
+            self.put_tags(set, remove).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_tags(
         &self,
         set: BTreeMap<String, String>,
         remove: Vec<String>,
@@ -217,6 +289,20 @@ impl Handle {
     /// [`CommandError::Stopped`], [`CommandError::Busy`].
     pub async fn report(&self) -> Result<Report, CommandError> {
         self.command(|reply| Command::Report { reply }).await
+    }
+
+    /// What the next run should know.
+    ///
+    /// # Errors
+    /// [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn snapshot(&self) -> Result<Snapshot, CommandError> {
+        self.command(|reply| Command::Snapshot { reply }).await
+    }
+
+    /// Tells when [`Handle::snapshot`] would give something new.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Changes> {
+        self.changes.clone()
     }
 
     async fn command<T>(&self, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {

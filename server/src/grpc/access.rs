@@ -102,12 +102,16 @@ pub fn rule(path: &str) -> (Rule, bool) {
         "/muster.v1.MembershipService/GetMember"
         | "/muster.v1.NodeService/GetMetrics"
         | "/muster.v1.NodeService/GetRoundTrip" => (Read, false),
-        "/muster.v1.EventService/SendEvent" => (Events, true),
+        "/muster.v1.EventService/SendEvent" | "/muster.v1.QueryService/Query" => (Events, true),
+        "/muster.v1.QueryService/ServeQueries" => (Admin, true),
         "/muster.v1.NodeService/Join"
         | "/muster.v1.NodeService/Leave"
         | "/muster.v1.NodeService/ForceLeave"
         | "/muster.v1.NodeService/UpdateTags"
-        | "/muster.v1.NodeService/SetLogFilter" => (Admin, false),
+        | "/muster.v1.NodeService/SetLogFilter"
+        | "/muster.v1.NodeService/Reload" => (Admin, false),
+        // The log may tell more than the API does.
+        "/muster.v1.NodeService/TailLogs" => (Admin, true),
         "/grpc.health.v1.Health/Watch" => return (Rule::Open, true),
         other => return (Rule::Open, other.starts_with("/grpc.reflection.")),
     };
@@ -161,7 +165,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(methods, 13);
+        assert_eq!(methods, 15);
     }
 
     #[test]

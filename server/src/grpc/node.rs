@@ -5,20 +5,22 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use muster_engine::{Member, Status as MemberStatus};
 use muster_proto::v1 as pb;
 use muster_proto::v1::node_service_server::NodeService;
 use tonic::{Request, Response, Status};
 
 use super::access::{Capabilities, Capability};
-use super::convert;
 use super::limits::{JOIN_ADDRESS_BYTES_MAX, JOIN_ADDRESSES_MAX, LOG_FILTER_BYTES_MAX};
 use super::members::{check_member_name, position};
 use super::metrics::Metrics;
 use super::round_trip;
 use super::status::{invalid, join_failed, member_not_found, precondition};
+use super::{convert, logs};
 use crate::gossip::{Handle, JoinOutcome, Report};
 use crate::hub::Hub;
+use crate::telemetry::{LogFilter, Tail};
 
 /// How long a command waits for the members to show what it did.
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -43,6 +45,21 @@ pub trait Hooks: Debug + Send + Sync + 'static {
 
     /// What an operator should look at, beside the engine's warnings.
     fn warnings(&self) -> Vec<String>;
+
+    /// Reads the configuration again and applies what can be, or says what is wrong.
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, Vec<String>>>;
+
+    /// The last lines of the log, and how to get more of them.
+    fn log(&self) -> (Tail, LogFilter);
+}
+
+/// What a reload did: one line for each setting.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Applied.
+    pub applied: Vec<String>,
+    /// Left for the next start.
+    pub waiting: Vec<String>,
 }
 
 /// Facts of this daemon that do not change.
@@ -93,6 +110,7 @@ impl Node {
             for member in members.items.iter().filter(|member| !member.removed) {
                 let name = format!("members_{}", member.entry.value.status);
                 *counters.entry(name).or_default() += 1;
+                *counters.entry("members".to_owned()).or_default() += 1;
             }
         }
         let open = u64::try_from(self.metrics.calls_open.get()).unwrap_or(0);
@@ -254,6 +272,25 @@ impl NodeService for Node {
         }
         let previous = self.hooks.set_log_filter(&filter).map_err(refuse)?;
         Ok(Response::new(pb::SetLogFilterResponse { previous }))
+    }
+
+    async fn tail_logs(
+        &self,
+        request: Request<pb::TailLogsRequest>,
+    ) -> Result<Response<logs::Lines>, Status> {
+        let (tail, filter) = self.hooks.log();
+        let lines = logs::lines(&tail, &filter, &request.into_inner());
+        Ok(Response::new(lines))
+    }
+
+    async fn reload(
+        &self,
+        _request: Request<pb::ReloadRequest>,
+    ) -> Result<Response<pb::ReloadResponse>, Status> {
+        let told = self.hooks.reload().await;
+        let Reloaded { applied, waiting } =
+            told.map_err(|mistakes| precondition("BAD_CONFIGURATION", mistakes.join("\n")))?;
+        Ok(Response::new(pb::ReloadResponse { applied, waiting }))
     }
 }
 

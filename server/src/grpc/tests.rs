@@ -1,5 +1,6 @@
 //! The API through a real client, over connections in memory.
 
+mod coalesced;
 mod events;
 mod gate;
 mod harness;

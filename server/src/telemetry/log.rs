@@ -1,16 +1,22 @@
 //! The log on standard error, with a filter that can change while it runs.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tracing::Subscriber;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
+use super::journal::{self, Prefixed};
+use super::tail::Tail;
 use super::writer::LogWriter;
+
+/// What the daemon's own lines are logged under.
+const OWN_TARGETS: [&str; 2] = ["musterd", "muster_engine"];
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +41,26 @@ pub enum LogFilterError {
 /// Changes what is logged. Clones change the same log.
 #[derive(Debug, Clone)]
 pub struct LogFilter {
-    handle: reload::Handle<EnvFilter, Registry>,
-    current: Arc<Mutex<String>>,
+    lines: Handle,
+    tail: Handle,
+    state: Arc<Mutex<State>>,
+}
+
+type Handle = reload::Handle<EnvFilter, Registry>;
+
+#[derive(Debug)]
+struct State {
+    /// The filter of the log.
+    current: String,
+    /// Readers of the tail that want more than the log holds, by level.
+    wanted: BTreeMap<Level, usize>,
+}
+
+/// Keeps lines of a level in the tail while it lives.
+#[derive(Debug)]
+pub struct Wanted {
+    filter: LogFilter,
+    level: Level,
 }
 
 impl LogFilter {
@@ -46,17 +70,83 @@ impl LogFilter {
     /// [`LogFilterError::Bad`]; the filter before stays.
     pub fn set(&self, text: &str) -> Result<String, LogFilterError> {
         let filter = parse_filter(text).map_err(LogFilterError::Bad)?;
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        self.handle.reload(filter).map_err(LogFilterError::Gone)?;
-        Ok(std::mem::replace(&mut *current, text.to_owned()))
+        let mut state = self.state();
+        self.lines.reload(filter).map_err(LogFilterError::Gone)?;
+        let before = std::mem::replace(&mut state.current, text.to_owned());
+        self.refilter_tail(&state);
+        Ok(before)
     }
 
     /// The filter that holds now.
     #[must_use]
     pub fn current(&self) -> String {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.clone()
+        self.state().current.clone()
     }
+
+    /// Keeps lines of the daemon down to `level` in the tail until the result is
+    /// dropped, whatever the filter of the log.
+    #[must_use]
+    pub fn want(&self, level: Level) -> Wanted {
+        let mut state = self.state();
+        *state.wanted.entry(level).or_default() += 1;
+        self.refilter_tail(&state);
+        Wanted {
+            filter: self.clone(),
+            level,
+        }
+    }
+
+    /// The tail holds what the log does, and what its readers want of the daemon
+    /// itself: never of the libraries below it, which would log each line they send.
+    fn refilter_tail(&self, state: &State) {
+        let mut text = state.current.clone();
+        // Levels are ordered from ERROR to TRACE.
+        if let Some((level, _)) = state.wanted.last_key_value() {
+            for target in OWN_TARGETS {
+                let held = level_of(&state.current, target);
+                let level = LevelFilter::from_level(*level).max(held);
+                text.push_str(&format!(",{target}={level}"));
+            }
+        }
+        if let Ok(filter) = parse_filter(&text)
+            && let Err(error) = self.tail.reload(filter)
+        {
+            tracing::debug!(%error, "the tail of the log is gone");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        let mut state = self.filter.state();
+        if let Some(count) = state.wanted.get_mut(&self.level) {
+            *count -= 1;
+            if *count == 0 {
+                state.wanted.remove(&self.level);
+            }
+        }
+        self.filter.refilter_tail(&state);
+    }
+}
+
+/// The level that a filter sets for a target itself, or for all.
+fn level_of(filter: &str, target: &str) -> LevelFilter {
+    let directives = filter.split(',').map(str::trim);
+    let level = |wanted: &str| {
+        let of_wanted = |directive: &str| match directive.split_once('=') {
+            Some((target, level)) if target == wanted => level.parse().ok(),
+            None if wanted.is_empty() => directive.parse().ok(),
+            _ => None,
+        };
+        directives.clone().filter_map(of_wanted).last()
+    };
+    level(target)
+        .or_else(|| level(""))
+        .unwrap_or(LevelFilter::OFF)
 }
 
 /// Reads a filter: directives by comma, `LEVEL` or `TARGET=LEVEL`.
@@ -88,6 +178,17 @@ pub struct Log {
     pub filter: LogFilter,
     /// Where to.
     pub writer: LogWriter,
+    /// The last lines.
+    pub tail: Tail,
+}
+
+/// Where the log goes, which decides how lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A terminal or a file.
+    Plain,
+    /// The journal of systemd: it has the time already and wants a priority.
+    Journal,
 }
 
 /// Makes the log of the process: every thread, until it ends.
@@ -96,11 +197,17 @@ pub struct Log {
 /// If the filter makes no sense or the process has a log already.
 pub fn init(filter: &str, format: LogFormat) -> anyhow::Result<Log> {
     let writer = LogWriter::start(io::stderr())?;
-    let (subscriber, filter) = build(filter, format, writer.clone())?;
+    let target = journal::target_of_stderr(std::env::var("JOURNAL_STREAM").ok().as_deref());
+    let tail = Tail::default();
+    let (subscriber, filter) = build(filter, format, target, writer.clone(), tail.clone())?;
     subscriber
         .try_init()
         .map_err(|error: TryInitError| anyhow::anyhow!(error))?;
-    Ok(Log { filter, writer })
+    Ok(Log {
+        filter,
+        writer,
+        tail,
+    })
 }
 
 /// A log to any writer.
@@ -110,23 +217,38 @@ pub fn init(filter: &str, format: LogFormat) -> anyhow::Result<Log> {
 pub fn build<W>(
     filter: &str,
     format: LogFormat,
+    target: Target,
     writer: W,
+    tail: Tail,
 ) -> Result<(impl Subscriber + Send + Sync, LogFilter), LogFilterError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let parsed = parse_filter(filter).map_err(LogFilterError::Bad)?;
-    let (layer, handle) = reload::Layer::new(parsed);
+    let parse = || parse_filter(filter).map_err(LogFilterError::Bad);
+    let (for_lines, lines_handle) = reload::Layer::new(parse()?);
+    let (for_tail, tail_handle) = reload::Layer::new(parse()?);
+    let writer = Prefixed::new(writer, target);
     let lines = fmt::layer().with_writer(writer).with_ansi(false);
-    let lines = match format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    let lines = match (format, target) {
+        (LogFormat::Text, Target::Plain) => lines.boxed(),
+        (LogFormat::Text, Target::Journal) => lines.without_time().with_level(false).boxed(),
+        (LogFormat::Json, _) => lines.json().flatten_event(true).boxed(),
+    };
+    let state = State {
+        current: filter.to_owned(),
+        wanted: BTreeMap::new(),
     };
     let filter = LogFilter {
-        handle,
-        current: Arc::new(Mutex::new(filter.to_owned())),
+        lines: lines_handle,
+        tail: tail_handle,
+        state: Arc::new(Mutex::new(state)),
     };
-    Ok((Registry::default().with(layer).with(lines), filter))
+    // Both filters are of their layer alone, so that the tail can hold more.
+    let both = vec![
+        lines.with_filter(for_lines).boxed(),
+        tail.with_filter(for_tail).boxed(),
+    ];
+    Ok((Registry::default().with(both), filter))
 }
 
 #[cfg(test)]
@@ -134,6 +256,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::telemetry::tail::Reader;
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -155,11 +278,71 @@ mod tests {
         }
     }
 
-    fn with_log(format: LogFormat, test: impl FnOnce(&LogFilter, &Sink)) {
+    fn with_tail(format: LogFormat, target: Target, test: impl FnOnce(&LogFilter, &Sink, &Tail)) {
         let sink = Sink::default();
         let writer = sink.clone();
-        let (subscriber, filter) = build("warn", format, move || writer.clone()).unwrap();
-        tracing::subscriber::with_default(subscriber, || test(&filter, &sink));
+        let tail = Tail::default();
+        let built = build("warn", format, target, move || writer.clone(), tail.clone());
+        let (subscriber, filter) = built.unwrap();
+        tracing::subscriber::with_default(subscriber, || test(&filter, &sink, &tail));
+    }
+
+    fn with_log(format: LogFormat, test: impl FnOnce(&LogFilter, &Sink)) {
+        with_tail(format, Target::Plain, |filter, sink, _| test(filter, sink));
+    }
+
+    fn taken(reader: &mut Reader) -> Vec<String> {
+        let next = || reader.try_next();
+        std::iter::from_fn(next)
+            .map(|read| read.line.message.clone())
+            .collect()
+    }
+
+    #[test]
+    fn the_tail_holds_more_while_somebody_wants_it() {
+        with_tail(LogFormat::Text, Target::Plain, |filter, sink, tail| {
+            let mut reader = tail.subscribe(0);
+            tracing::info!(target: "musterd::x", "not kept");
+            tracing::warn!(target: "musterd::x", "kept");
+            let debug = filter.want(Level::DEBUG);
+            let info = filter.want(Level::INFO);
+            tracing::debug!(target: "musterd::x", "wanted");
+            tracing::debug!(target: "h2", "of a library");
+            assert_eq!(taken(&mut reader), ["kept", "wanted"]);
+            drop(debug);
+            tracing::debug!(target: "musterd::x", "wanted no more");
+            tracing::info!(target: "muster_engine", "still");
+            assert_eq!(taken(&mut reader), ["still"]);
+            assert!(filter.set("trace").is_ok());
+            tracing::trace!(target: "musterd::x", "finer than wanted");
+            assert_eq!(taken(&mut reader), ["finer than wanted"]);
+            assert!(filter.set("error").is_ok());
+            drop(info);
+            tracing::warn!(target: "musterd::x", "filtered");
+            assert_eq!(taken(&mut reader), Vec::<String>::new());
+            let text = sink.take();
+            assert_eq!(text.lines().count(), 2, "{text}");
+        });
+    }
+
+    #[test]
+    fn lines_for_the_journal_have_a_priority_and_no_time() {
+        with_tail(LogFormat::Text, Target::Journal, |_, sink, _| {
+            tracing::error!(member = "b", "it broke");
+            tracing::warn!("it bent");
+            assert_eq!(
+                sink.take(),
+                "<3>musterd::telemetry::log::tests: it broke member=\"b\"\n\
+                 <4>musterd::telemetry::log::tests: it bent\n"
+            );
+        });
+        with_tail(LogFormat::Json, Target::Journal, |_, sink, _| {
+            tracing::warn!("it bent");
+            let text = sink.take();
+            let object: serde_json::Value =
+                serde_json::from_str(text.strip_prefix("<4>").unwrap()).unwrap();
+            assert_eq!(object["message"], "it bent");
+        });
     }
 
     #[test]

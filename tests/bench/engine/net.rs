@@ -85,10 +85,7 @@ impl Net {
         let (mut sent, before) = (0, self.events);
         loop {
             while sent < count && self.room {
-                let draft = EventDraft {
-                    name: "bench".into(),
-                    payload: payload.clone(),
-                };
+                let draft = EventDraft::new("bench", payload.clone());
                 let began = thread_cpu();
                 let accepted = self.engines[0].send_event(at(self.now), draft);
                 self.work.spent += thread_cpu() - began;
@@ -192,6 +189,8 @@ impl Net {
                 | Output::MemberRemoved(_)
                 | Output::Gap(_)
                 | Output::Coordinate { .. }
+                | Output::Query(_)
+                | Output::EventPassed { .. }
                 | Output::EventBase { .. }
                 | Output::Replicated { .. }
                 | Output::JoinResult { .. }
@@ -225,6 +224,7 @@ fn config(node: usize, key: &Key) -> Config {
         reap_left: Duration::from_secs(600),
         reap_failed: Duration::from_secs(86_400),
         coordinates: true,
+        retry_interval: Duration::from_secs(5),
     }
 }
 

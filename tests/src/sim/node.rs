@@ -1,11 +1,11 @@
 //! One simulated node: a host, and the process on it if one runs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use muster_engine::{EventDraft, Note};
+use muster_engine::{EventDraft, Note, Snapshot};
 
 use crate::sim::clock::Clock;
 use crate::sim::pipe::{Link, Pipe};
@@ -46,6 +46,7 @@ pub(crate) struct Node<M> {
     pub(crate) address: u32,
     pub(crate) clock: Clock,
     pub(crate) disk_boot: u64,
+    pub(crate) disk_snapshot: Option<Snapshot>,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) rng: Rng,
     pub(crate) traffic: Traffic,
@@ -72,6 +73,8 @@ pub(crate) struct Run {
     pub(crate) view: View,
     pub(crate) history: Vec<Change>,
     pub(crate) cursors: Vec<Option<Cursor>>,
+    /// Queries handed over: stream and sequence.
+    pub(crate) queries: BTreeSet<(usize, u64)>,
     pub(crate) newest_event_boot: Vec<u64>,
     pub(crate) replicated: u64,
     pub(crate) drafts: VecDeque<EventDraft>,

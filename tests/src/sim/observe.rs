@@ -39,6 +39,8 @@ impl<M: Machine> Sim<M> {
             Output::MemberUpdated(member) => self.member_updated(slot, member),
             Output::MemberRemoved(key) => self.member_removed(slot, &key),
             Output::Event(event) => self.event_delivered(slot, &event),
+            Output::Query(query) => self.query_handed_over(slot, &query),
+            Output::EventPassed { origin, sequence } => self.event_passed(slot, &origin, sequence),
             Output::Gap(gap) => self.gap_told(slot, &gap),
             Output::EventBase { origin, sequence } => self.base_told(slot, &origin, sequence),
             Output::Replicated { sequence } => self.replicated(slot, sequence),
@@ -153,6 +155,9 @@ impl<M: Machine> Sim<M> {
             self.check(slot, "leave_in_time", check);
         }
         if self.nodes[slot].state != State::Down {
+            if self.setup.snapshot_secs > 0 {
+                self.save_snapshot(slot);
+            }
             self.stop(slot);
         }
     }

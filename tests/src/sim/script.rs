@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use muster_engine::{EngineError, EventDraft};
+use muster_engine::{EngineError, EventDraft, EventKind, Snapshot};
 
 use crate::sim::cluster::Sim;
 use crate::sim::machine::Machine;
@@ -12,6 +12,9 @@ use crate::sim::network::CutId;
 use crate::sim::node::State;
 use crate::sim::rng::PPM;
 use crate::sim::setup::address;
+
+/// In a burst every one with a number that this divides is a query.
+pub const QUERY_EVERY: u64 = 5;
 
 /// Address of a restarted node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +112,22 @@ impl<M: Machine> Sim<M> {
         }
     }
 
+    /// From now on nobody has seeds.
+    pub fn forget_seeds(&mut self) {
+        self.setup.seeds.clear();
+    }
+
+    /// From now on a node that left comes back with all that it knew.
+    pub fn rejoin(&mut self) {
+        self.setup.rejoin = true;
+    }
+
+    /// What a host's disk holds for its next start.
+    #[must_use]
+    pub fn kept(&self, slot: usize) -> Option<&Snapshot> {
+        self.nodes[slot].disk_snapshot.as_ref()
+    }
+
     /// Gives a host another node name: before its start.
     pub fn rename(&mut self, slot: usize, name: &str) {
         self.nodes[slot].name = std::sync::Arc::from(name);
@@ -133,14 +152,15 @@ impl<M: Machine> Sim<M> {
 
     /// An event of a node's own making; it waits while the window is full.
     pub fn send_event(&mut self, slot: usize, name: &str, payload: Bytes) {
+        self.send(slot, EventDraft::new(name, payload));
+    }
+
+    /// As [`Sim::send_event`], of any kind.
+    pub fn send(&mut self, slot: usize, draft: EventDraft) {
         if self.nodes[slot].state != State::Up {
             return;
         }
-        let name = name.to_owned();
-        self.nodes[slot]
-            .run
-            .drafts
-            .push_back(EventDraft { name, payload });
+        self.nodes[slot].run.drafts.push_back(draft);
         if self.nodes[slot].run.waiting_since.is_none() {
             self.send_waiting(slot);
             self.settle_node(slot);
@@ -176,13 +196,17 @@ impl<M: Machine> Sim<M> {
     }
 
     fn burst(&mut self, slot: usize, count: usize, bytes: usize) {
-        for _ in 0..count {
+        for nth in 1..=count as u64 {
             let mut payload = vec![0; bytes];
             for chunk in payload.chunks_mut(8) {
                 let word = self.rng.draw().to_le_bytes();
                 chunk.copy_from_slice(&word[..chunk.len()]);
             }
-            self.send_event(slot, "burst", Bytes::from(payload));
+            let mut draft = EventDraft::new("burst", payload);
+            if nth.is_multiple_of(QUERY_EVERY) {
+                draft.kind = EventKind::Query;
+            }
+            self.send(slot, draft);
         }
     }
 

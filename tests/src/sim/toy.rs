@@ -107,6 +107,7 @@ impl Toy {
             name,
             payload: Bytes::from(payload),
             received_unix_ms: now.unix_ms,
+            ..Event::default()
         })));
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 
 use super::place::{COMPONENT_MAX, Coordinate, DIMENSIONS, ERROR_MAX, HEIGHT_MIN, magnitude};
 use super::vivaldi::Rejected;

@@ -70,14 +70,18 @@ impl Engine {
             }
             State::Alive => self.suspicions.close(id.hash),
             State::Down => {
-                let addr = peer.record.parsed().addr;
-                if peer.left {
+                let (addr, left) = (peer.record.parsed().addr, peer.left);
+                if left {
                     // Whoever hears of the end must not miss that it was a leave.
                     self.broadcasts.push(Topic::Record(id.hash));
                 }
                 self.suspicions.close(id.hash);
                 self.events.member_down(now, id.node());
-                self.joining.remember(now.at, addr);
+                if left {
+                    self.joining.let_go(addr);
+                } else {
+                    self.joining.remember(now.at, addr);
+                }
             }
         }
     }

@@ -14,9 +14,20 @@ struct Fake {
     left: CancellationToken,
     phases: Arc<Mutex<Vec<Phase>>>,
     phase: watch::Receiver<Phase>,
+    wishes: Wishes,
 }
 
 fn fake(leave_on_terminate: bool) -> Fake {
+    fake_with(Timing {
+        leave_on_terminate,
+        leave_on_interrupt: true,
+        leave: Duration::from_secs(3),
+        drain: Duration::from_secs(5),
+    })
+}
+
+fn fake_with(timing: Timing) -> Fake {
+    let wishes = Wishes::default();
     let tasks = Tasks::default();
     let stop = tasks.stop_token();
     tasks.spawn("engine", async move {
@@ -32,11 +43,8 @@ fn fake(leave_on_terminate: bool) -> Fake {
         left: left.clone(),
         phase: sender,
         notifier: Notifier::default(),
-        timing: Timing {
-            leave_on_terminate,
-            leave: Duration::from_secs(3),
-            drain: Duration::from_secs(5),
-        },
+        timing: watch::channel(timing).1,
+        wishes: wishes.clone(),
     };
     Fake {
         life,
@@ -45,6 +53,7 @@ fn fake(leave_on_terminate: bool) -> Fake {
         left,
         phases: Arc::default(),
         phase,
+        wishes,
     }
 }
 
@@ -73,7 +82,7 @@ async fn signals_leave_then_drain_then_stop() {
         let ending = tokio::time::timeout(FAR, fake.life.run(leave))
             .await
             .unwrap();
-        assert!(matches!(ending, Ending::Asked), "{ending:?}");
+        assert!(matches!(ending, Ending::Asked { .. }), "{ending:?}");
         assert_eq!(*fake.phases.lock().unwrap(), [Phase::Leaving]);
         assert_eq!(*fake.phase.borrow(), Phase::Stopped);
         assert!(fake.tasks.live().is_empty());
@@ -81,13 +90,25 @@ async fn signals_leave_then_drain_then_stop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn terminate_need_not_leave_but_interrupt_always_does() {
-    for (signal, leaves) in [(Signal::Terminate, 0), (Signal::Interrupt, 1)] {
-        let fake = fake(false);
-        fake.signals.send(signal).await.unwrap();
-        let leave = noted(&fake);
-        fake.life.run(leave).await;
-        assert_eq!(fake.phases.lock().unwrap().len(), leaves, "{signal:?}");
+async fn either_signal_can_be_told_not_to_leave() {
+    for signal in [Signal::Terminate, Signal::Interrupt] {
+        for leaves in [true, false] {
+            let fake = fake_with(Timing {
+                leave_on_terminate: leaves == (signal == Signal::Terminate),
+                leave_on_interrupt: leaves == (signal == Signal::Interrupt),
+                leave: Duration::from_secs(3),
+                drain: Duration::from_secs(5),
+            });
+            fake.signals.send(signal).await.unwrap();
+            let leave = noted(&fake);
+            let ending = fake.life.run(leave).await;
+            let Ending::Asked { left } = ending else {
+                panic!("{ending:?}");
+            };
+            assert_eq!(left, leaves, "{signal:?}");
+            let phases = fake.phases.lock().unwrap().len();
+            assert_eq!(phases, usize::from(leaves), "{signal:?}");
+        }
     }
 }
 
@@ -97,12 +118,15 @@ async fn a_leave_that_hangs_or_fails_is_bounded() {
     let fake = fake(true);
     fake.signals.send(Signal::Terminate).await.unwrap();
     let ending = end(fake.life, std::future::pending()).await;
-    assert!(matches!(ending, Ending::Asked), "{ending:?}");
+    assert!(
+        matches!(ending, Ending::Asked { left: false }),
+        "{ending:?}"
+    );
     assert_eq!(began.elapsed(), Duration::from_secs(3));
     let fake = self::fake(true);
     fake.signals.send(Signal::Terminate).await.unwrap();
     let ending = end(fake.life, async { anyhow::bail!("engine stopped") }).await;
-    assert!(matches!(ending, Ending::Asked), "{ending:?}");
+    assert!(matches!(ending, Ending::Asked { .. }), "{ending:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,7 +168,7 @@ async fn draining_is_bounded_and_aborts_what_hangs() {
     fake.signals.send(Signal::Terminate).await.unwrap();
     let began = tokio::time::Instant::now();
     let ending = end(fake.life, std::future::ready(Ok(()))).await;
-    assert!(matches!(ending, Ending::Asked), "{ending:?}");
+    assert!(matches!(ending, Ending::Asked { .. }), "{ending:?}");
     assert_eq!(began.elapsed(), Duration::from_secs(5));
 }
 
@@ -186,20 +210,27 @@ async fn a_leave_by_a_client_ends_it_without_another() {
     fake.left.cancel();
     let leave = noted(&fake);
     let ending = fake.life.run(leave).await;
-    assert!(matches!(ending, Ending::Asked), "{ending:?}");
+    assert!(matches!(ending, Ending::Asked { .. }), "{ending:?}");
     assert!(fake.phases.lock().unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn hangups_change_nothing() {
+async fn other_signals_are_wishes() {
     let fake = fake(true);
-    for _ in 0..3 {
-        fake.signals.send(Signal::Hangup).await.unwrap();
+    let wishes = fake.wishes.clone();
+    for signal in [Signal::Hangup, Signal::Hangup, Signal::User1] {
+        fake.signals.send(signal).await.unwrap();
     }
     fake.signals.send(Signal::Interrupt).await.unwrap();
     fake.signals.send(Signal::Hangup).await.unwrap();
     let leave = noted(&fake);
     let ending = fake.life.run(leave).await;
-    assert!(matches!(ending, Ending::Asked), "{ending:?}");
+    assert!(matches!(ending, Ending::Asked { left: true }), "{ending:?}");
     assert_eq!(fake.phases.lock().unwrap().len(), 1);
+    // Each was asked for, and asked twice is once.
+    for wish in [&wishes.reload, &wishes.dump] {
+        tokio::time::timeout(FAR, wish.notified()).await.unwrap();
+        let again = tokio::time::timeout(Duration::ZERO, wish.notified()).await;
+        assert!(again.is_err());
+    }
 }

@@ -165,7 +165,7 @@ where
             .await?;
         io.flush().await?;
         read_reply(&mut io, me).await?;
-        return Ok(SealedStream::new(io, Codec::Plain));
+        return Ok(SealedStream::new(io, Codec::Plain, None));
     };
     let mut state = me.noise(key, &preamble, |builder| builder.build_initiator())?;
     let mut hello = [0; PREAMBLE + NOISE_MESSAGE];
@@ -177,7 +177,7 @@ where
     let mut answer = [0; NOISE_MESSAGE];
     io.read_exact(&mut answer).await?;
     read_noise(&mut state, &answer)?;
-    into_stream(io, state)
+    into_stream(io, state, key.id())
 }
 
 /// Takes a pipe from a new connection. A peer that is refused is told why.
@@ -189,8 +189,8 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     match agree(&mut io, me).await {
-        Ok(None) => Ok(SealedStream::new(io, Codec::Plain)),
-        Ok(Some(state)) => into_stream(io, *state),
+        Ok(None) => Ok(SealedStream::new(io, Codec::Plain, None)),
+        Ok(Some((state, key))) => into_stream(io, *state, key),
         Err(error) => {
             if let Some(status) = status_of(&error)
                 && !matches!(timeout(LINGER, tell(io, status)).await, Ok(Ok(())))
@@ -214,8 +214,11 @@ where
     Ok(())
 }
 
+/// What a sealed handshake came to, and under which key.
+type Agreed = (Box<HandshakeState>, KeyId);
+
 /// The responder's side up to its answer; `None` is suite 0.
-async fn agree<T>(io: &mut T, me: &Identity) -> Result<Option<Box<HandshakeState>>, HandshakeError>
+async fn agree<T>(io: &mut T, me: &Identity) -> Result<Option<Agreed>, HandshakeError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -252,7 +255,7 @@ where
             write_noise(&mut state, &mut answer[REPLY..])?;
             io.write_all(&answer).await?;
             io.flush().await?;
-            Ok(Some(Box::new(state)))
+            Ok(Some((Box::new(state), id)))
         }
         (SUITE_PLAIN, Some(_)) => Err(HandshakeError::PlaintextRefused {
             initiator,
@@ -322,9 +325,14 @@ fn read_noise(state: &mut HandshakeState, message: &[u8]) -> Result<(), Handshak
     }
 }
 
-fn into_stream<T>(io: T, state: HandshakeState) -> Result<SealedStream<T>, HandshakeError> {
+fn into_stream<T>(
+    io: T,
+    state: HandshakeState,
+    key: KeyId,
+) -> Result<SealedStream<T>, HandshakeError> {
     let state = state.into_transport_mode().map_err(io::Error::other)?;
-    Ok(SealedStream::new(io, Codec::Noise(Box::new(state))))
+    let codec = Codec::Noise(Box::new(state));
+    Ok(SealedStream::new(io, codec, Some(key)))
 }
 
 #[cfg(test)]

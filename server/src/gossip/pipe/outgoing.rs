@@ -174,7 +174,8 @@ impl Outgoing {
     }
 }
 
-async fn connect(to: SocketAddr) -> Result<TcpStream, ExchangeError> {
+/// A connection, within the deadline.
+pub(super) async fn connect(to: SocketAddr) -> Result<TcpStream, ExchangeError> {
     let io = match timeout(CONNECT_DEADLINE, TcpStream::connect(to)).await {
         Ok(Ok(io)) => io,
         Ok(Err(error)) => return Err(ExchangeError::Connect(error.to_string())),
@@ -228,7 +229,7 @@ fn goodbye_failure(body: &[u8]) -> Failure {
     };
     let told = ExchangeError::Broken(format!("the peer closed: {}", goodbye.text));
     match goodbye.reason() {
-        Reason::Done | Reason::Stopping => Failure::Stale(told),
+        Reason::Done | Reason::Stopping | Reason::Busy => Failure::Stale(told),
         Reason::BadFrame => Failure::Final(told),
         Reason::UnknownKind | Reason::UnknownVersion => {
             Failure::Final(ExchangeError::Handshake(goodbye.text))

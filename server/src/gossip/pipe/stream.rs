@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use muster_engine::crypto::KeyId;
 use snow::TransportState;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -36,6 +37,7 @@ pub(crate) enum Codec {
 pub(crate) struct SealedStream<T> {
     io: T,
     codec: Codec,
+    key: Option<KeyId>,
     reading: Reading,
     writing: Writing,
 }
@@ -58,14 +60,35 @@ struct Writing {
 }
 
 impl<T> SealedStream<T> {
-    /// After a handshake that ended in `codec`.
-    pub(crate) fn new(io: T, codec: Codec) -> Self {
+    /// After a handshake that ended in `codec`, under `key` unless it is plain.
+    pub(crate) fn new(io: T, codec: Codec, key: Option<KeyId>) -> Self {
         Self {
             io,
             codec,
+            key,
             reading: Reading::default(),
             writing: Writing::default(),
         }
+    }
+
+    /// The cluster's key that it was opened under; none in clear.
+    pub(crate) fn key(&self) -> Option<KeyId> {
+        self.key
+    }
+
+    /// The same stream over the connection in another form, such as one that is
+    /// registered elsewhere.
+    pub(crate) fn over<U>(
+        self,
+        change: impl FnOnce(T) -> io::Result<U>,
+    ) -> io::Result<SealedStream<U>> {
+        Ok(SealedStream {
+            io: change(self.io)?,
+            codec: self.codec,
+            key: self.key,
+            reading: self.reading,
+            writing: self.writing,
+        })
     }
 }
 

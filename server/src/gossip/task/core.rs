@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_engine::{
-    Engine, EventError, ExchangeError, ExchangeId, Input, Note, Now, Output, Time,
+    Engine, Event, EventError, ExchangeError, ExchangeId, Input, Note, Now, Output, Status, Time,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -16,7 +16,7 @@ use super::net::Net;
 use super::{Arrival, notes};
 use crate::gossip::clock::Clock;
 use crate::gossip::coordinates::Coordinates;
-use crate::gossip::handle::{Command, EventCommand, Replicated, Reply, Report};
+use crate::gossip::handle::{Changes, Command, EventCommand, Replicated, Reply, Report};
 use crate::gossip::metrics::{Counters, merged};
 use crate::gossip::pipe::outgoing::Job;
 use crate::gossip::sink::{EventUpdate, MemberUpdate, Sink};
@@ -33,6 +33,7 @@ pub(crate) struct Parts<N> {
     pub(crate) counters: Arc<Counters>,
     pub(crate) replicated: watch::Sender<Replicated>,
     pub(crate) coordinates: Arc<Coordinates>,
+    pub(crate) changes: watch::Sender<Changes>,
 }
 
 /// The only owner of the engine.
@@ -44,11 +45,13 @@ pub(crate) struct Core<N> {
     counters: Arc<Counters>,
     replicated: watch::Sender<Replicated>,
     coordinates: Arc<Coordinates>,
+    changes: watch::Sender<Changes>,
     /// Boot of what the engine says of own events.
     boot: u64,
     /// For the sink, gathered over one turn.
     members: Vec<MemberUpdate>,
     events: Vec<EventUpdate>,
+    queries: Vec<Arc<Event>>,
     /// The event that found the window full. While there is one, no more are
     /// taken: the callers wait.
     parked: Option<EventCommand>,
@@ -80,8 +83,10 @@ impl<N: Net> Core<N> {
             counters: parts.counters,
             replicated: parts.replicated,
             coordinates: parts.coordinates,
+            changes: parts.changes,
             members: Vec::new(),
             events: Vec::new(),
+            queries: Vec::new(),
             parked: None,
             joins: Joins::default(),
             leavers: Vec::new(),
@@ -202,6 +207,7 @@ impl<N: Net> Core<N> {
                 respond(reply, result.map(|()| self.engine.me()));
             }
             Command::Report { reply } => respond(reply, self.report()),
+            Command::Snapshot { reply } => respond(reply, self.engine.snapshot(now)),
         }
     }
 
@@ -218,9 +224,30 @@ impl<N: Net> Core<N> {
         if !self.members.is_empty() {
             self.sink.apply_members(std::mem::take(&mut self.members));
         }
+        if !self.queries.is_empty() {
+            self.sink.queries(std::mem::take(&mut self.queries));
+        }
         if !self.events.is_empty() {
             self.sink.push_events(std::mem::take(&mut self.events));
         }
+        self.tell_changes();
+    }
+
+    /// Tells what the engine knows at its end, for the next run.
+    pub(crate) fn end(&mut self, now: Now) {
+        let last = Some(Arc::new(self.engine.snapshot(now)));
+        self.changes.send_modify(|changes| changes.last = last);
+    }
+
+    fn tell_changes(&self) {
+        let revision = self.engine.revision();
+        let status = self.engine.me().status;
+        let left = matches!(status, Status::Leaving | Status::Left);
+        self.changes.send_if_modified(|changes| {
+            let news = changes.revision != revision;
+            (changes.revision, changes.left) = (revision, left);
+            news
+        });
     }
 
     fn input(&mut self, now: Now, input: Input) {
@@ -267,6 +294,10 @@ impl<N: Net> Core<N> {
                 self.coordinates.set(member, place);
             }
             Output::Event(event) => self.events.push(EventUpdate::Event(event)),
+            Output::Query(query) => self.queries.push(query),
+            Output::EventPassed { origin, sequence } => {
+                self.events.push(EventUpdate::Passed { origin, sequence });
+            }
             Output::Gap(gap) => self.events.push(EventUpdate::Gap(gap)),
             Output::EventBase { origin, sequence } => {
                 self.events.push(EventUpdate::Base { origin, sequence });

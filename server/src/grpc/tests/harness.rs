@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use muster_engine::{Accepted, EngineError, EventError, Member};
+use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
 use pb::event_service_client::EventServiceClient;
 use pb::membership_service_client::MembershipServiceClient;
 use pb::node_service_client::NodeServiceClient;
@@ -15,15 +16,50 @@ use tonic::transport::{Channel, Endpoint};
 use tower::Service as _;
 
 use super::super::*;
+use crate::daemon::supervisor::Tasks;
 use crate::gossip::handle::{Command, EventCommand};
 use crate::gossip::{Coordinates, JoinOutcome, Replicated, Report};
 use crate::hub::testing::{member, updated};
+use crate::peers::Me;
+use crate::queries::{Asker, Responders};
+use crate::telemetry::log::{self, LogFormat, Target};
+use crate::telemetry::{LogFilter, Tail};
 
 pub(super) const PAYLOAD_MAX: usize = 64 << 10;
 
-#[derive(Debug, Default)]
 pub(super) struct TestHooks {
     pub(super) left: Mutex<Vec<bool>>,
+    /// What a reload says.
+    pub(super) reload: Mutex<Result<Reloaded, Vec<String>>>,
+    log: (Tail, LogFilter),
+    /// Takes the lines of the log.
+    pub(super) subscriber: Arc<dyn tracing::Subscriber + Send + Sync>,
+}
+
+impl std::fmt::Debug for TestHooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TestHooks").finish_non_exhaustive()
+    }
+}
+
+impl Default for TestHooks {
+    fn default() -> Self {
+        let tail = Tail::default();
+        let built = log::build(
+            "info",
+            LogFormat::Text,
+            Target::Plain,
+            std::io::sink,
+            tail.clone(),
+        );
+        let (subscriber, filter) = built.unwrap();
+        Self {
+            left: Mutex::default(),
+            reload: Mutex::new(Ok(Reloaded::default())),
+            log: (tail, filter),
+            subscriber: Arc::new(subscriber),
+        }
+    }
 }
 
 impl Hooks for TestHooks {
@@ -49,6 +85,15 @@ impl Hooks for TestHooks {
     fn warnings(&self) -> Vec<String> {
         vec!["a hook warns".to_owned()]
     }
+
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, Vec<String>>> {
+        let told = self.reload.lock().unwrap().clone();
+        Box::pin(std::future::ready(told))
+    }
+
+    fn log(&self) -> (Tail, LogFilter) {
+        self.log.clone()
+    }
 }
 
 /// What the fake engine does.
@@ -62,6 +107,8 @@ pub(super) struct Engine {
     pub(super) answers: watch::Sender<bool>,
     /// Payloads in the order in which they came.
     pub(super) taken: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// All of them.
+    pub(super) drafts: Arc<Mutex<Vec<EventDraft>>>,
 }
 
 pub(super) struct Served {
@@ -72,6 +119,8 @@ pub(super) struct Served {
     pub(super) stop: CancellationToken,
     pub(super) hooks: Arc<TestHooks>,
     pub(super) engine: Engine,
+    pub(super) deliveries: Arc<Deliveries>,
+    pub(super) queries: Queries,
 }
 
 pub(super) const ROOT: Peer = Peer {
@@ -92,6 +141,7 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         coordinates: Arc::clone(&ends.coordinates),
         answers: watch::Sender::new(true),
         taken: Arc::default(),
+        drafts: Arc::default(),
     };
     tokio::spawn(events(ends.events, engine.clone()));
     tokio::spawn(commands(ends.commands, Arc::clone(&hub)));
@@ -115,9 +165,22 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
     };
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
     let hooks = Arc::new(TestHooks::default());
+    let deliveries = Arc::new(Deliveries::new(Arc::clone(&hub), Default::default()));
+    let queries = Queries {
+        asker: Asker::new(
+            Arc::clone(&hub),
+            handle.clone(),
+            Me::new("me", 1),
+            Tasks::default(),
+            Default::default(),
+        ),
+        responders: Responders::default(),
+    };
     let made = services(
         Arc::clone(&hub),
         handle,
+        Arc::clone(&deliveries),
+        queries.clone(),
         config,
         hooks.clone(),
         metrics.clone(),
@@ -132,6 +195,8 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         stop,
         hooks,
         engine,
+        deliveries,
+        queries,
     }
 }
 
@@ -153,6 +218,7 @@ async fn events(mut events: tokio::sync::mpsc::Receiver<EventCommand>, engine: E
         } else {
             sequence += 1;
             engine.taken.lock().unwrap().push(draft.payload.to_vec());
+            engine.drafts.lock().unwrap().push(draft);
             Ok(Accepted {
                 boot: 7,
                 sequence,
@@ -207,6 +273,7 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
                 hub.apply_members(vec![updated(tagged.clone())]);
                 _ = reply.send(Ok(Arc::new(tagged)));
             }
+            Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::Report { reply } => {
                 _ = reply.send(Report {
                     me: Arc::clone(&me),

@@ -187,3 +187,66 @@ async fn round_trips_are_estimated_between_any_two() {
     assert_eq!(reason(&ask("b", "-bad").await.unwrap_err()), "BAD_NAME");
     assert_eq!(reason(&ask("", "").await.unwrap_err()), "BAD_NAME");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_tells_what_changed_or_what_is_wrong() {
+    let served = serve().await;
+    let mut client = served.node();
+    *served.hooks.reload.lock().unwrap() = Ok(Reloaded {
+        applied: vec!["tag: nothing -> \"a=1\"".to_owned()],
+        waiting: vec!["bind: \"a\" -> \"b\"".to_owned()],
+    });
+    let told = client.reload(pb::ReloadRequest {}).await.unwrap();
+    let told = told.into_inner();
+    assert_eq!((told.applied.len(), told.waiting.len()), (1, 1));
+    let mistakes = vec!["flag --x: no".to_owned(), "file y: no".to_owned()];
+    *served.hooks.reload.lock().unwrap() = Err(mistakes);
+    let refused = client.reload(pb::ReloadRequest {}).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert_eq!(reason(&refused), "BAD_CONFIGURATION");
+    assert_eq!(refused.message(), "flag --x: no\nfile y: no");
+}
+
+#[tokio::test]
+async fn the_log_can_be_read_and_followed() {
+    let served = serve().await;
+    let mut client = served.node();
+    let subscriber = Arc::clone(&served.hooks.subscriber);
+    let logged = |log: &dyn Fn()| tracing::subscriber::with_default(Arc::clone(&subscriber), log);
+    logged(&|| {
+        tracing::info!(target: "musterd::a", member = "b", "one");
+        tracing::error!(target: "musterd::a", "two");
+    });
+    let request = |level: pb::LogLevel, backlog, follow| pb::TailLogsRequest {
+        level: level.into(),
+        backlog,
+        follow,
+    };
+    let ended = client.tail_logs(request(pb::LogLevel::Error, 512, false));
+    let mut ended = ended.await.unwrap().into_inner();
+    let line = ended.message().await.unwrap().unwrap();
+    assert_eq!(
+        (line.message.as_str(), line.level()),
+        ("two", pb::LogLevel::Error)
+    );
+    assert!(ended.message().await.unwrap().is_none());
+
+    let follow = client.tail_logs(request(pb::LogLevel::Debug, 2, true));
+    let mut follow = follow.await.unwrap().into_inner();
+    let line = follow.message().await.unwrap().unwrap();
+    assert_eq!(
+        (line.message.as_str(), line.target.as_str()),
+        ("one", "musterd::a")
+    );
+    assert_eq!(line.fields["member"], "b");
+    assert_eq!(follow.message().await.unwrap().unwrap().message, "two");
+    logged(&|| tracing::debug!(target: "musterd::a", "below the filter of the log"));
+    let line = follow.message().await.unwrap().unwrap();
+    assert_eq!(
+        (line.level(), line.dropped_before),
+        (pb::LogLevel::Debug, 0)
+    );
+    served.stop.cancel();
+    let ended = follow.message().await.unwrap_err();
+    assert_eq!(ended.code(), Code::Unavailable);
+}

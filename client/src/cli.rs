@@ -29,6 +29,7 @@ mod out;
 mod proto;
 mod query;
 mod roles;
+mod rtt;
 mod screen;
 mod serf;
 mod serve_query;
@@ -116,6 +117,7 @@ impl Context {
             Command::Reachability(args) => query::reachability(self, args).await,
             Command::Resolve(args) => roles::resolve(self, args).await,
             Command::Roles => roles::list(self).await,
+            Command::Rtt(args) => rtt::run(self, &args).await,
             Command::Join(args) => node::join(self, args).await,
             Command::Leave(args) => node::leave(self, &args).await,
             Command::ForceLeave(args) => node::force_leave(self, &args).await,

@@ -307,6 +307,22 @@ impl Client {
             .ok_or_else(|| Error::protocol("UpdateTags", "an answer without a member"))
     }
 
+    /// Estimated round trip time from a member to another one, or to this node.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, or `FAILED_PRECONDITION` when a coordinate is not known.
+    pub async fn round_trip(
+        &self,
+        member: &str,
+        other: Option<&str>,
+    ) -> Result<pb::GetRoundTripResponse, Error> {
+        let request = pb::GetRoundTripRequest {
+            member: member.into(),
+            other: other.unwrap_or_default().into(),
+        };
+        unary("GetRoundTrip", self.node().get_round_trip(request).await)
+    }
+
     /// Changes what the daemon logs until it restarts: the filter before.
     ///
     /// # Errors

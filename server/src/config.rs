@@ -97,6 +97,8 @@ pub struct Peers {
     pub join: Vec<String>,
     /// Keys, or none by wish.
     pub security: Security,
+    /// Whether this node finds its network coordinate and tells it.
+    pub coordinates: bool,
     /// Longest pause between tries to join.
     pub retry_interval: Duration,
     /// Come back after a leave with what the snapshot holds.

@@ -4,6 +4,7 @@
 //! Nothing on it waits for files, names or other threads.
 
 mod clock;
+pub mod coordinates;
 pub mod handle;
 pub mod mdns;
 mod metrics;
@@ -38,6 +39,7 @@ use self::sockets::Sockets;
 use self::task::{ARRIVALS_MAX, Core, Network, Parts, Sources, Task};
 use self::udp::Udp;
 use crate::daemon::supervisor::{Heartbeat, Tasks};
+pub use coordinates::{Coordinates, Places};
 pub use handle::{Changes, CommandError, Handle, JoinOutcome, Replicated, Report, TagKeeper};
 pub use sink::{EventUpdate, MemberUpdate, Sink};
 
@@ -243,6 +245,7 @@ impl Setup {
             clock,
             counters: Arc::clone(&counters),
             replicated: self.ends.replicated,
+            coordinates: self.ends.coordinates,
             changes: self.ends.changes,
         });
         let sources = Sources {

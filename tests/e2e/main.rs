@@ -23,6 +23,7 @@ mod network;
 mod queries;
 mod resolver;
 mod restart;
+mod rtt;
 mod security;
 mod sockets;
 mod watch;

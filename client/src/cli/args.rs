@@ -65,6 +65,8 @@ pub(super) enum Command {
     Resolve(Resolve),
     /// List all roles
     Roles,
+    /// Estimate the round trip time between two members
+    Rtt(Rtt),
     /// Make the daemon join others
     Join(Join),
     /// Make the daemon leave the cluster and exit
@@ -330,6 +332,17 @@ pub(super) struct Resolve {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(super) limit: u32,
+    /// Nearest first: short for --policy nearest
+    #[arg(long, conflicts_with = "policy")]
+    pub(super) nearest: bool,
+    /// With nearest: from this member on [default: this node]
+    #[arg(
+        long,
+        value_name = "MEMBER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(super) near: String,
     /// Leave suspect members out
     #[arg(long)]
     pub(super) exclude_suspect: bool,
@@ -349,10 +362,22 @@ pub(super) enum Policy {
     All,
     /// The one of the oldest member
     Oldest,
+    /// By estimated round trip time
+    Nearest,
     /// Shuffled
     Random,
     /// Rotated by one per call
     RoundRobin,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rtt {
+    /// Name or alias of a member
+    #[arg(value_name = "NODE1")]
+    pub(super) member: String,
+    /// Name or alias of another one [default: this node]
+    #[arg(value_name = "NODE2")]
+    pub(super) other: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -394,6 +394,25 @@ impl NodeService for Daemon {
         }))
     }
 
+    async fn get_round_trip(
+        &self,
+        request: Request<pb::GetRoundTripRequest>,
+    ) -> Result<Response<pb::GetRoundTripResponse>, Status> {
+        let pb::GetRoundTripRequest { member, other } = request.into_inner();
+        if member == "far" {
+            return Err(Status::failed_precondition("far tells none"));
+        }
+        Ok(Response::new(pb::GetRoundTripResponse {
+            round_trip: Some(prost_types::Duration {
+                seconds: 0,
+                nanos: 610_400,
+            }),
+            member,
+            other: if other.is_empty() { "me".into() } else { other },
+            ..pb::GetRoundTripResponse::default()
+        }))
+    }
+
     async fn set_log_filter(
         &self,
         request: Request<pb::SetLogFilterRequest>,

@@ -2,10 +2,11 @@
 //!
 //! Reading order: this file (what comes in, what goes out), `datagrams` (the bulk
 //! of the talk), `members` (what an update does), `naming` (whose a name is), `exchange` and `joining` (state
-//! exchanges), `leaving`, `forcing`, `commands`.
+//! exchanges), `leaving`, `forcing`, `coordinates`, `commands`.
 
 mod check;
 mod commands;
+mod coordinates;
 mod datagrams;
 mod exchange;
 mod forcing;
@@ -38,6 +39,7 @@ use crate::swim::{Swim, SwimOutput, Update};
 use crate::table::Table;
 use crate::time::{Now, Time};
 
+use coordinates::Coordinates;
 #[cfg(test)]
 pub(crate) use datagrams::ident_bytes;
 use datagrams::{Extra, Parked};
@@ -67,6 +69,7 @@ pub struct Engine {
     leaving: Option<Leaving>,
     forcing: Forcing,
     parked: Parked,
+    coordinates: Coordinates,
     upkeep: Upkeep,
     remembered: Remembered,
     counters: BTreeMap<&'static str, u64>,
@@ -85,6 +88,7 @@ impl Engine {
         let mut rng = StdRng::seed_from_u64(seed);
         let instance = rng.next_u64();
         let limits = config.limits.clone();
+        let places = config.coordinates;
         let sealer = Sealer::new(&config.cluster, config.keyring.clone(), instance);
         let own = Own::new(config, instance, now);
         let name: Arc<str> = Arc::from(own.config().name.as_str());
@@ -105,6 +109,7 @@ impl Engine {
             leaving: None,
             forcing: Forcing::default(),
             parked: Parked::default(),
+            coordinates: Coordinates::new(places, mix64(instance)),
             upkeep: Upkeep::new(now.at, &mut rng),
             rng,
             remembered: Remembered::default(),

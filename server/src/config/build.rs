@@ -156,6 +156,7 @@ fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers
         advertise,
         join,
         security: secrets.security.clone(),
+        coordinates: !layers.value("disable-coordinates", units::boolean),
         retry_interval: layers.value("retry-interval", |text| {
             let range = Duration::from_secs(1)..=Duration::from_secs(3_600);
             units::within(units::duration(text)?, range)

@@ -325,6 +325,10 @@ const PEERS: &[Setting] = &[
         "A member to join through. Names are resolved again on every try, and tries never end. A \
          token brings addresses along.",
     ),
+    switch(
+        "disable-coordinates",
+        "Do not find this node's network coordinate, and tell none: no estimates of round trips.",
+    ),
     one(
         "discover",
         "NAME",

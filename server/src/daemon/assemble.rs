@@ -214,6 +214,7 @@ fn gossip_config(config: &Config, tags: Tags, boot: u64) -> anyhow::Result<gossi
         limits: config.limits.clone(),
         reap_left: config.members.reap_left,
         reap_failed: config.members.reap_failed,
+        coordinates: config.peers.coordinates,
         retry_interval: config.peers.retry_interval,
     };
     engine.check().context("cannot be a member")?;

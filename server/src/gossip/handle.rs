@@ -9,6 +9,8 @@ use futures_util::future::BoxFuture;
 use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member, Snapshot};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
+use super::coordinates::Coordinates;
+
 /// Commands that wait for the engine; more callers wait up to [`SEND_WAIT`].
 pub const COMMANDS_MAX: usize = 64;
 
@@ -109,6 +111,7 @@ pub(crate) struct HandleEnds {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: mpsc::Receiver<EventCommand>,
     pub(crate) replicated: watch::Sender<Replicated>,
+    pub(crate) coordinates: Arc<Coordinates>,
     pub(crate) changes: watch::Sender<Changes>,
 }
 
@@ -138,6 +141,7 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     events: mpsc::Sender<EventCommand>,
     replicated: watch::Receiver<Replicated>,
+    coordinates: Arc<Coordinates>,
     changes: watch::Receiver<Changes>,
     keeper: Option<Arc<dyn TagKeeper>>,
     /// Held over a change of the tags, so that they are kept in the order in which the
@@ -151,11 +155,13 @@ impl Handle {
         let (commands, commands_end) = mpsc::channel(COMMANDS_MAX);
         let (events, events_end) = mpsc::channel(EVENTS_MAX);
         let (replicated_end, replicated) = watch::channel(Replicated::default());
+        let coordinates = Arc::new(Coordinates::default());
         let (changes_end, changes) = watch::channel(Changes::default());
         let ends = HandleEnds {
             commands: commands_end,
             events: events_end,
             replicated: replicated_end,
+            coordinates: Arc::clone(&coordinates),
             changes: changes_end,
         };
         (
@@ -163,6 +169,7 @@ impl Handle {
                 commands,
                 events,
                 replicated,
+                coordinates,
                 changes,
                 keeper: None,
                 tags: Arc::default(),
@@ -189,6 +196,12 @@ impl Handle {
     #[must_use]
     pub fn replicated(&self) -> watch::Receiver<Replicated> {
         self.replicated.clone()
+    }
+
+    /// Where members are in the space of round trip times, to be read at any time.
+    #[must_use]
+    pub fn coordinates(&self) -> Arc<Coordinates> {
+        Arc::clone(&self.coordinates)
     }
 
     /// Contacts addresses (names are resolved) and merges with whoever answers.

@@ -64,6 +64,7 @@ impl<M: Machine> Sim<M> {
             limits: self.setup.limits.clone(),
             reap_left: self.setup.reap_left,
             reap_failed: self.setup.reap_failed,
+            coordinates: true,
             retry_interval: self.setup.retry_interval,
         };
         let mut machine = M::start(config, seed, now);

@@ -44,6 +44,8 @@ impl<M: Machine> Sim<M> {
             Output::Gap(gap) => self.gap_told(slot, &gap),
             Output::EventBase { origin, sequence } => self.base_told(slot, &origin, sequence),
             Output::Replicated { sequence } => self.replicated(slot, sequence),
+            // Read from the engine by whoever wants it.
+            Output::Coordinate { .. } => {}
             Output::EventRoom => self.send_waiting(slot),
             Output::JoinResult {
                 attempt, result, ..

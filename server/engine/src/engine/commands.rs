@@ -132,6 +132,8 @@ impl Engine {
             ("broadcast_backlog", gauge(self.broadcasts.len())),
             ("broadcast_overflows", self.broadcasts.overflows()),
             ("parked", gauge(self.parked.len())),
+            ("coordinates_known", gauge(self.coordinates.known())),
+            ("coordinates_reset", self.coordinates.resets()),
             ("exchanges_pending", gauge(self.exchanges.pending.len())),
             ("replay_senders", gauge(self.sealer.senders())),
         ]);

@@ -37,6 +37,7 @@ impl Engine {
             if !self.table.insert(now, update, record, word) {
                 return false;
             }
+            self.forget_coordinate(id.hash);
             self.broadcasts.push(Topic::Record(id.hash));
             self.note_conflict_won(id.hash);
         }
@@ -302,6 +303,7 @@ impl Engine {
     /// Forgets a dead member.
     pub(super) fn forget(&mut self, now: Now, hash: u64) {
         self.tell_swim(now, true);
+        self.forget_coordinate(hash);
         if let Some((peer, key)) = self.table.remove(hash) {
             self.swim.forget(peer.ident);
             self.touched.remove(&hash);

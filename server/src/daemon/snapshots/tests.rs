@@ -181,6 +181,7 @@ fn an_engine_takes_in_whatever_decodes() {
         limits: Limits::default(),
         reap_left: Duration::from_secs(1),
         reap_failed: Duration::from_secs(1),
+        coordinates: true,
         retry_interval: Duration::from_secs(5),
     };
     let mut engine = Engine::new(config, 1, now);

@@ -15,6 +15,7 @@ use super::joins::Joins;
 use super::net::Net;
 use super::{Arrival, notes};
 use crate::gossip::clock::Clock;
+use crate::gossip::coordinates::Coordinates;
 use crate::gossip::handle::{Changes, Command, EventCommand, Replicated, Reply, Report};
 use crate::gossip::metrics::{Counters, merged};
 use crate::gossip::pipe::outgoing::Job;
@@ -31,6 +32,7 @@ pub(crate) struct Parts<N> {
     pub(crate) clock: Clock,
     pub(crate) counters: Arc<Counters>,
     pub(crate) replicated: watch::Sender<Replicated>,
+    pub(crate) coordinates: Arc<Coordinates>,
     pub(crate) changes: watch::Sender<Changes>,
 }
 
@@ -42,6 +44,7 @@ pub(crate) struct Core<N> {
     clock: Clock,
     counters: Arc<Counters>,
     replicated: watch::Sender<Replicated>,
+    coordinates: Arc<Coordinates>,
     changes: watch::Sender<Changes>,
     /// Boot of what the engine says of own events.
     boot: u64,
@@ -79,6 +82,7 @@ impl<N: Net> Core<N> {
             clock: parts.clock,
             counters: parts.counters,
             replicated: parts.replicated,
+            coordinates: parts.coordinates,
             changes: parts.changes,
             members: Vec::new(),
             events: Vec::new(),
@@ -104,6 +108,7 @@ impl<N: Net> Core<N> {
 
     /// What the engine wants at its start.
     pub(crate) fn begin(&mut self, now: Now) {
+        self.coordinates.set_own(self.engine.coordinate());
         self.drain(now);
         self.flush();
     }
@@ -280,7 +285,14 @@ impl<N: Net> Core<N> {
             }
             Output::ResolveSeeds => self.net.resolve_seeds(),
             Output::MemberUpdated(member) => self.members.push(MemberUpdate::Updated(member)),
-            Output::MemberRemoved(key) => self.members.push(MemberUpdate::Removed(key)),
+            Output::MemberRemoved(key) => {
+                self.coordinates.set(key.clone(), None);
+                self.members.push(MemberUpdate::Removed(key));
+            }
+            Output::Coordinate { me, member, place } => {
+                self.coordinates.set_own(Some(me));
+                self.coordinates.set(member, place);
+            }
             Output::Event(event) => self.events.push(EventUpdate::Event(event)),
             Output::Query(query) => self.queries.push(query),
             Output::EventPassed { origin, sequence } => {

@@ -183,10 +183,10 @@ impl Setup {
         let tcp = TcpListener::from_std(self.sockets.tcp).context("cannot use the TCP socket")?;
         let (tasks, counters) = (self.tasks, self.counters);
         let (arrivals, arrivals_end) = mpsc::channel(ARRIVALS_MAX);
-        let identity = Arc::new(Identity {
-            cluster: self.engine.cluster.clone(),
-            keyring: self.engine.keyring.clone(),
-        });
+        let identity = Arc::new(Identity::new(
+            self.engine.cluster.clone(),
+            self.engine.keyring.clone(),
+        ));
         let server = Server::new(
             Arc::clone(&identity),
             arrivals.clone(),
@@ -214,6 +214,7 @@ impl Setup {
             clock,
             counters: Arc::clone(&counters),
             replicated: self.ends.replicated,
+            unknown_keys: self.ends.unknown_keys,
         });
         let sources = Sources {
             commands: self.ends.commands,

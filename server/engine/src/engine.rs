@@ -10,6 +10,7 @@ mod datagrams;
 mod exchange;
 mod forcing;
 mod joining;
+mod keys;
 mod leaving;
 mod members;
 mod naming;
@@ -64,6 +65,8 @@ pub struct Engine {
     forcing: Forcing,
     parked: Parked,
     upkeep: Upkeep,
+    /// When the last datagram under an unknown key was told of.
+    unknown_key_told: Option<Time>,
     counters: BTreeMap<&'static str, u64>,
     /// Members whose public view may have changed in this step.
     touched: BTreeSet<u64>,
@@ -99,6 +102,7 @@ impl Engine {
             parked: Parked::default(),
             upkeep: Upkeep::new(now.at, &mut rng),
             rng,
+            unknown_key_told: None,
             counters: BTreeMap::new(),
             touched: BTreeSet::new(),
             outputs: VecDeque::new(),

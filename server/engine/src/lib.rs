@@ -39,6 +39,7 @@ mod wire;
 pub use api::{
     Config, EngineError, ExchangeError, ExchangeId, ExchangeKind, Input, Limits, Note, Output,
 };
+pub use crypto::Stage;
 pub use engine::Engine;
 pub use event::{Accepted, Event, EventDraft, EventError, Gap, Origin};
 pub use member::{Member, MemberKey, Role, Status, StatusChange, StatusReason};

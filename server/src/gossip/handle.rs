@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_engine::crypto::Keyring;
 use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -79,6 +80,10 @@ pub(crate) enum Command {
         remove: Vec<String>,
         reply: Reply<Result<Arc<Member>, EngineError>>,
     },
+    SetKeyring {
+        keyring: Option<Keyring>,
+        reply: Reply<()>,
+    },
     Report {
         reply: Reply<Report>,
     },
@@ -97,6 +102,7 @@ pub(crate) struct HandleEnds {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: mpsc::Receiver<EventCommand>,
     pub(crate) replicated: watch::Sender<Replicated>,
+    pub(crate) unknown_keys: watch::Sender<u64>,
 }
 
 /// How far the own events are replicated. Ordered: a later value is greater.
@@ -114,6 +120,7 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     events: mpsc::Sender<EventCommand>,
     replicated: watch::Receiver<Replicated>,
+    unknown_keys: watch::Receiver<u64>,
 }
 
 impl Handle {
@@ -122,16 +129,19 @@ impl Handle {
         let (commands, commands_end) = mpsc::channel(COMMANDS_MAX);
         let (events, events_end) = mpsc::channel(EVENTS_MAX);
         let (replicated_end, replicated) = watch::channel(Replicated::default());
+        let (unknown_keys_end, unknown_keys) = watch::channel(0);
         let ends = HandleEnds {
             commands: commands_end,
             events: events_end,
             replicated: replicated_end,
+            unknown_keys: unknown_keys_end,
         };
         (
             Self {
                 commands,
                 events,
                 replicated,
+                unknown_keys,
             },
             ends,
         )
@@ -196,6 +206,23 @@ impl Handle {
         Ok(self
             .command(|reply| Command::UpdateTags { set, remove, reply })
             .await??)
+    }
+
+    /// Goes on with other keys, or without any. Returns once datagrams and new pipes
+    /// follow them; pipes under a key that is gone are closing.
+    ///
+    /// # Errors
+    /// [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn set_keyring(&self, keyring: Option<Keyring>) -> Result<(), CommandError> {
+        self.command(|reply| Command::SetKeyring { keyring, reply })
+            .await
+    }
+
+    /// Grows when datagrams came under a key that this node does not hold, at most
+    /// once a second.
+    #[must_use]
+    pub fn unknown_keys(&self) -> watch::Receiver<u64> {
+        self.unknown_keys.clone()
     }
 
     /// State of the engine.

@@ -272,8 +272,9 @@ impl Engine {
     pub(super) fn on_datagram(&mut self, now: Now, from: SocketAddr, bytes: &Bytes) {
         let opened = match self.sealer.open(now.at, bytes) {
             Ok(opened) => opened,
-            Err(error) => return self.count(dropped(&error)),
+            Err(error) => return self.drop_datagram(now, &error),
         };
+        self.count_plaintext(&opened);
         match Packet::decode(opened.body) {
             Ok(packet) => self.on_packet(now, from, packet),
             Err(_) => self.count("datagrams_dropped_malformed"),
@@ -566,7 +567,7 @@ fn add(
     (Take::Yes, WORD_BYTES_MAX)
 }
 
-fn dropped(error: &OpenError) -> &'static str {
+pub(super) fn dropped(error: &OpenError) -> &'static str {
     match error {
         OpenError::Truncated => "datagrams_dropped_truncated",
         OpenError::Oversized => "datagrams_dropped_oversized",

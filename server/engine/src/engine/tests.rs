@@ -6,6 +6,7 @@
 )]
 
 mod hostile;
+mod keys;
 mod naming;
 mod words;
 

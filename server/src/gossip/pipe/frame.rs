@@ -101,6 +101,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Frames<T> {
         }
     }
 
+    /// The stream.
+    pub(crate) fn io(&self) -> &T {
+        &self.io
+    }
+
     /// Waits for the first byte of a frame, without end, then for its head.
     /// Cancel-safe: bytes that came are kept for the next call.
     pub(crate) async fn head(&mut self) -> Result<Head, FrameError> {

@@ -42,6 +42,8 @@ pub(crate) enum Reason {
     UnknownVersion = 3,
     /// A frame broke the rules, or a request made no sense.
     BadFrame = 4,
+    /// The pipe's key was removed, or plaintext is accepted no longer.
+    KeyRemoved = 5,
 }
 
 impl Open {

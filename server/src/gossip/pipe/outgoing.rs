@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::frame::{FrameError, FrameKind, Frames, Head};
-use super::handshake::{self, HandshakeError, Identity};
+use super::handshake::{self, HandshakeError, Identity, Prefer};
 use super::message::{Goodbye, Open, Reason};
 use super::stream::SealedStream;
-use super::{CONNECT_DEADLINE, HANDSHAKE_DEADLINE, IDLE_CLOSE};
+use super::{CONNECT_DEADLINE, HANDSHAKE_DEADLINE, IDLE_CLOSE, KEY_REMOVED};
 use crate::gossip::metrics::{Counters, Gauge};
 use crate::gossip::task::Arrival;
 
@@ -60,6 +60,8 @@ enum Next {
     Unused,
     /// The peer closed, or broke the rules.
     Dead,
+    /// The key of the pipe was removed.
+    Revoked,
 }
 
 impl Outgoing {
@@ -71,6 +73,12 @@ impl Outgoing {
             match self.next(&mut pipe).await {
                 Next::Job(job) => self.carry(&mut pipe, job).await,
                 Next::Dead => pipe = None,
+                Next::Revoked => {
+                    self.context.counters.pipes_closed_key_removed.add(1);
+                    if let Some(pipe) = pipe.take() {
+                        pipe.close(Reason::KeyRemoved, KEY_REMOVED).await;
+                    }
+                }
                 Next::Unused => {
                     self.context.counters.pipes_closed_idle.add(1);
                     break;
@@ -96,8 +104,10 @@ impl Outgoing {
         let Some(pipe) = pipe else {
             return self.jobs.recv().await.map_or(Next::Unused, Next::Job);
         };
+        let revoked = self.context.identity.revoked(pipe.io().seal());
         tokio::select! {
             biased;
+            () = revoked => Next::Revoked,
             job = self.jobs.recv() => job.map_or(Next::Unused, Next::Job),
             head = pipe.head() => {
                 if !matches!(head, Ok(Head { kind: FrameKind::Goodbye, .. })) {
@@ -143,27 +153,13 @@ impl Outgoing {
     }
 
     async fn open(&self) -> Result<Pipe, ExchangeError> {
-        let counters = &self.context.counters;
-        let io = connect(self.to).await.inspect_err(|_| {
-            counters.pipes_failed_connect.add(1);
-        })?;
-        let shaking = timeout(
-            HANDSHAKE_DEADLINE,
-            handshake::initiate(io, &self.context.identity),
-        );
-        let stream = shaking
-            .await
-            .unwrap_or(Err(HandshakeError::Slow))
-            .map_err(|error| {
-                counters.pipes_failed_handshake.add(1);
-                handshake_failure(&error)
-            })?;
+        let stream = self.context.dial(self.to, Prefer::Stage).await?;
         let mut pipe = Frames::new(stream);
         let open = Open::of(self.kind).encode_to_vec();
         pipe.write(FrameKind::Open, &open)
             .await
             .map_err(|error| broken(&error))?;
-        counters.pipes_opened.add(1);
+        self.context.counters.pipes_opened.add(1);
         Ok(pipe)
     }
 
@@ -171,6 +167,38 @@ impl Outgoing {
         if self.context.arrivals.send(arrival).await.is_err() {
             tracing::trace!("the engine stopped before a pipe did");
         }
+    }
+}
+
+impl Context {
+    /// Connects and shakes hands. A peer that does not take the first offer gets the
+    /// others, each on a new connection.
+    pub(crate) async fn dial(
+        &self,
+        to: SocketAddr,
+        prefer: Prefer,
+    ) -> Result<SealedStream<TcpStream>, ExchangeError> {
+        let mut refused = None;
+        for offer in self.identity.offers(prefer) {
+            let io = connect(to)
+                .await
+                .inspect_err(|_| self.counters.pipes_failed_connect.add(1))?;
+            let shaking = handshake::initiate(io, &self.identity, &offer);
+            let shaken = timeout(HANDSHAKE_DEADLINE, shaking).await;
+            match shaken.unwrap_or(Err(HandshakeError::Slow)) {
+                Ok(stream) => return Ok(stream),
+                // What the first offer met is what people should read.
+                Err(error) if error.may_take_another() => {
+                    refused.get_or_insert(handshake_failure(&error));
+                }
+                Err(error) => {
+                    refused = Some(handshake_failure(&error));
+                    break;
+                }
+            }
+        }
+        self.counters.pipes_failed_handshake.add(1);
+        Err(refused.unwrap_or_else(|| handshake_failure(&HandshakeError::Slow)))
     }
 }
 
@@ -228,7 +256,7 @@ fn goodbye_failure(body: &[u8]) -> Failure {
     };
     let told = ExchangeError::Broken(format!("the peer closed: {}", goodbye.text));
     match goodbye.reason() {
-        Reason::Done | Reason::Stopping => Failure::Stale(told),
+        Reason::Done | Reason::Stopping | Reason::KeyRemoved => Failure::Stale(told),
         Reason::BadFrame => Failure::Final(told),
         Reason::UnknownKind | Reason::UnknownVersion => {
             Failure::Final(ExchangeError::Handshake(goodbye.text))

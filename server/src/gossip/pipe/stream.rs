@@ -7,6 +7,8 @@ use std::task::{Context, Poll, ready};
 use snow::TransportState;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::handshake::Seal;
+
 /// Largest message on the wire: Noise's own bound.
 const MESSAGE_BYTES_MAX: usize = 65_535;
 
@@ -36,6 +38,7 @@ pub(crate) enum Codec {
 pub(crate) struct SealedStream<T> {
     io: T,
     codec: Codec,
+    seal: Seal,
     reading: Reading,
     writing: Writing,
 }
@@ -59,13 +62,19 @@ struct Writing {
 
 impl<T> SealedStream<T> {
     /// After a handshake that ended in `codec`.
-    pub(crate) fn new(io: T, codec: Codec) -> Self {
+    pub(crate) fn new(io: T, codec: Codec, seal: Seal) -> Self {
         Self {
             io,
             codec,
+            seal,
             reading: Reading::default(),
             writing: Writing::default(),
         }
+    }
+
+    /// How it is sealed.
+    pub(crate) fn seal(&self) -> Seal {
+        self.seal
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) struct Parts<N> {
     pub(crate) clock: Clock,
     pub(crate) counters: Arc<Counters>,
     pub(crate) replicated: watch::Sender<Replicated>,
+    pub(crate) unknown_keys: watch::Sender<u64>,
 }
 
 /// The only owner of the engine.
@@ -41,6 +42,8 @@ pub(crate) struct Core<N> {
     clock: Clock,
     counters: Arc<Counters>,
     replicated: watch::Sender<Replicated>,
+    /// Times that datagrams under unknown keys were told of.
+    unknown_keys: watch::Sender<u64>,
     /// Boot of what the engine says of own events.
     boot: u64,
     /// For the sink, gathered over one turn.
@@ -76,6 +79,7 @@ impl<N: Net> Core<N> {
             clock: parts.clock,
             counters: parts.counters,
             replicated: parts.replicated,
+            unknown_keys: parts.unknown_keys,
             members: Vec::new(),
             events: Vec::new(),
             parked: None,
@@ -196,6 +200,12 @@ impl<N: Net> Core<N> {
                 self.drain(now);
                 respond(reply, result.map(|()| self.engine.me()));
             }
+            Command::SetKeyring { keyring, reply } => {
+                self.net.set_keyring(keyring.clone());
+                self.engine.set_keyring(now, keyring);
+                self.drain(now);
+                respond(reply, ());
+            }
             Command::Report { reply } => respond(reply, self.report()),
         }
     }
@@ -283,6 +293,9 @@ impl<N: Net> Core<N> {
                     let sequence = 0;
                     self.replicated.send_replace(Replicated { boot, sequence });
                     self.sink.boot_raised(boot);
+                }
+                if let Note::UnknownKey { .. } = note {
+                    self.unknown_keys.send_modify(|times| *times += 1);
                 }
                 notes::log(&note);
             }

@@ -53,7 +53,7 @@ async fn no_buffer_is_kept_while_idle() {
 #[tokio::test]
 async fn memory_follows_the_bytes_that_came() {
     let (mut raw, io) = duplex(100);
-    let mut stream = SealedStream::new(io, Codec::Plain);
+    let mut stream = SealedStream::new(io, Codec::Plain, Seal::Plain);
     raw.write_all(&[0xff, 0xff, 1, 2, 3]).await.unwrap();
     let mut byte = [0];
     let waiting = tokio::time::timeout(std::time::Duration::from_millis(1), stream.read(&mut byte));

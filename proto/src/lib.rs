@@ -1,6 +1,7 @@
 //! The API of Muster, package `muster.v1`: generated messages, clients and
 //! servers, the descriptor set for reflection, and the `.proto` files themselves.
 
+mod secret;
 pub mod token;
 
 /// Generated code of package `muster.v1`. The documentation of each item is the
@@ -17,11 +18,25 @@ pub mod v1 {
     tonic::include_proto!("muster.v1");
 }
 
+/// Generated code of package `muster.peer.v1`: what daemons call of each other. No part
+/// of the API: it may change with any version of the daemon that peers still understand.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic,
+    rustdoc::all
+)]
+pub mod peer {
+    tonic::include_proto!("muster.peer.v1");
+}
+
 /// Encoded `FileDescriptorSet` of `muster.v1`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/muster.v1.fds"));
 
 /// The `.proto` files: path relative to the import root, and text.
-pub const PROTO_FILES: [(&str, &str); 5] = [
+pub const PROTO_FILES: [(&str, &str); 6] = [
     (
         "muster/v1/common.proto",
         include_str!("../muster/v1/common.proto"),
@@ -29,6 +44,10 @@ pub const PROTO_FILES: [(&str, &str); 5] = [
     (
         "muster/v1/event_service.proto",
         include_str!("../muster/v1/event_service.proto"),
+    ),
+    (
+        "muster/v1/key_service.proto",
+        include_str!("../muster/v1/key_service.proto"),
     ),
     (
         "muster/v1/membership_service.proto",

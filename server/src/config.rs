@@ -24,16 +24,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use muster_engine::{Limits, Role};
+use muster_engine::{Limits, Role, Stage};
 
 pub use crate::grpc::Capability;
+pub use crate::keys::KEYS_MAX;
 pub use crate::telemetry::log::LogFormat;
 use args::Asked;
 pub use args::command;
 use layers::Layers;
 pub use machine::{Machine, ThisMachine};
 pub use problem::{Problem, Problems, Source};
-pub use secrets::{KEYS_MAX, Security};
+pub use secrets::Security;
 
 /// Everything that the daemon is told, checked.
 #[derive(Debug, Clone)]
@@ -78,6 +79,14 @@ pub struct Peers {
     pub join: Vec<String>,
     /// Keys, or none by wish.
     pub security: Security,
+    /// The keyring file, kept up to date.
+    pub keyring_file: Option<PathBuf>,
+    /// The keys come from that file.
+    pub keys_from_file: bool,
+    /// Stage of encryption, if one was given.
+    pub encryption: Option<Stage>,
+    /// Why plaintext must not be accepted: an address is public.
+    pub public: Option<String>,
 }
 
 /// Where clients reach a member.

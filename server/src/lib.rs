@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod gossip;
 pub mod grpc;
 pub mod hub;
+pub mod keys;
 pub mod storage;
 pub mod telemetry;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use muster_engine::{Limits, Role};
+use muster_engine::{Limits, Role, Stage};
 
 use super::layers::Layers;
 use super::machine::{Machine, address_to_advertise, is_private};
@@ -112,9 +112,9 @@ fn roles(layers: &mut Layers, default: SocketAddr) -> Vec<Role> {
 fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers {
     let bind = layers.value("bind", values::address);
     let advertise = advertise(layers, machine, bind);
-    if matches!(secrets.security, Security::Plaintext) {
-        refuse_public(layers, machine, bind, advertise);
-    }
+    let encryption = layers.optional("encryption", values::stage);
+    let public = public(machine, bind, advertise);
+    check_plaintext(layers, secrets, encryption, public.as_deref());
     let mut join = layers.list("join", values::join);
     if let Some(token) = &secrets.token {
         for seed in &token.seeds {
@@ -134,6 +134,31 @@ fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers
         advertise,
         join,
         security: secrets.security.clone(),
+        keyring_file: secrets.keyring_file.clone(),
+        keys_from_file: secrets.from_file,
+        encryption,
+        public,
+    }
+}
+
+/// Plaintext, even as a stage on the way from it, is for loopback and private networks.
+fn check_plaintext(
+    layers: &mut Layers,
+    secrets: &Secrets,
+    encryption: Option<Stage>,
+    public: Option<&str>,
+) {
+    let plaintext = matches!(secrets.security, Security::Plaintext);
+    if plaintext && encryption.is_some() {
+        layers.refuse("encryption", "there is no key to encrypt with");
+    }
+    let setting = match encryption {
+        _ if plaintext => "insecure-plaintext",
+        Some(stage) if stage.accepts_plaintext() => "encryption",
+        Some(_) | None => return,
+    };
+    if let Some(why) = public {
+        layers.refuse(setting, why);
     }
 }
 
@@ -158,13 +183,8 @@ fn advertise(layers: &mut Layers, machine: &dyn Machine, bind: SocketAddr) -> So
     }
 }
 
-/// Plaintext is for loopback and private networks only.
-fn refuse_public(
-    layers: &mut Layers,
-    machine: &dyn Machine,
-    bind: SocketAddr,
-    advertise: SocketAddr,
-) {
+/// Why strangers can reach this node, if they can.
+fn public(machine: &dyn Machine, bind: SocketAddr, advertise: SocketAddr) -> Option<String> {
     let all: Vec<IpAddr> = match bind.ip() {
         // [::] listens for both families.
         ip if ip.is_unspecified() => {
@@ -176,18 +196,13 @@ fn refuse_public(
         ip => vec![ip],
     };
     if let Some(public) = all.into_iter().find(|ip| !is_private(*ip)) {
-        layers.refuse(
-            "insecure-plaintext",
-            &format!("bind {bind} listens on the public address {public}"),
-        );
+        return Some(format!(
+            "bind {bind} listens on the public address {public}"
+        ));
     }
-    if advertise.ip() != bind.ip()
-        && !advertise.ip().is_unspecified()
-        && !is_private(advertise.ip())
-    {
-        let why = format!("the advertised address {} is public", advertise.ip());
-        layers.refuse("insecure-plaintext", &why);
-    }
+    let shown = advertise.ip();
+    let elsewhere = shown != bind.ip() && !shown.is_unspecified() && !is_private(shown);
+    elsewhere.then(|| format!("the advertised address {shown} is public"))
 }
 
 fn api(layers: &mut Layers, machine: &dyn Machine, environment: &BTreeMap<String, String>) -> Api {

@@ -38,15 +38,6 @@ pub(crate) struct Identity {
     keyring: watch::Sender<Option<Keyring>>,
 }
 
-/// How a pipe is sealed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Seal {
-    /// Not at all.
-    Plain,
-    /// Under the key of that id.
-    Key(KeyId),
-}
-
 /// How a pipe is offered to a peer.
 #[derive(Debug, Clone)]
 pub(crate) enum Offer {
@@ -183,16 +174,16 @@ impl Identity {
         offers
     }
 
-    /// Waits until a pipe with this seal must not be used any more: its key was
-    /// removed, or plaintext is accepted no longer. Cancel-safe.
-    pub(crate) async fn revoked(&self, seal: Seal) {
+    /// Waits until a pipe under this key, or in clear, must not be used any more: the key
+    /// was removed, or plaintext is accepted no longer. Cancel-safe.
+    pub(crate) async fn revoked(&self, key: Option<KeyId>) {
         let mut keyring = self.keyring.subscribe();
-        let gone = keyring.wait_for(|ring| match (seal, ring) {
-            (Seal::Plain, ring) => ring
+        let gone = keyring.wait_for(|ring| match (key, ring) {
+            (None, ring) => ring
                 .as_ref()
                 .is_some_and(|ring| !ring.stage().accepts_plaintext()),
-            (Seal::Key(id), Some(ring)) => ring.get(id).is_none(),
-            (Seal::Key(_), None) => true,
+            (Some(id), Some(ring)) => ring.get(id).is_none(),
+            (Some(_), None) => true,
         });
         // The sender is this identity: the channel cannot be closed.
         let _closed = gone.await.is_err();
@@ -262,7 +253,7 @@ where
             .await?;
         io.flush().await?;
         read_reply(&mut io, offer).await?;
-        return Ok(SealedStream::new(io, Codec::Plain, Seal::Plain));
+        return Ok(SealedStream::new(io, Codec::Plain, None));
     };
     let mut state = me.noise(key, &preamble, |builder| builder.build_initiator())?;
     let mut hello = [0; PREAMBLE + NOISE_MESSAGE];
@@ -286,7 +277,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     match agree(&mut io, me).await {
-        Ok(None) => Ok(SealedStream::new(io, Codec::Plain, Seal::Plain)),
+        Ok(None) => Ok(SealedStream::new(io, Codec::Plain, None)),
         Ok(Some((state, key))) => into_stream(io, *state, key),
         Err(error) => {
             if let Some(status) = status_of(&error)
@@ -433,7 +424,7 @@ fn into_stream<T>(
 ) -> Result<SealedStream<T>, HandshakeError> {
     let state = state.into_transport_mode().map_err(io::Error::other)?;
     let codec = Codec::Noise(Box::new(state));
-    Ok(SealedStream::new(io, codec, Seal::Key(key)))
+    Ok(SealedStream::new(io, codec, Some(key)))
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ impl Server {
         };
         drop(half_open);
         self.counters.pipes_accepted.add(1);
-        let revoked = self.identity.revoked(frames.io().seal());
+        let revoked = self.identity.revoked(frames.io().key());
         let served = self.exchanges(&mut frames, from, kind, revoked).await;
         match &served {
             Ok(None) => {}

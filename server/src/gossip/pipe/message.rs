@@ -43,7 +43,7 @@ pub(crate) enum Reason {
     /// A frame broke the rules, or a request made no sense.
     BadFrame = 4,
     /// The pipe's key was removed, or plaintext is accepted no longer.
-    KeyRemoved = 5,
+    KeyRemoved = 6,
 }
 
 impl Open {

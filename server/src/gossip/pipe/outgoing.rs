@@ -104,7 +104,7 @@ impl Outgoing {
         let Some(pipe) = pipe else {
             return self.jobs.recv().await.map_or(Next::Unused, Next::Job);
         };
-        let revoked = self.context.identity.revoked(pipe.io().seal());
+        let revoked = self.context.identity.revoked(pipe.io().key());
         tokio::select! {
             biased;
             () = revoked => Next::Revoked,

@@ -4,10 +4,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use muster_engine::crypto::KeyId;
 use snow::TransportState;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-use super::handshake::Seal;
 
 /// Largest message on the wire: Noise's own bound.
 const MESSAGE_BYTES_MAX: usize = 65_535;
@@ -38,7 +37,7 @@ pub(crate) enum Codec {
 pub(crate) struct SealedStream<T> {
     io: T,
     codec: Codec,
-    seal: Seal,
+    key: Option<KeyId>,
     reading: Reading,
     writing: Writing,
 }
@@ -61,20 +60,20 @@ struct Writing {
 }
 
 impl<T> SealedStream<T> {
-    /// After a handshake that ended in `codec`.
-    pub(crate) fn new(io: T, codec: Codec, seal: Seal) -> Self {
+    /// After a handshake that ended in `codec`, under `key` unless it is plain.
+    pub(crate) fn new(io: T, codec: Codec, key: Option<KeyId>) -> Self {
         Self {
             io,
             codec,
-            seal,
+            key,
             reading: Reading::default(),
             writing: Writing::default(),
         }
     }
 
-    /// How it is sealed.
-    pub(crate) fn seal(&self) -> Seal {
-        self.seal
+    /// The cluster's key that it was opened under; none in clear.
+    pub(crate) fn key(&self) -> Option<KeyId> {
+        self.key
     }
 }
 

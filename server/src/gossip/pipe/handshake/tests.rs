@@ -89,9 +89,9 @@ async fn neighbouring_stages_understand_each_other_by_their_first_offer() {
         for (one, two) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
             let (near, far) = shake(one, two).await;
             let (near, far) = (near.unwrap(), far.unwrap());
-            assert_eq!(near.seal(), far.seal());
-            let sealed = one.keyring().is_some_and(|ring| ring.stage().seals());
-            assert_eq!(near.seal() != Seal::Plain, sealed);
+            assert_eq!(near.key(), far.key());
+            let seals = one.keyring().is_some_and(|ring| ring.stage().seals());
+            assert_eq!(near.key().is_some(), seals);
         }
     }
 }
@@ -107,20 +107,20 @@ async fn a_refusal_says_whether_another_offer_may_do() {
 }
 
 /// Whether a pipe with that seal has to be closed now.
-async fn is_revoked(me: &Identity, seal: Seal) -> bool {
-    let now = timeout(Duration::ZERO, me.revoked(seal));
+async fn is_revoked(me: &Identity, key: Option<KeyId>) -> bool {
+    let now = timeout(Duration::ZERO, me.revoked(key));
     now.await.is_ok()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pipe_is_revoked_when_its_key_goes_or_plaintext_does() {
     let me = node(&[1, 2], Stage::Send);
-    let [one, two] = [1, 2].map(|byte| Seal::Key(Key::new(&[byte; 32]).unwrap().id()));
-    for seal in [one, two, Seal::Plain] {
-        assert!(!is_revoked(&me, seal).await);
+    let [one, two] = [1, 2].map(|byte| Some(Key::new(&[byte; 32]).unwrap().id()));
+    for key in [one, two, None] {
+        assert!(!is_revoked(&me, key).await);
     }
     me.set_keyring(Some(ring(&[2, 1], Stage::On)));
-    assert!(is_revoked(&me, Seal::Plain).await);
+    assert!(is_revoked(&me, None).await);
     assert!(
         !is_revoked(&me, one).await,
         "it is no longer primary, that is all"
@@ -130,7 +130,7 @@ async fn a_pipe_is_revoked_when_its_key_goes_or_plaintext_does() {
     waiting.await;
     assert!(!is_revoked(&me, two).await);
     me.set_keyring(None);
-    assert!(is_revoked(&me, two).await && !is_revoked(&me, Seal::Plain).await);
+    assert!(is_revoked(&me, two).await && !is_revoked(&me, None).await);
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ async fn no_buffer_is_kept_while_idle() {
 #[tokio::test]
 async fn memory_follows_the_bytes_that_came() {
     let (mut raw, io) = duplex(100);
-    let mut stream = SealedStream::new(io, Codec::Plain, Seal::Plain);
+    let mut stream = SealedStream::new(io, Codec::Plain, None);
     raw.write_all(&[0xff, 0xff, 1, 2, 3]).await.unwrap();
     let mut byte = [0];
     let waiting = tokio::time::timeout(std::time::Duration::from_millis(1), stream.read(&mut byte));
@@ -104,7 +104,7 @@ async fn a_flipped_bit_breaks_the_stream() {
     message[4] ^= 1;
     let (mut raw, io) = duplex(100);
     raw.write_all(&message).await.unwrap();
-    let mut far = SealedStream::new(io, far.codec);
+    let mut far = SealedStream::new(io, far.codec, None);
     let error = far.read(&mut [0; 9]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 }
@@ -117,7 +117,7 @@ async fn a_message_shorter_than_its_tag_breaks_the_stream() {
         raw.write_all(&[0, length]).await.unwrap();
         raw.write_all(&vec![0; usize::from(length)]).await.unwrap();
         let (_, other) = pair(Some(1)).await;
-        let mut stream = SealedStream::new(io, other.codec);
+        let mut stream = SealedStream::new(io, other.codec, None);
         let error = stream.read(&mut [0; 9]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{length}");
     }

@@ -14,7 +14,10 @@ const FILES: [&str; 6] = [
 ];
 
 /// Between daemons: not exported, not in the descriptor set for reflection.
-const INTERNAL: [&str; 1] = ["muster/peer/v1/key_peer_service.proto"];
+const INTERNAL: [&str; 2] = [
+    "muster/peer/v1/key_peer_service.proto",
+    "muster/peer/v1/query_peer_service.proto",
+];
 
 /// Messages with secrets in them: `Debug` must not show those.
 const SECRETIVE: [&str; 3] = [

@@ -22,6 +22,7 @@ mod health;
 mod info;
 mod json;
 mod keygen;
+mod keys;
 mod members;
 mod node;
 mod out;
@@ -114,6 +115,7 @@ impl Context {
             Command::ForceLeave(args) => node::force_leave(self, &args).await,
             Command::Tags(args) => node::tags(self, args).await,
             Command::LogLevel(args) => node::log_level(self, &args).await,
+            Command::Keys(command) => keys::run(self, command).await,
             Command::Info(args) => info::run(self, &args).await,
             Command::Wait(args) => wait::run(self, &args).await,
             Command::Health => health::run(self).await,

@@ -30,6 +30,8 @@ use self::pipe::handshake::Identity;
 use self::pipe::incoming::Server;
 use self::pipe::outgoing::Context;
 use self::pipe::pool::Pool;
+pub use self::pipe::rpc;
+use self::pipe::rpc::{ARRIVED_MAX, Arrived, Dialer, Pipes};
 use self::resolve::Seeds;
 use self::sockets::Sockets;
 use self::task::{ARRIVALS_MAX, Core, Network, Parts, Sources, Task};
@@ -57,6 +59,7 @@ pub struct Config {
 pub struct Driver {
     local_addr: SocketAddr,
     advertise: SocketAddr,
+    rpc: Option<Pipes>,
     thread: JoinHandle<()>,
 }
 
@@ -71,6 +74,12 @@ impl Driver {
     #[must_use]
     pub fn advertise(&self) -> SocketAddr {
         self.advertise
+    }
+
+    /// The pipes that carry gRPC between peers, once. While nobody took them, those of
+    /// peers wait.
+    pub fn take_rpc(&mut self) -> Option<Pipes> {
+        self.rpc.take()
     }
 
     /// Waits for the end of the thread. It ends after the stop token of the tasks.
@@ -101,7 +110,15 @@ pub fn start(
     }
     let advertise = config.engine.advertise;
     let (handle, ends) = Handle::new();
+    let identity = Arc::new(Identity::new(
+        config.engine.cluster.clone(),
+        config.engine.keyring.clone(),
+    ));
+    let (rpc, arrivals) = mpsc::channel(ARRIVED_MAX);
+    let dialer = Dialer::new(Arc::clone(&identity), Arc::clone(&counters));
     let setup = Setup {
+        identity,
+        rpc,
         engine: config.engine,
         seeds,
         sockets,
@@ -124,6 +141,7 @@ pub fn start(
     let driver = Driver {
         local_addr,
         advertise,
+        rpc: Some(Pipes { dialer, arrivals }),
         thread,
     };
     Ok((handle, driver))
@@ -132,6 +150,8 @@ pub fn start(
 /// Everything that moves to the thread.
 struct Setup {
     engine: muster_engine::Config,
+    identity: Arc<Identity>,
+    rpc: mpsc::Sender<Arrived>,
     seeds: Seeds,
     sockets: Sockets,
     ends: HandleEnds,
@@ -183,13 +203,11 @@ impl Setup {
         let tcp = TcpListener::from_std(self.sockets.tcp).context("cannot use the TCP socket")?;
         let (tasks, counters) = (self.tasks, self.counters);
         let (arrivals, arrivals_end) = mpsc::channel(ARRIVALS_MAX);
-        let identity = Arc::new(Identity::new(
-            self.engine.cluster.clone(),
-            self.engine.keyring.clone(),
-        ));
+        let identity = self.identity;
         let server = Server::new(
             Arc::clone(&identity),
             arrivals.clone(),
+            self.rpc,
             Arc::clone(&counters),
             tasks.stop_token(),
         );

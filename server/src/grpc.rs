@@ -17,13 +17,13 @@ mod filter;
 mod frames;
 pub mod gate;
 pub mod health;
+mod keys;
 pub mod limits;
 mod members;
 pub mod metrics;
 pub mod node;
 pub mod peer;
 mod resolver;
-mod routes;
 pub mod serve;
 pub mod socket;
 mod status;
@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex};
 
 use muster_proto::v1 as pb;
 use pb::event_service_server::EventServiceServer;
+use pb::key_service_server::KeyServiceServer;
 use pb::membership_service_server::MembershipServiceServer;
 use pb::node_service_server::NodeServiceServer;
 use pb::resolver_service_server::ResolverServiceServer;
@@ -55,10 +56,10 @@ use self::gate::Bounds;
 use self::members::Membership;
 use self::node::Node;
 use self::resolver::Resolver;
-use self::routes::Routes;
 use self::watch::group::Views;
 use crate::gossip::Handle;
 use crate::hub::Hub;
+use crate::routes::Routes;
 
 /// Settings of the API.
 #[derive(Debug, Clone)]
@@ -81,6 +82,7 @@ pub struct Config {
 pub async fn services(
     hub: Arc<Hub>,
     handle: Handle,
+    keys: crate::keys::Keys,
     config: Config,
     hooks: Arc<dyn Hooks>,
     metrics: Metrics,
@@ -129,6 +131,7 @@ pub async fn services(
         .add(WithStreams::new(members, membership))
         .add(WithStreams::new(roles, resolver))
         .add(WithStreams::new(sending, events))
+        .add(KeyServiceServer::new(keys::KeyCalls(keys)).max_decoding_message_size(decode_max))
         .add(node);
     let (routes, health) = health::add(routes).await?;
     let bounds = Bounds {

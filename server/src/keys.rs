@@ -20,6 +20,8 @@ mod report;
 pub mod ring;
 mod store;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
@@ -165,9 +167,16 @@ impl Keys {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let problem = lock(&self.shared.problem).clone();
+        let unkept = self.shared.metrics.changes.get() > 0 && !self.shared.store.is_kept();
+        let unkept = unkept.then(|| {
+            "there is neither a data directory nor a keyring file: a restart forgets what was \
+             changed"
+                .to_owned()
+        });
         let notes = self.shared.notes.iter().cloned();
         notes
             .chain(problem)
+            .chain(unkept)
             .map(|text| format!("keys: {text}"))
             .collect()
     }
@@ -224,15 +233,9 @@ impl Keys {
 
     async fn keep(&self, ring: &Ring) {
         let (store, ring) = (self.shared.store.clone(), ring.clone());
-        let kept = store.is_kept();
         let written = tokio::task::spawn_blocking(move || store.keep(&ring)).await;
         let problem = match written {
-            Ok(Ok(())) if kept => None,
-            Ok(Ok(())) => Some(
-                "there is neither a data directory nor a keyring file: a restart forgets what was \
-                 changed"
-                    .to_owned(),
-            ),
+            Ok(Ok(())) => None,
             Ok(Err(error)) => Some(format!("not kept: {:#}", anyhow::Error::from(error))),
             Err(error) => Some(format!("not kept: {error}")),
         };
@@ -243,7 +246,7 @@ impl Keys {
         *lock(&self.shared.problem) = problem;
     }
 
-    /// What there is to say of this node beside its keys; empty if all is well.
+    /// What went wrong with the last change; empty if nothing did.
     fn problem(&self) -> String {
         lock(&self.shared.problem).clone().unwrap_or_default()
     }

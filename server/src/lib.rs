@@ -10,6 +10,8 @@ pub mod gossip;
 pub mod grpc;
 pub mod hub;
 pub mod keys;
+pub mod peers;
+mod routes;
 pub mod storage;
 pub mod telemetry;
 

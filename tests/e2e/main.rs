@@ -16,6 +16,7 @@ mod config;
 mod demo;
 mod events;
 mod interop;
+mod keys;
 mod names;
 mod resolver;
 mod security;

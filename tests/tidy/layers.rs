@@ -7,17 +7,34 @@ use crate::tree::{File, is_test, production, read, sources_below};
 /// Modules of the daemon, and what of its other modules each may name. The daemon
 /// module is the composition root and config fills everybody's settings: they may
 /// name all.
-const ALLOWED: [(&str, &[&str]); 5] = [
+const ALLOWED: [(&str, &[&str]); 7] = [
     ("hub", &[]),
     ("storage", &["daemon::supervisor"]),
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
     (
+        "peers",
+        &["gossip::rpc", "hub::lock", "routes", "daemon::supervisor"],
+    ),
+    (
+        "keys",
+        &[
+            "gossip::Handle",
+            "gossip::CommandError",
+            "hub",
+            "peers",
+            "storage",
+            "daemon::supervisor",
+        ],
+    ),
+    (
         "grpc",
         &[
             "hub",
+            "keys",
             "gossip::handle",
             "gossip::Handle",
+            "routes",
             "daemon::supervisor",
             "telemetry",
         ],

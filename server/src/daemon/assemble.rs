@@ -5,22 +5,25 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
-use muster_engine::crypto::{Key, Keyring};
 
 use super::identity::BootStore;
 use super::shutdown::Phase;
 use super::{Assembled, Shared, VERSION};
 use crate::config::{Config, Security};
+use crate::gossip::rpc::Pipes;
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
 use crate::grpc::{self, Access, Gate, Hooks, SocketKind};
 use crate::hub::Hub;
+use crate::keys::{self, Begun, Keys, Ring, Store};
+use crate::peers::{self, Me, Peers};
+use crate::routes::Routes;
 use crate::telemetry::{LogFilter, Metrics};
 
 /// What this build offers, for `muster info`.
-const FEATURES: [&str; 5] = ["members", "roles", "events", "reflection", "health"];
+const FEATURES: [&str; 6] = ["members", "roles", "events", "keys", "reflection", "health"];
 
 /// Mode of the child socket.
 const CHILD_SOCKET_MODE: u32 = 0o666;
@@ -34,14 +37,19 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let listeners = listeners(&config)?;
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
+    let me = Me::new(&config.node.name, shared.identity.boot);
     let outlet = Arc::new(Outlet {
         hub: Arc::clone(&hub),
+        me: me.clone(),
         boots: shared.boots.clone(),
         disk: tokio::runtime::Handle::current(),
     });
-    let gossip = gossip_config(&config, shared.identity.boot)?;
-    let (handle, driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
-    let gate = services(&shared, hub, &handle, &driver, &sockets).await?;
+    let begun = begin_keys(&shared)?;
+    let gossip = gossip_config(&config, shared.identity.boot, &begun.ring)?;
+    let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+    let pipes = driver.take_rpc().context("the pipes are taken")?;
+    let keys = serve_peers(&shared, me, pipes, &hub, &handle, begun);
+    let gate = services(&shared, hub, &handle, &driver, &sockets, keys).await?;
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -97,7 +105,7 @@ fn listeners(config: &Config) -> anyhow::Result<Vec<Listener>> {
     wanted.into_iter().flatten().map(bind).collect()
 }
 
-fn gossip_config(config: &Config, boot: u64) -> anyhow::Result<gossip::Config> {
+fn gossip_config(config: &Config, boot: u64, ring: &Ring) -> anyhow::Result<gossip::Config> {
     let engine = muster_engine::Config {
         name: config.node.name.clone(),
         cluster: config.node.cluster.clone(),
@@ -106,7 +114,7 @@ fn gossip_config(config: &Config, boot: u64) -> anyhow::Result<gossip::Config> {
         tags: config.node.tags.clone(),
         roles: config.node.roles.clone(),
         version: VERSION.to_owned(),
-        keyring: keyring(&config.peers.security)?,
+        keyring: keys::keyring(ring, config.peers.public.is_some()),
         limits: config.limits.clone(),
         reap_left: config.members.reap_left,
         reap_failed: config.members.reap_failed,
@@ -119,17 +127,54 @@ fn gossip_config(config: &Config, boot: u64) -> anyhow::Result<gossip::Config> {
     })
 }
 
-fn keyring(security: &Security) -> anyhow::Result<Option<Keyring>> {
-    let Security::Sealed(keys) = security else {
-        return Ok(None);
+/// The keys of this start: settings, and what was changed at run time before.
+fn begin_keys(shared: &Shared) -> anyhow::Result<Begun> {
+    let peers = &shared.config.peers;
+    let settings = keys::Settings {
+        keys: match &peers.security {
+            Security::Sealed(keys) => keys.clone(),
+            Security::Plaintext => Vec::new(),
+        },
+        stage: peers.encryption,
+        file: peers.keyring_file.clone(),
+        from_file: peers.keys_from_file,
     };
-    let mut keys = keys.iter().map(|key| Key::new(key.as_bytes()));
-    let primary = keys.next().context("there is no key")??;
-    let mut keyring = Keyring::new(primary);
-    for key in keys {
-        keyring.install(key?);
+    let begun = Store::begin(&settings, shared.boots.data()).context("cannot read the keys")?;
+    for note in &begun.notes {
+        tracing::warn!("{note}");
     }
-    Ok(Some(keyring))
+    Ok(begun)
+}
+
+/// The calls between peers: what this node serves to them, and its way to them.
+fn serve_peers(
+    shared: &Shared,
+    me: Me,
+    pipes: Pipes,
+    hub: &Arc<Hub>,
+    handle: &Handle,
+    begun: Begun,
+) -> Keys {
+    let (metrics, key_metrics) = (peers::Metrics::default(), keys::Metrics::default());
+    shared.metrics.register(|registry| {
+        metrics.register(registry);
+        key_metrics.register(registry);
+    });
+    let name = Arc::clone(me.name());
+    let (peers, server) = Peers::new(me, pipes, &shared.tasks, metrics);
+    let keys = Keys::start(keys::Parts {
+        name,
+        hub: Arc::clone(hub),
+        handle: handle.clone(),
+        net: Arc::new(peers),
+        begun,
+        public: shared.config.peers.public.clone(),
+        tasks: shared.tasks.clone(),
+        metrics: key_metrics,
+    });
+    let routes = Routes::default().add(keys.service());
+    shared.tasks.spawn("peer calls", server.run(routes));
+    keys
 }
 
 /// The gRPC services, with their health following the phase of the daemon.
@@ -139,6 +184,7 @@ async fn services(
     handle: &Handle,
     driver: &Driver,
     sockets: &[PathBuf],
+    keys: Keys,
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -172,10 +218,11 @@ async fn services(
         config: Arc::clone(config),
         boots: shared.boots.clone(),
         left: shared.left.clone(),
+        keys: keys.clone(),
     });
     let stop = shared.tasks.stop_token();
     let (gate, health) =
-        grpc::services(hub, handle.clone(), api, hooks, metrics, stop.clone()).await?;
+        grpc::services(hub, handle.clone(), keys, api, hooks, metrics, stop.clone()).await?;
     let mut phase = shared.phase.clone();
     shared.tasks.spawn("health", async move {
         loop {
@@ -193,6 +240,7 @@ async fn services(
 /// Where the engine's news go: the hub, and the disk for its boot number.
 struct Outlet {
     hub: Arc<Hub>,
+    me: Me,
     boots: BootStore,
     disk: tokio::runtime::Handle,
 }
@@ -207,6 +255,7 @@ impl Sink for Outlet {
     }
 
     fn boot_raised(&self, boot: u64) {
+        self.me.raise_boot(boot);
         let boots = self.boots.clone();
         drop(self.disk.spawn_blocking(move || boots.keep(boot)));
     }
@@ -220,6 +269,7 @@ struct Surroundings {
     config: Arc<Config>,
     boots: BootStore,
     left: tokio_util::sync::CancellationToken,
+    keys: Keys,
 }
 
 impl Hooks for Surroundings {
@@ -246,6 +296,7 @@ impl Hooks for Surroundings {
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.config.warnings.clone();
         warnings.extend(self.boots.warning());
+        warnings.extend(self.keys.warnings());
         warnings
     }
 }

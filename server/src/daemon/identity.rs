@@ -67,6 +67,12 @@ impl BootStore {
         }
     }
 
+    /// The directory, if there is one.
+    #[must_use]
+    pub fn data(&self) -> Option<Arc<DataDir>> {
+        self.data.clone()
+    }
+
     /// Keeps a boot for the next run; blocks on the disk. A failure is logged and
     /// stays as [`BootStore::warning`] until a write succeeds. A boot below one that
     /// was given before changes nothing.

@@ -104,6 +104,8 @@ counters! {
     pipes_refused_broken,
     /// Incoming: a kind of pipe that is not known here.
     pipes_refused_kind,
+    /// Incoming pipes of gRPC: too many arrive at once.
+    pipes_refused_rpc,
     /// Incoming pipes closed over a bad, oversized or slow frame.
     pipes_refused_frame,
     /// Exchanges asked of peers.

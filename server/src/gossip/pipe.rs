@@ -11,6 +11,9 @@
 //!   an empty one ends the direction. Inside this byte stream:
 //!   frames of u32 length, u8 kind, body: Open, then Body and Body in turn, Goodbye
 //! ```
+//! A pipe of kind rpc is answered by an open frame, or a goodbye; what follows is no
+//! frames but HTTP/2, with gRPC in it ([`rpc`]).
+//!
 //! A pipe is closed with a goodbye once its key is removed.
 //! Noise is NNpsk0 with a key derived from the cluster's; the preamble and the
 //! cluster name are its prologue, so that none of them can be changed on the way.
@@ -22,6 +25,7 @@ pub(crate) mod incoming;
 pub(crate) mod message;
 pub(crate) mod outgoing;
 pub(crate) mod pool;
+pub mod rpc;
 pub(crate) mod stream;
 #[cfg(test)]
 pub(crate) mod testing;

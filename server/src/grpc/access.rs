@@ -107,7 +107,13 @@ pub fn rule(path: &str) -> (Rule, bool) {
         | "/muster.v1.NodeService/Leave"
         | "/muster.v1.NodeService/ForceLeave"
         | "/muster.v1.NodeService/UpdateTags"
-        | "/muster.v1.NodeService/SetLogFilter" => (Admin, false),
+        | "/muster.v1.NodeService/SetLogFilter"
+        | "/muster.v1.KeyService/ListKeys"
+        | "/muster.v1.KeyService/InstallKey"
+        | "/muster.v1.KeyService/UseKey"
+        | "/muster.v1.KeyService/RemoveKey"
+        | "/muster.v1.KeyService/RotateKey"
+        | "/muster.v1.KeyService/SetEncryption" => (Admin, false),
         "/grpc.health.v1.Health/Watch" => return (Rule::Open, true),
         other => return (Rule::Open, other.starts_with("/grpc.reflection.")),
     };

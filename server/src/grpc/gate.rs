@@ -27,8 +27,8 @@ use super::frames::trailers;
 use super::limits::STALLED_AFTER;
 use super::metrics::Metrics;
 use super::peer::Peer;
-use super::routes::{Answering, Routes};
 use super::status;
+use crate::routes::{Answering, Routes};
 
 /// The whole API as one service for the accept loop. Clones share everything.
 #[derive(Debug, Clone)]
@@ -180,7 +180,9 @@ where
             Ok(deadline) => deadline,
             Err(refusal) => return Box::pin(std::future::ready(Ok(refusal.into_http()))),
         };
-        let answering = self.routes.call(request.map(Body::new));
+        let answering = self
+            .routes
+            .call(request.map(Body::new), status::no_such_service);
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let answer = match shared.answer(answering, deadline).await {

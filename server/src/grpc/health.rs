@@ -4,7 +4,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::{Builder, Error};
 
-use super::routes::Routes;
+use crate::routes::Routes;
 
 /// Tells callers whether the daemon serves.
 #[derive(Debug, Clone)]

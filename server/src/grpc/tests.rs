@@ -3,6 +3,7 @@
 mod events;
 mod gate;
 mod harness;
+mod keys;
 mod members;
 mod node;
 mod resolver;

@@ -16,10 +16,10 @@ use super::ring::Ring;
 use super::{Keys, KeysError, keyring};
 
 /// Members that are asked at the same time by one operation; the others wait.
-pub const ASKED_MAX: usize = 32;
+pub(super) const ASKED_MAX: usize = 32;
 
 /// A member that has not answered by then counts as failed in that operation.
-pub const MEMBER_DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const MEMBER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The way to the keys of other members.
 pub trait KeyNet: fmt::Debug + Send + Sync + 'static {

@@ -33,7 +33,7 @@ pub enum MessageError {
 
 /// A stage as a number.
 #[must_use]
-pub const fn stage_number(stage: Stage) -> u32 {
+pub(super) const fn stage_number(stage: Stage) -> u32 {
     match stage {
         Stage::Receive => 1,
         Stage::Send => 2,
@@ -45,7 +45,7 @@ pub const fn stage_number(stage: Stage) -> u32 {
 ///
 /// # Errors
 /// [`MessageError::Stage`].
-pub fn stage_of(number: u32) -> Result<Stage, MessageError> {
+pub(super) fn stage_of(number: u32) -> Result<Stage, MessageError> {
     let found = Stage::ALL
         .into_iter()
         .find(|stage| stage_number(*stage) == number);
@@ -54,13 +54,13 @@ pub fn stage_of(number: u32) -> Result<Stage, MessageError> {
 
 /// A key id as a number.
 #[must_use]
-pub fn id_number(id: KeyId) -> u32 {
+pub(super) fn id_number(id: KeyId) -> u32 {
     u32::from_be_bytes(id.to_bytes())
 }
 
 /// The key id of a number.
 #[must_use]
-pub fn id_of(number: u32) -> KeyId {
+pub(super) fn id_of(number: u32) -> KeyId {
     KeyId::from_bytes(number.to_be_bytes())
 }
 

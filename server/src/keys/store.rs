@@ -31,8 +31,6 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// `keys` come from that file.
     pub from_file: bool,
-    /// Why plaintext must not be accepted here: an address is public.
-    pub public: Option<String>,
 }
 
 /// Why a ring is not kept.

@@ -106,6 +106,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Frames<T> {
         &self.io
     }
 
+    /// The stream after the last frame that was read or written whole: nothing beyond
+    /// it was taken from the stream.
+    pub(crate) fn into_inner(self) -> T {
+        self.io
+    }
+
     /// Waits for the first byte of a frame, without end, then for its head.
     /// Cancel-safe: bytes that came are kept for the next call.
     pub(crate) async fn head(&mut self) -> Result<Head, FrameError> {

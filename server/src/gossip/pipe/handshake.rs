@@ -302,11 +302,11 @@ where
     Ok(())
 }
 
+/// What a sealed handshake came to, and under which key.
+type Agreed = (Box<HandshakeState>, KeyId);
+
 /// The responder's side up to its answer; `None` is suite 0.
-async fn agree<T>(
-    io: &mut T,
-    me: &Identity,
-) -> Result<Option<(Box<HandshakeState>, KeyId)>, HandshakeError>
+async fn agree<T>(io: &mut T, me: &Identity) -> Result<Option<Agreed>, HandshakeError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {

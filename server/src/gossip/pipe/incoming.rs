@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::frame::{FrameError, FrameKind, Frames};
 use super::handshake::{self, HandshakeError, Identity};
-use super::message::{Open, Reason};
+use super::message::{Open, Purpose, Reason};
+use super::rpc::Arrived;
 use super::stream::SealedStream;
 use super::{
     ANSWER_DEADLINE, HALF_OPEN_MAX, HANDSHAKE_DEADLINE, IDLE_CLOSE_INCOMING, INCOMING_MAX,
@@ -37,6 +38,8 @@ const BUDGET_UNIT: usize = 4 << 10;
 pub(crate) struct Server {
     identity: Arc<Identity>,
     arrivals: mpsc::Sender<Arrival>,
+    /// Where pipes of gRPC go.
+    rpc: mpsc::Sender<Arrived>,
     counters: Arc<Counters>,
     stop: CancellationToken,
     half_open: Arc<Semaphore>,
@@ -65,16 +68,18 @@ pub(crate) enum ServeError {
 }
 
 impl Server {
-    /// For a node; requests go to `arrivals`.
+    /// For a node; requests go to `arrivals`, pipes of gRPC to `rpc`.
     pub(crate) fn new(
         identity: Arc<Identity>,
         arrivals: mpsc::Sender<Arrival>,
+        rpc: mpsc::Sender<Arrived>,
         counters: Arc<Counters>,
         stop: CancellationToken,
     ) -> Self {
         Self {
             identity,
             arrivals,
+            rpc,
             counters,
             stop,
             half_open: Arc::new(Semaphore::new(HALF_OPEN_MAX)),
@@ -117,30 +122,39 @@ impl Server {
             if let Err(error) = io.set_nodelay(true) {
                 tracing::trace!(%error, "a peer's connection stays slow");
             }
-            if let Err(error) = server.serve(io, from, half_open).await {
-                server.count(&error);
-                tracing::debug!(%from, error = &error as &dyn std::error::Error, "peer pipe ended");
+            match server.serve(io, from, half_open).await {
+                Ok(None) => {}
+                Ok(Some(frames)) => server.hand_over(frames, from).await,
+                Err(error) => {
+                    server.count(&error);
+                    let error: &dyn std::error::Error = &error;
+                    tracing::debug!(%from, error, "peer pipe ended");
+                }
             }
         });
     }
 
-    /// Serves one connection to its end.
+    /// Serves one connection to its end, or gives it back if it is for gRPC.
     pub(crate) async fn serve<T>(
         &self,
         io: T,
         from: SocketAddr,
         half_open: OwnedSemaphorePermit,
-    ) -> Result<(), ServeError>
+    ) -> Result<Option<Frames<SealedStream<T>>>, ServeError>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let opening = timeout(HANDSHAKE_DEADLINE, self.open(io));
-        let (mut frames, kind) = match opening.await {
+        let (mut frames, purpose) = match opening.await {
             Ok(opened) => opened?,
             Err(_) => return Err(HandshakeError::Slow.into()),
         };
         drop(half_open);
         self.counters.pipes_accepted.add(1);
+        let kind = match purpose {
+            Purpose::Exchange(kind) => kind,
+            Purpose::Rpc => return Ok(Some(frames)),
+        };
         let revoked = self.identity.revoked(frames.io().key());
         let served = self.exchanges(&mut frames, from, kind, revoked).await;
         match &served {
@@ -154,12 +168,31 @@ impl Server {
             Err(ServeError::Frame(FrameError::Io(_) | FrameError::Ended)) => {}
             Err(error) => frames.close(Reason::BadFrame, &error.to_string()).await,
         }
-        served.map(|_| ())
+        served.map(|_| None)
+    }
+
+    /// Gives a pipe to whoever serves gRPC, on another runtime.
+    async fn hand_over(&self, frames: Frames<SealedStream<TcpStream>>, from: SocketAddr) {
+        let place = match self.rpc.try_reserve() {
+            Ok(place) => place,
+            Err(mpsc::error::TrySendError::Full(())) => {
+                self.counters.pipes_refused_rpc.add(1);
+                return frames.close(Reason::Busy, "too many at once").await;
+            }
+            Err(mpsc::error::TrySendError::Closed(())) => {
+                let text = "no gRPC is served here";
+                return frames.close(Reason::UnknownKind, text).await;
+            }
+        };
+        match frames.into_inner().over(TcpStream::into_std) {
+            Ok(stream) => place.send(Arrived::new(from, stream)),
+            Err(error) => tracing::debug!(%from, %error, "a peer's connection cannot move"),
+        }
     }
 
     /// Handshake and `Open` frame: only then is the peer known to have the key,
     /// and not to replay somebody's handshake.
-    async fn open<T>(&self, io: T) -> Result<(Frames<SealedStream<T>>, ExchangeKind), ServeError>
+    async fn open<T>(&self, io: T) -> Result<(Frames<SealedStream<T>>, Purpose), ServeError>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
@@ -173,7 +206,7 @@ impl Server {
         }
         let body = frames.body(head).await?;
         match Open::understand(&body) {
-            Ok(kind) => Ok((frames, kind)),
+            Ok(purpose) => Ok((frames, purpose)),
             Err(goodbye) => {
                 frames.close(goodbye.reason(), &goodbye.text).await;
                 Err(ServeError::Refused(goodbye.text))

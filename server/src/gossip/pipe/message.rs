@@ -3,13 +3,25 @@
 use muster_engine::ExchangeKind;
 use prost::Message as _;
 
-/// Version of what sync and pull pipes carry.
+/// Version of what sync, pull and rpc pipes carry.
 pub(crate) const PIPE_VERSION: u32 = 1;
+
+/// Number of rpc pipes in an open frame.
+const RPC: u32 = 5;
+
+/// What a peer wants of a pipe that it opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Requests to the engine, one after the other.
+    Exchange(ExchangeKind),
+    /// gRPC over HTTP/2 in the byte stream that follows the answer, an open frame.
+    Rpc,
+}
 
 /// What a pipe is for. Sent first by whoever opened it.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(crate) struct Open {
-    /// 2 sync, 3 pull. 1 (probe), 4 (watch) and 5 (rpc) are kept for later.
+    /// 2 sync, 3 pull, 5 rpc. 1 (probe) and 4 (watch) are kept for later.
     #[prost(uint32, tag = "1")]
     pub(crate) kind: u32,
     /// Version of that kind.
@@ -42,6 +54,8 @@ pub(crate) enum Reason {
     UnknownVersion = 3,
     /// A frame broke the rules, or a request made no sense.
     BadFrame = 4,
+    /// There are too many pipes of this kind.
+    Busy = 5,
     /// The pipe's key was removed, or plaintext is accepted no longer.
     KeyRemoved = 6,
 }
@@ -59,13 +73,22 @@ impl Open {
         }
     }
 
+    /// For a pipe of gRPC; also the answer by which one is taken.
+    pub(crate) fn rpc() -> Self {
+        Self {
+            kind: RPC,
+            version: PIPE_VERSION,
+        }
+    }
+
     /// Decodes and understands one, or says with which goodbye to refuse it.
-    pub(crate) fn understand(body: &[u8]) -> Result<ExchangeKind, Goodbye> {
+    pub(crate) fn understand(body: &[u8]) -> Result<Purpose, Goodbye> {
         let open = Self::decode(body)
             .map_err(|error| Goodbye::new(Reason::BadFrame, format!("bad open frame: {error}")))?;
         let kind = match open.kind {
-            2 => ExchangeKind::Sync,
-            3 => ExchangeKind::Pull,
+            2 => Purpose::Exchange(ExchangeKind::Sync),
+            3 => Purpose::Exchange(ExchangeKind::Pull),
+            RPC => Purpose::Rpc,
             other => {
                 let text = format!("pipes of kind {other} are not known here");
                 return Err(Goodbye::new(Reason::UnknownKind, text));
@@ -96,14 +119,18 @@ mod tests {
     #[test]
     fn kinds_round_trip() {
         for kind in [ExchangeKind::Sync, ExchangeKind::Pull] {
-            assert_eq!(Open::understand(&Open::of(kind).encode_to_vec()), Ok(kind));
+            let understood = Open::understand(&Open::of(kind).encode_to_vec());
+            assert_eq!(understood, Ok(Purpose::Exchange(kind)));
         }
+        let rpc = Open::rpc().encode_to_vec();
+        assert_eq!(Open::understand(&rpc), Ok(Purpose::Rpc));
     }
 
     #[test]
     fn the_bytes_are_pinned() {
         assert_eq!(Open::of(ExchangeKind::Sync).encode_to_vec(), [8, 2, 16, 1]);
         assert_eq!(Open::of(ExchangeKind::Pull).encode_to_vec(), [8, 3, 16, 1]);
+        assert_eq!(Open::rpc().encode_to_vec(), [8, 5, 16, 1]);
         let goodbye = Goodbye::new(Reason::Stopping, "x");
         assert_eq!(goodbye.encode_to_vec(), [8, 1, 18, 1, b'x']);
     }
@@ -113,7 +140,7 @@ mod tests {
         let cases = [
             (
                 Open {
-                    kind: 5,
+                    kind: 4,
                     version: 1,
                 }
                 .encode_to_vec(),

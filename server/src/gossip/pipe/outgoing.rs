@@ -153,13 +153,24 @@ impl Outgoing {
     }
 
     async fn open(&self) -> Result<Pipe, ExchangeError> {
-        let stream = self.context.dial(self.to, Prefer::Stage).await?;
+        let counters = &self.context.counters;
+        let dialled = dial(self.to, &self.context.identity, Prefer::Stage).await;
+        let stream = dialled.map_err(|error| match error {
+            DialError::Connect(error) => {
+                counters.pipes_failed_connect.add(1);
+                error
+            }
+            DialError::Handshake(error) => {
+                counters.pipes_failed_handshake.add(1);
+                handshake_failure(&error)
+            }
+        })?;
         let mut pipe = Frames::new(stream);
         let open = Open::of(self.kind).encode_to_vec();
         pipe.write(FrameKind::Open, &open)
             .await
             .map_err(|error| broken(&error))?;
-        self.context.counters.pipes_opened.add(1);
+        counters.pipes_opened.add(1);
         Ok(pipe)
     }
 
@@ -170,36 +181,35 @@ impl Outgoing {
     }
 }
 
-impl Context {
-    /// Connects and shakes hands. A peer that does not take the first offer gets the
-    /// others, each on a new connection.
-    pub(crate) async fn dial(
-        &self,
-        to: SocketAddr,
-        prefer: Prefer,
-    ) -> Result<SealedStream<TcpStream>, ExchangeError> {
-        let mut refused = None;
-        for offer in self.identity.offers(prefer) {
-            let io = connect(to)
-                .await
-                .inspect_err(|_| self.counters.pipes_failed_connect.add(1))?;
-            let shaking = handshake::initiate(io, &self.identity, &offer);
-            let shaken = timeout(HANDSHAKE_DEADLINE, shaking).await;
-            match shaken.unwrap_or(Err(HandshakeError::Slow)) {
-                Ok(stream) => return Ok(stream),
-                // What the first offer met is what people should read.
-                Err(error) if error.may_take_another() => {
-                    refused.get_or_insert(handshake_failure(&error));
-                }
-                Err(error) => {
-                    refused = Some(handshake_failure(&error));
-                    break;
-                }
+/// Why there is no stream to a peer.
+pub(super) enum DialError {
+    Connect(ExchangeError),
+    Handshake(HandshakeError),
+}
+
+/// Connects and shakes hands, each within its deadline. A peer that does not take the
+/// first offer gets the others, each on a new connection.
+pub(super) async fn dial(
+    to: SocketAddr,
+    me: &Identity,
+    prefer: Prefer,
+) -> Result<SealedStream<TcpStream>, DialError> {
+    let mut refused = None;
+    for offer in me.offers(prefer) {
+        let io = connect(to).await.map_err(DialError::Connect)?;
+        let shaking = timeout(HANDSHAKE_DEADLINE, handshake::initiate(io, me, &offer));
+        match shaking.await.unwrap_or(Err(HandshakeError::Slow)) {
+            Ok(stream) => return Ok(stream),
+            // What the first offer met is what people should read.
+            Err(error) if error.may_take_another() => {
+                refused.get_or_insert(error);
             }
+            Err(error) => return Err(DialError::Handshake(error)),
         }
-        self.counters.pipes_failed_handshake.add(1);
-        Err(refused.unwrap_or_else(|| handshake_failure(&HandshakeError::Slow)))
     }
+    Err(DialError::Handshake(
+        refused.unwrap_or(HandshakeError::Slow),
+    ))
 }
 
 async fn connect(to: SocketAddr) -> Result<TcpStream, ExchangeError> {
@@ -256,7 +266,7 @@ fn goodbye_failure(body: &[u8]) -> Failure {
     };
     let told = ExchangeError::Broken(format!("the peer closed: {}", goodbye.text));
     match goodbye.reason() {
-        Reason::Done | Reason::Stopping | Reason::KeyRemoved => Failure::Stale(told),
+        Reason::Done | Reason::Stopping | Reason::Busy | Reason::KeyRemoved => Failure::Stale(told),
         Reason::BadFrame => Failure::Final(told),
         Reason::UnknownKind | Reason::UnknownVersion => {
             Failure::Final(ExchangeError::Handshake(goodbye.text))

@@ -75,6 +75,21 @@ impl<T> SealedStream<T> {
     pub(crate) fn key(&self) -> Option<KeyId> {
         self.key
     }
+
+    /// The same stream over the connection in another form, such as one that is
+    /// registered elsewhere.
+    pub(crate) fn over<U>(
+        self,
+        change: impl FnOnce(T) -> io::Result<U>,
+    ) -> io::Result<SealedStream<U>> {
+        Ok(SealedStream {
+            io: change(self.io)?,
+            codec: self.codec,
+            key: self.key,
+            reading: self.reading,
+            writing: self.writing,
+        })
+    }
 }
 
 impl Codec {

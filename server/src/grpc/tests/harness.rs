@@ -15,6 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 use tower::Service as _;
 
 use super::super::*;
+use crate::daemon::supervisor::Tasks;
 use crate::gossip::handle::{Command, EventCommand};
 use crate::gossip::{JoinOutcome, Replicated, Report};
 use crate::hub::testing::{member, updated};
@@ -112,9 +113,11 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
     };
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
     let hooks = Arc::new(TestHooks::default());
+    let keys = crate::keys::testing::alone(&hub, &handle, &Tasks::default(), 7);
     let made = services(
         Arc::clone(&hub),
         handle,
+        keys,
         config,
         hooks.clone(),
         metrics.clone(),

@@ -18,6 +18,7 @@ fn bench() -> Bench {
     let server = Server::new(
         identity("c", Some(1)),
         sender,
+        mpsc::channel(1).0,
         Arc::default(),
         CancellationToken::new(),
     );
@@ -29,7 +30,10 @@ impl Bench {
         "10.0.0.1:4000".parse().unwrap()
     }
 
-    async fn serve(&self, io: DuplexStream) -> Result<(), ServeError> {
+    async fn serve(
+        &self,
+        io: DuplexStream,
+    ) -> Result<Option<Frames<SealedStream<DuplexStream>>>, ServeError> {
         let half_open = Arc::clone(&self.server.half_open);
         let half_open = half_open.try_acquire_owned().unwrap();
         self.server.serve(io, Self::from(), half_open).await
@@ -95,7 +99,7 @@ async fn unknown_kinds_get_a_goodbye_with_the_reason() {
     let cases = [
         (
             Open {
-                kind: 5,
+                kind: 4,
                 version: 1,
             },
             Reason::UnknownKind,

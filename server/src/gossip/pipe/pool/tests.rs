@@ -52,7 +52,13 @@ async fn far(identity: Arc<Identity>) -> Far {
     let (sender, mut arrivals) = mpsc::channel(256);
     let counters = Arc::new(Counters::default());
     let tasks = Tasks::default();
-    let server = Server::new(identity, sender, Arc::clone(&counters), tasks.stop_token());
+    let server = Server::new(
+        identity,
+        sender,
+        mpsc::channel(1).0,
+        Arc::clone(&counters),
+        tasks.stop_token(),
+    );
     tasks.spawn("accept", server.run(listener, tasks.clone()));
     tasks.spawn_guarded("engine", async move {
         while let Some(arrival) = arrivals.recv().await {

@@ -1,4 +1,4 @@
-//! Which service answers a path.
+//! Which gRPC service answers a path.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -7,12 +7,11 @@ use std::future::Future;
 use std::pin::Pin;
 
 use http::{Request, Response};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 use tower::util::BoxCloneSyncService;
-
-use super::status::no_such_service;
 
 type Routed = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
@@ -50,14 +49,15 @@ impl Routes {
         self.services.keys().copied()
     }
 
-    /// Hands a call to its service. Generated servers are always ready.
-    pub(crate) fn call(&self, request: Request<Body>) -> Answering {
+    /// Hands a call to its service; `missing` says so of a name that has none.
+    /// Generated servers are always ready.
+    pub(crate) fn call(&self, request: Request<Body>, missing: fn(&str) -> Status) -> Answering {
         let path = request.uri().path().trim_start_matches('/');
         let name = path.split('/').next().unwrap_or_default();
         match self.services.get(name) {
             Some(service) => Box::pin(service.clone().call(request)),
             None => {
-                let answer = no_such_service(name).into_http();
+                let answer = missing(name).into_http();
                 Box::pin(std::future::ready(Ok(answer)))
             }
         }

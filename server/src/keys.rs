@@ -30,7 +30,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use muster_engine::Stage;
 use muster_engine::crypto::{KeyId, Keyring};
-use tokio::sync::{Mutex as AsyncMutex, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot};
 
 use crate::daemon::supervisor::Tasks;
 use crate::gossip::{CommandError, Handle};
@@ -108,6 +108,8 @@ struct Shared {
     ring: AsyncMutex<Ring>,
     /// One operation of this node at a time: it asks everybody more than once.
     operation: AsyncMutex<()>,
+    /// The ring is another one now.
+    changed: Notify,
     /// Why the ring is not kept.
     problem: Mutex<Option<String>>,
     notes: Vec<String>,
@@ -155,6 +157,7 @@ impl Keys {
                 metrics: parts.metrics,
                 ring: AsyncMutex::new(ring),
                 operation: AsyncMutex::new(()),
+                changed: Notify::new(),
                 problem: Mutex::default(),
                 notes,
             }),
@@ -214,6 +217,7 @@ impl Keys {
         }
         log(&next, after.as_ref());
         *ring = next;
+        self.shared.changed.notify_one();
         Ok(made)
     }
 

@@ -8,6 +8,7 @@
 
 mod bursts;
 mod faults;
+mod keys;
 mod planted;
 mod seeds;
 mod start;

@@ -54,6 +54,8 @@ pub(super) async fn run(keys: Keys) -> anyhow::Result<()> {
                 wanted = true;
             }
             () = sleep_until(due), if has_others => {}
+            // Another time of removal, perhaps.
+            () = shared.changed.notified() => {}
             () = expiry(&keys) => expire(&keys).await,
         }
     }

@@ -104,6 +104,7 @@ impl Keys {
         self.detached(async move {
             let _alone = keys.shared.operation.lock().await;
             let answered = keys.ask_everybody().await?;
+            keys.ring().await.remove(id)?;
             if !force {
                 ready(&answered, |held| {
                     (held.primary == Some(id)).then(|| format!("it seals with {id}"))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
+use muster_engine::crypto::Keyring;
 
 use super::identity::BootStore;
 use super::shutdown::Phase;
@@ -46,6 +47,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     });
     let begun = begin_keys(&shared)?;
     let gossip = gossip_config(&config, shared.identity.boot, &begun.ring)?;
+    let encryption = gossip.engine.keyring.as_ref().map(Keyring::stage);
     let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
     let pipes = driver.take_rpc().context("the pipes are taken")?;
     let keys = serve_peers(&shared, me, pipes, &hub, &handle, begun);
@@ -75,6 +77,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     Ok(Assembled {
         bound,
         sockets,
+        encryption,
         leave: Box::new(|| async move { Ok(handle.leave().await?) }.boxed()),
     })
 }

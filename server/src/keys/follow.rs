@@ -34,6 +34,7 @@ pub(super) async fn run(keys: Keys) -> anyhow::Result<()> {
         let has_others = !keys.others().is_empty();
         if due <= now && has_others {
             wanted = !ask_somebody(&keys).await;
+            close_removed(&keys).await;
             last = Some(Instant::now());
             continue;
         }
@@ -58,6 +59,13 @@ pub(super) async fn run(keys: Keys) -> anyhow::Result<()> {
             () = shared.changed.notified() => {}
             () = expiry(&keys) => expire(&keys).await,
         }
+    }
+}
+
+/// A connection that was shaking hands while its key was removed may have slipped by.
+async fn close_removed(keys: &Keys) {
+    for id in keys.ring().await.removed() {
+        keys.shared.net.close_key(Some(id));
     }
 }
 

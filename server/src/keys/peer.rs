@@ -22,11 +22,18 @@ pub(super) const RING_BYTES_MAX: usize = 16 << 10;
 #[derive(Debug, Clone)]
 pub struct KeyPeer(Keys);
 
+impl KeyPeer {
+    /// For these keys.
+    pub(super) fn of(keys: &Keys) -> Self {
+        Self(keys.clone())
+    }
+}
+
 impl Keys {
     /// The service by which others reach the keys of this node.
     #[must_use]
     pub fn service(&self) -> KeyPeerServiceServer<KeyPeer> {
-        let server = KeyPeerServiceServer::new(KeyPeer(self.clone()));
+        let server = KeyPeerServiceServer::new(KeyPeer::of(self));
         server.max_decoding_message_size(RING_BYTES_MAX)
     }
 }

@@ -126,6 +126,14 @@ impl Ring {
             })
     }
 
+    /// The keys that were taken away and are remembered, by id.
+    pub fn removed(&self) -> impl Iterator<Item = KeyId> {
+        let removed = self.entries.iter();
+        removed
+            .filter(|(_, entry)| entry.state == State::Removed)
+            .map(|(id, _)| *id)
+    }
+
     /// The keys that open, the primary first, the latest next.
     #[must_use]
     pub fn in_order(&self) -> Vec<&KeyBytes> {

@@ -389,3 +389,19 @@ async fn rings_that_make_no_sense_are_refused() {
     assert!(matches!(error, KeysError::Refused(_)), "{error}");
     assert_eq!(cluster.engine(0), (id(1), 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_ring_is_not_taken_nor_given_in_clear() {
+    use pb::key_peer_service_server::KeyPeerService as _;
+
+    let cluster = three(Stage::Receive);
+    let service = KeyPeer::of(&cluster.keys(0));
+    for (under, taken) in [(None, false), (Some(id(1)), true)] {
+        let mut request = tonic::Request::new(pb::ExchangeRequest::default());
+        request.extensions_mut().insert(crate::peers::Under(under));
+        let answer = service.exchange(request).await;
+        assert_eq!(answer.is_ok(), taken, "{answer:?}");
+    }
+    let request = tonic::Request::new(pb::ExchangeRequest::default());
+    assert!(service.exchange(request).await.is_err(), "from nowhere");
+}

@@ -130,6 +130,8 @@ pub struct Process {
     pub leave_timeout: Duration,
     /// Deadline of draining.
     pub drain_timeout: Duration,
+    /// Whether the end of standard input is a SIGTERM.
+    pub exit_with_stdin: bool,
 }
 
 /// What [`load`] works with.

@@ -106,7 +106,12 @@ where
     F: Future<Output = anyhow::Result<Assembled>>,
 {
     // First of all: a signal during the start must not be lost.
-    let signals = ProcessSignals::catch().context("cannot catch signals")?;
+    let mut signals = ProcessSignals::catch().context("cannot catch signals")?;
+    if setup.config.process.exit_with_stdin {
+        signals
+            .watch_stdin()
+            .context("cannot wait for the end of standard input (--exit-with-stdin)")?;
+    }
     run_with(setup, signals, assemble).await
 }
 

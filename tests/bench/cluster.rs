@@ -19,8 +19,9 @@ pub(crate) async fn run() -> anyhow::Result<String> {
     progress("cluster: 64 musterd")?;
     let ours = steps::measure(muster::Cluster::start().await?).await?;
     progress("cluster: 64 serf")?;
-    let serf = match serf_peer::Cluster::start().await {
-        Ok(cluster) => Some(steps::measure(cluster).await?),
+    // What was measured of musterd is shown even if serf fails on the way.
+    let serf = match beside().await {
+        Ok(measured) => Some(measured),
         Err(error) => {
             progress(&format!("cluster: no serf beside it: {error:#}"))?;
             None
@@ -31,6 +32,11 @@ pub(crate) async fn run() -> anyhow::Result<String> {
     let mut table = Table::new(title, &columns);
     rows(&mut table, &ours, serf.as_ref());
     Ok(table.to_string())
+}
+
+/// The same steps with serf.
+async fn beside() -> anyhow::Result<Measured> {
+    steps::measure(serf_peer::Cluster::start().await?).await
 }
 
 /// One line of the comparison: how a figure is read and shown.

@@ -169,6 +169,10 @@ async fn a_daemon_that_left_and_stayed_comes_back_by_a_join() {
     let muster = cluster.node(1).muster();
     muster.ok(&["leave", "--stay"]).await;
     cluster.sees(0, "node-1", MemberStatus::Left, SOON).await;
+    let health = muster.ok(&["health"]).await;
+    assert!(health.contains("left its cluster"), "{health}");
+    let refused = muster.run(&["event", "gone"]).await.expect_code(1);
+    assert!(refused.stderr.contains("has left"), "{refused:?}");
     let seed = cluster.node(0).addr().to_string();
     muster.ok(&["join", &seed]).await;
     let after = cluster
@@ -181,6 +185,8 @@ async fn a_daemon_that_left_and_stayed_comes_back_by_a_join() {
         before.boot
     );
     see_alive(cluster.node(1), 3).await;
+    let health = muster.ok(&["health"]).await;
+    assert!(!health.contains("left its cluster"), "{health}");
     muster.ok(&["event", "back"]).await;
 }
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use muster_tests::harness::Muster;
 use muster_tests::harness::daemon::temp_dir;
 use muster_tests::harness::wait;
+use muster_tests::harness::{Muster, Running};
 
 use crate::BIN;
 
@@ -16,6 +16,21 @@ fn demo(dir: &Path) -> Muster {
     Muster::new(BIN, dir)
         .env("TMPDIR", &dir.display().to_string())
         .env("XDG_RUNTIME_DIR", &dir.display().to_string())
+}
+
+/// A demo that runs until it is ended, once its members see each other.
+async fn complete_demo(dir: &Path) -> Running {
+    let running = demo(dir).start(&["demo", "--musterd", BIN.musterd, "--plain"]);
+    wait::until("the five members", Duration::from_secs(30), async || {
+        let text = running.stdout_text();
+        if text.contains(ALL_SEEN) {
+            Ok(())
+        } else {
+            Err(text)
+        }
+    })
+    .await;
+    running
 }
 
 /// Daemons under test whose command line names this directory.
@@ -65,17 +80,25 @@ async fn a_short_demo_shows_five_members_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn ctrl_c_ends_a_demo_and_leaves_nothing_behind() {
     let dir = temp_dir();
-    let mut running = demo(dir.path()).start(&["demo", "--musterd", BIN.musterd, "--plain"]);
-    wait::until("the five members", Duration::from_secs(30), async || {
-        let text = running.stdout_text();
-        if text.contains(ALL_SEEN) {
-            Ok(())
-        } else {
-            Err(text)
-        }
-    })
-    .await;
+    let mut running = complete_demo(dir.path()).await;
     assert_eq!(running.interrupt().await, Some(0));
     assert_eq!(processes_in(dir.path()), Vec::<String>::new());
     assert_eq!(left_over(dir.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_killed_demo_takes_its_daemons_with_it() {
+    let dir = temp_dir();
+    let mut running = complete_demo(dir.path()).await;
+    assert!(processes_in(dir.path()).len() >= 5);
+    running.kill().await;
+    wait::until(
+        "the end of all daemons",
+        Duration::from_secs(30),
+        async || match processes_in(dir.path()) {
+            left if left.is_empty() => Ok(()),
+            left => Err(left.join("\n")),
+        },
+    )
+    .await;
 }

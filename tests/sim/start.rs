@@ -28,6 +28,12 @@ fn two_hundred_at_once() {
     assert!(cold_start(hosts(200, 2)) <= 5_000);
 }
 
+/// The size that the start of a cluster is designed for, see docs/performance.md.
+#[test]
+fn a_thousand_and_twenty_four_at_once() {
+    assert!(cold_start(hosts(1_024, 3)) <= 5_000);
+}
+
 #[test]
 fn with_loss() {
     for (percent, limit) in [(1, 2_000), (5, 3_000), (10, 4_500)] {

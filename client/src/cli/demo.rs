@@ -51,6 +51,8 @@ struct Show<'a> {
     face: Face,
     selected: u8,
     sent: u64,
+    /// All daemons were seen, and that was told.
+    complete: bool,
 }
 
 enum Face {
@@ -99,6 +101,7 @@ pub(super) async fn run(context: &mut Context, args: Demo) -> Result<(), Failure
         face,
         selected: args.nodes,
         sent: 0,
+        complete: false,
     };
     let result = tokio::select! {
         result = show.play() => result,
@@ -166,10 +169,7 @@ impl Show<'_> {
 
     async fn on_members(&mut self, update: MemberUpdate) -> Result<(), Failure> {
         match update {
-            MemberUpdate::Snapshot { members, .. } => {
-                let names: Vec<_> = members.iter().map(|m| escape(&m.name)).collect();
-                self.tell(format!("n1 sees {}", names.join(" ")))?;
-            }
+            MemberUpdate::Snapshot { .. } => self.complete = false,
             MemberUpdate::Changes(changes) => {
                 for change in &changes {
                     self.tell(describe_change(change))?;
@@ -181,9 +181,19 @@ impl Show<'_> {
             MemberUpdate::Disconnected(_) => {}
             MemberUpdate::Reconnected { .. } => self.tell("n1 is back".into())?,
         }
+        self.on_complete().await
+    }
+
+    /// Says once who is there, when all daemons are.
+    async fn on_complete(&mut self) -> Result<(), Failure> {
+        let names: Vec<_> = self.members.members().map(|m| escape(&m.name)).collect();
+        if self.complete || names.len() != self.cluster.nodes().len() {
+            return Ok(());
+        }
+        self.complete = true;
+        self.tell(format!("n1 sees {}", names.join(" ")))?;
         // Nobody is there to press e: one event shows that events arrive.
-        let complete = self.members.members().count() == self.cluster.nodes().len();
-        if matches!(self.face, Face::Plain) && complete && self.sent == 0 {
+        if matches!(self.face, Face::Plain) && self.sent == 0 {
             self.send().await?;
         }
         Ok(())

@@ -70,7 +70,7 @@ pub(super) fn refusal(rejected: &pb::EventRejected) -> String {
             format!("the payload is larger than {} bytes", rejected.limit)
         }
         pb::EventRejectReason::NotPermitted => "this socket may not send events".into(),
-        pb::EventRejectReason::Leaving => "the node is leaving the cluster".into(),
+        pb::EventRejectReason::Leaving => "the node is leaving or has left the cluster".into(),
         pb::EventRejectReason::Unspecified => "the daemon refused it".into(),
     }
 }

@@ -34,7 +34,7 @@ use crate::member::Member;
 use crate::own::Own;
 use crate::settle::Settle;
 use crate::suspicion::Suspicions;
-use crate::swim::{Swim, SwimOutput};
+use crate::swim::{Swim, SwimOutput, Update};
 use crate::table::Table;
 use crate::time::{Now, Time};
 
@@ -53,6 +53,8 @@ pub struct Engine {
     own: Own,
     swim: Swim,
     table: Table,
+    /// What the table learnt and foca was not told yet, in order.
+    news: Vec<Update<Ident>>,
     suspicions: Suspicions,
     broadcasts: Broadcasts,
     settle: Settle<u64>,
@@ -90,6 +92,7 @@ impl Engine {
             own,
             swim,
             table: Table::default(),
+            news: Vec::new(),
             suspicions: Suspicions::default(),
             broadcasts: Broadcasts::default(),
             settle: Settle::default(),
@@ -176,6 +179,7 @@ impl Engine {
     /// Carries out everything that a step set in motion, then shows what changed.
     fn finish(&mut self, now: Now) {
         loop {
+            self.tell_swim(now, true);
             if let Some(output) = self.swim.poll() {
                 self.on_swim(now, output);
             } else if let Some(output) = self.events.poll() {

@@ -87,6 +87,6 @@ pub enum EventError {
     #[error("the event window is full")]
     Full,
     /// This node leaves or has left.
-    #[error("this node is leaving the cluster")]
+    #[error("this node is leaving or has left the cluster")]
     Leaving,
 }

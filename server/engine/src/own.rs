@@ -115,12 +115,17 @@ impl Own {
         self.record.write(now.at, KEY_STATUS, Bytes::from(value));
     }
 
+    /// Hash under which this node goes on once it has lost its name.
+    pub(crate) fn conflict_hash(&self) -> u64 {
+        conflict_hash(&self.config.name, self.instance)
+    }
+
     /// Goes on under a higher boot, or under the hash of a conflict's loser: a new
     /// run, so a new record.
     pub(crate) fn restart_as(&mut self, now: Now, boot: u64, conflict: bool) {
         self.conflict = conflict;
         let hash = if conflict {
-            conflict_hash(&self.config.name, self.instance)
+            self.conflict_hash()
         } else {
             name_hash(&self.config.name)
         };

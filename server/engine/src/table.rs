@@ -275,6 +275,12 @@ impl Table {
         self.bytes.saturating_add(bytes) <= RECORDS_BYTES_MAX
     }
 
+    /// Takes all room for records.
+    #[cfg(test)]
+    pub(crate) fn fill_up(&mut self) {
+        self.bytes = RECORDS_BYTES_MAX;
+    }
+
     /// Marks a dead member as left. Says whether that is news.
     pub(crate) fn set_left(&mut self, now: Now, hash: u64, word: Word) -> bool {
         let change = self.change(now, word);

@@ -321,6 +321,9 @@ fn process(layers: &mut Layers) -> Process {
         leave_on_terminate: layers.value("leave-on-terminate", units::boolean),
         leave_timeout: layers.value("leave-timeout", phase),
         drain_timeout: layers.value("drain-timeout", phase),
+        exit_with_stdin: layers
+            .optional("exit-with-stdin", units::boolean)
+            .unwrap_or(false),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use muster_engine::Stage;
+
 use super::layers::Layers;
 use super::problem::Source;
 use super::schema::{self, Default, Given, Setting, Shape};

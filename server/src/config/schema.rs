@@ -472,6 +472,12 @@ const PROCESS: &[Setting] = &[
 pub const DEFAULT_LOG_FILTER: &str = "warn,musterd=info,muster_engine=info";
 
 const COMMANDS: &[Setting] = &[
+    switch(
+        "exit-with-stdin",
+        "End, as SIGTERM does, once standard input closes: whoever started the daemon with a \
+         pipe there and dies, by SIGKILL even, leaves none behind. Standard input must be a pipe.",
+    )
+    .given(Given::FlagOnly),
     one("config", "FILE", PATH, "The TOML file that holds settings.").given(Given::FlagAndEnv),
     switch(
         "print-config",

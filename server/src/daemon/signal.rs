@@ -1,7 +1,10 @@
 //! Signals of the process.
 
-use std::future::Future;
+use std::future::{self, Future};
+use std::os::fd::AsFd as _;
 
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::mpsc;
 
@@ -50,7 +53,12 @@ pub struct ProcessSignals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     hangup: unix::Signal,
+    /// Closes with whoever started this process.
+    lifeline: Option<pipe::Receiver>,
 }
+
+/// Bytes of standard input that are taken at once, and dropped.
+const LIFELINE_READ: usize = 256;
 
 impl ProcessSignals {
     /// Catches them from now on.
@@ -62,7 +70,18 @@ impl ProcessSignals {
             terminate: unix::signal(SignalKind::terminate())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
             hangup: unix::signal(SignalKind::hangup())?,
+            lifeline: None,
         })
+    }
+
+    /// Takes the end of standard input for a SIGTERM. What is written there is dropped.
+    ///
+    /// # Errors
+    /// If standard input is no pipe.
+    pub fn watch_stdin(&mut self) -> std::io::Result<()> {
+        let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
+        self.lifeline = Some(pipe::Receiver::from_owned_fd(stdin)?);
+        Ok(())
     }
 }
 
@@ -72,8 +91,21 @@ impl Signals for ProcessSignals {
             Some(()) = self.terminate.recv() => Some(Signal::Terminate),
             Some(()) = self.interrupt.recv() => Some(Signal::Interrupt),
             Some(()) = self.hangup.recv() => Some(Signal::Hangup),
+            () = end_of(&mut self.lifeline) => Some(Signal::Terminate),
             else => None,
         }
+    }
+}
+
+/// Waits until the other end is closed: once, then for ever. Cancel-safe, since what
+/// is read means nothing.
+async fn end_of(lifeline: &mut Option<pipe::Receiver>) {
+    if let Some(pipe) = lifeline {
+        let mut dropped = [0; LIFELINE_READ];
+        while matches!(pipe.read(&mut dropped).await, Ok(1..)) {}
+        *lifeline = None;
+    } else {
+        future::pending().await
     }
 }
 

@@ -228,6 +228,12 @@ impl Running {
         self.process.wait_exit(wait::SOON).await.code()
     }
 
+    /// SIGKILL, and its end.
+    pub async fn kill(&mut self) {
+        self.process.signal(Signal::KILL);
+        self.process.wait_exit(wait::SOON).await;
+    }
+
     /// Waits for its end by itself; its exit code.
     pub async fn wait_exit(&mut self, limit: Duration) -> Option<i32> {
         self.process.wait_exit(limit).await.code()

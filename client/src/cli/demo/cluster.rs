@@ -290,7 +290,9 @@ impl Cluster {
             }
         }
         command
-            .stdin(Stdio::null())
+            // Held for as long as the demo lives: killed itself, it leaves no daemon behind.
+            .arg("--exit-with-stdin")
+            .stdin(Stdio::piped())
             .stdout(log)
             .stderr(errors)
             // Ctrl-C in the terminal is for the demo; it ends the daemons itself.

@@ -156,6 +156,9 @@ impl Engine {
                 self.own.config().name,
             )
         }));
+        if self.has_left() {
+            warnings.push("left: this node has left its cluster until it joins again".to_owned());
+        }
         warnings.extend(self.plaintext_warning().map(str::to_owned));
         if self.own.clock_is_off() {
             warnings

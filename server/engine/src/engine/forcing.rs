@@ -71,7 +71,7 @@ impl Engine {
         if prune {
             self.broadcasts.push(Topic::Forced(subject, prune, by));
             self.upkeep.remember_pruned(now.at, subject);
-            self.forget(subject.hash);
+            self.forget(now, subject.hash);
         } else if news {
             self.broadcasts.push(Topic::Forced(subject, prune, by));
             self.touch(now, subject.hash);

@@ -183,7 +183,7 @@ impl Engine {
             return;
         }
         self.joining.patience = PATIENCE;
-        self.upkeep.hurry(now.at);
+        self.hurry(now);
         if self.joining.alone {
             self.joining.alone = false;
             self.joining.pause = PAUSE_MIN;

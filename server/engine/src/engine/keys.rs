@@ -1,7 +1,7 @@
 //! Keys that change while the node runs.
 
 use super::Engine;
-use super::datagrams::dropped;
+use super::datagrams::receiving::dropped;
 use crate::api::{Note, UNKNOWN_KEY_NOTE_EVERY};
 use crate::broadcast::Topic;
 use crate::crypto::{Keyring, OpenError, Opened, Stage};

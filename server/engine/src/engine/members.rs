@@ -14,12 +14,12 @@ use crate::time::Now;
 use crate::wire::{Accusation, RecordDelta};
 
 impl Engine {
-    /// Applies an update to the table, with everything that follows from it except
-    /// foca, which the caller tells. Says whether it was news. The record of its
-    /// run must be at hand ([`Engine::have_record`]).
+    /// Applies an update to the table, with everything that follows from it. Says
+    /// whether it was news; foca is told by the next [`Engine::tell_swim`]. The record
+    /// of its run must be at hand ([`Engine::have_record`]).
     pub(super) fn learn_update(&mut self, now: Now, update: &Update<Ident>, word: Word) -> bool {
         let id = *update.id();
-        if !self.table.is_news(update) {
+        if id.hash == self.own.ident.hash || !self.table.is_news(update) {
             return false;
         }
         let word = self.settle_word(update, word);
@@ -40,8 +40,18 @@ impl Engine {
             self.broadcasts.push(Topic::Record(id.hash));
             self.note_conflict_won(id.hash);
         }
+        self.news.push(update.clone());
         self.after_change(now, id);
         true
+    }
+
+    /// Tells foca what the table learnt, and nothing else: this is how the two stay
+    /// in step. `spread` lets foca pass it on.
+    pub(super) fn tell_swim(&mut self, now: Now, spread: bool) {
+        if !self.news.is_empty() {
+            let news = std::mem::take(&mut self.news);
+            self.swim.apply(now.at, news, spread);
+        }
     }
 
     /// What every change of a member's state brings with it.
@@ -224,9 +234,8 @@ impl Engine {
             by: accusation.accuser,
             reason: StatusReason::ProbeFailed,
         };
-        if self.learn_update(now, &accused, word) {
-            self.swim.apply(now.at, vec![accused], false);
-        }
+        self.learn_update(now, &accused, word);
+        self.tell_swim(now, false);
         self.spread_accusation(now, subject, incarnation, accusation.accuser);
     }
 
@@ -269,7 +278,7 @@ impl Engine {
                 reason: StatusReason::SuspicionExpired,
             };
             if self.learn_update(now, &dead, word) {
-                self.swim.apply(now.at, vec![dead], true);
+                self.tell_swim(now, true);
                 self.count("members_declared_failed");
                 self.tell_undead(now, verdict.subject);
             }
@@ -287,7 +296,8 @@ impl Engine {
     }
 
     /// Forgets a dead member.
-    pub(super) fn forget(&mut self, hash: u64) {
+    pub(super) fn forget(&mut self, now: Now, hash: u64) {
+        self.tell_swim(now, true);
         if let Some((peer, key)) = self.table.remove(hash) {
             self.swim.forget(peer.ident);
             self.touched.remove(&hash);

@@ -14,6 +14,7 @@ use crate::broadcast::Topic;
 use crate::ident::{BOOT_MAX, Ident, NodeRef};
 use crate::member::Status;
 use crate::record::{Record, owner_of_delta};
+use crate::swim::{State, Update};
 use crate::table::{Peer, Word};
 use crate::time::Now;
 use crate::wire::RecordDelta;
@@ -107,10 +108,28 @@ impl Engine {
         }
         // A boot of its own: events of the two must not meet under (name, boot).
         let apart = 1 + self.own.instance % 1_024;
-        let boot = (self.own.ident.boot + apart).min(BOOT_MAX);
+        let boot = self.own.ident.boot + apart;
+        // Others may have spoken of the loser before it knew of its loss.
+        let spoken_of = self.disown(now, self.own.conflict_hash());
+        let boot = boot.max(spoken_of.map_or(0, |ident| ident.boot + 1));
+        let boot = boot.min(BOOT_MAX);
         self.own.former = Some(self.own.ident);
         self.restart_as(now, boot, true);
         self.note(Note::ConflictLost { other });
+    }
+
+    /// Forgets the member under a hash that becomes this node's own.
+    fn disown(&mut self, now: Now, hash: u64) -> Option<Ident> {
+        let peer = self.table.get(hash)?;
+        let (ident, incarnation) = (peer.ident, peer.incarnation);
+        self.tell_swim(now, true);
+        // foca forgets only the dead.
+        let dead = Update::new(ident, incarnation, State::Down);
+        self.swim.apply(now.at, vec![dead], false);
+        self.suspicions.close(hash);
+        self.events.member_down(now, ident.node());
+        self.forget(now, hash);
+        Some(ident)
     }
 
     fn restart_as(&mut self, now: Now, boot: u64, conflict: bool) {

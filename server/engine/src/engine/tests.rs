@@ -5,6 +5,8 @@
     reason = "tests pick the outputs that they are about"
 )]
 
+mod agreement;
+mod bounds;
 mod hostile;
 mod keys;
 mod naming;

@@ -133,47 +133,72 @@ fn answer(node: &mut Engine, now: Now, body: Bytes) {
     node.handle(now, Input::Response { id, result });
 }
 
+/// Cases played unless `PROPTEST_CASES` says otherwise.
+fn cases() -> u32 {
+    let said = std::env::var("PROPTEST_CASES").ok();
+    said.map_or(48, |text| text.parse().expect("PROPTEST_CASES is a number"))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, rng_seed: proptest::test_runner::RngSeed::Fixed(7), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn harmed_traffic_breaks_nothing(
         picks in prop::collection::vec((any::<usize>(), 0..4_u8, prop::collection::vec(harm(), 0..4)), 1..60)
     ) {
-        let traffic = &*TRAFFIC;
-        let mut net = small();
-        let mut sealer = Sealer::new("test", None, 4_711);
-        for (pick, kind, harms) in picks {
-            net.run(Duration::from_millis(20));
-            net.with(0, |node, now| {
-                match kind {
-                    0 => {
-                        let body = harmed(&traffic.answers[pick % traffic.answers.len()], &harms);
-                        answer(node, now, body);
-                    }
-                    1 => {
-                        let (kind, body) = &traffic.requests[pick % traffic.requests.len()];
-                        let (id, from) = (ExchangeId(1 << 40), addr(1));
-                        let (kind, body) = (*kind, harmed(body, &harms));
-                        node.handle(now, Input::Request { id, from, kind, body });
-                        while let Some(output) = node.poll_output() {
-                            if matches!(output, Output::Respond { id: of, .. } if of == id) {
-                                break;
-                            }
+        play(picks);
+    }
+}
+
+/// Hands a node what peers said, harmed, in a row.
+fn play(picks: Vec<(usize, u8, Vec<Harm>)>) {
+    let traffic = &*TRAFFIC;
+    let mut net = small();
+    let mut sealer = Sealer::new("test", None, 4_711);
+    for (pick, kind, harms) in picks {
+        net.run(Duration::from_millis(20));
+        net.with(0, |node, now| {
+            match kind {
+                0 => {
+                    let body = harmed(&traffic.answers[pick % traffic.answers.len()], &harms);
+                    answer(node, now, body);
+                }
+                1 => {
+                    let (kind, body) = &traffic.requests[pick % traffic.requests.len()];
+                    let (id, from) = (ExchangeId(1 << 40), addr(1));
+                    let (kind, body) = (*kind, harmed(body, &harms));
+                    node.handle(
+                        now,
+                        Input::Request {
+                            id,
+                            from,
+                            kind,
+                            body,
+                        },
+                    );
+                    while let Some(output) = node.poll_output() {
+                        if matches!(output, Output::Respond { id: of, .. } if of == id) {
+                            break;
                         }
                     }
-                    _ => {
-                        let body = harmed(&traffic.datagrams[pick % traffic.datagrams.len()], &harms);
-                        let bytes = sealer.seal(pick as u64, &body);
-                        node.handle(now, Input::Datagram { from: addr(1), bytes });
-                    }
                 }
-                hold(node);
-            });
-        }
-        net.run(Duration::from_secs(3));
-        hold(net.node(0));
+                _ => {
+                    let body = harmed(&traffic.datagrams[pick % traffic.datagrams.len()], &harms);
+                    let bytes = sealer.seal(pick as u64, &body);
+                    node.handle(
+                        now,
+                        Input::Datagram {
+                            from: addr(1),
+                            bytes,
+                        },
+                    );
+                }
+            }
+            hold(node);
+        });
     }
+    net.run(Duration::from_secs(3));
+    hold(net.node(0));
 }
 
 static TRAFFIC: std::sync::LazyLock<Traffic> = std::sync::LazyLock::new(traffic);

@@ -1,0 +1,236 @@
+//! What leaves, and what rides along.
+
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+use prost::Message as _;
+use rand::Rng as _;
+
+use super::ident_bytes;
+use crate::api::Output;
+use crate::broadcast::{Take, Topic};
+use crate::crypto::Sealer;
+use crate::engine::Engine;
+use crate::ident::{Ident, NodeRef};
+use crate::own::Own;
+use crate::record::Record;
+use crate::swim::State;
+use crate::swim::message;
+use crate::table::Table;
+use crate::time::Now;
+use crate::wire::{Accusation, Forced, ITEMS_PER_DATAGRAM_MAX, Packet};
+
+/// A record larger than this does not ride on datagrams; state exchanges bring it.
+const RECORD_RIDE_MAX: usize = 900;
+
+/// A datagram with less room than this is full, bytes.
+const ROOM_MIN: usize = 64;
+
+/// After this many items that did not fit a datagram is full: the rest of the queue
+/// is as large as they are.
+const MISFITS_MAX: u32 = 8;
+
+/// Bytes that a record takes besides its own: tag and length.
+const RECORD_OVERHEAD: usize = 4;
+
+/// Most bytes of an accusation or a forced leave, tag and length included.
+const WORD_BYTES_MAX: usize = 40;
+
+/// What goes into a datagram besides what rides along.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Extra {
+    /// foca's message, in foca's form.
+    pub(in crate::engine) swim: Option<Bytes>,
+    pub(in crate::engine) events: Option<Bytes>,
+    /// Identity of the receiver that this node holds for dead.
+    pub(in crate::engine) undead: Option<Ident>,
+    pub(in crate::engine) ask_digest: bool,
+    /// Incarnation at which this node suspects the receiver: it is asked whether it
+    /// lives.
+    pub(in crate::engine) suspected: Option<u16>,
+}
+
+impl Engine {
+    /// Sends a datagram to a member, filled up with what waits to be spread.
+    pub(in crate::engine) fn transmit(&mut self, now: Now, to: NodeRef, extra: Extra) {
+        let Some(addr) = self.table.run(to).map(|peer| peer.record.parsed().addr) else {
+            self.count("datagrams_dropped_unknown_destination");
+            return;
+        };
+        let mut packet = Packet {
+            digest: self.digest(now),
+            ..Packet::default()
+        };
+        if let Some(foca) = &extra.swim {
+            // What an earlier life had to say may leave after the renewal.
+            if Ident::get(&foca[..]) == Some(self.own.ident) {
+                self.own.incarnation = message::incarnation(foca).unwrap_or(self.own.incarnation);
+            }
+            let Some((wire, ping)) = message::to_wire(foca, self.own.ident, self.own.former) else {
+                return;
+            };
+            packet.swim = wire;
+            packet.suspected = self.buddy(to).filter(|_| ping).unwrap_or(0);
+        } else {
+            packet.sender = ident_bytes(self.own.ident);
+            packet.incarnation = u32::from(self.own.incarnation) + 1;
+        }
+        if let Some(incarnation) = extra.suspected {
+            packet.suspected = u32::from(incarnation) + 1;
+        }
+        packet.ask_digest = extra.ask_digest;
+        packet.undead = extra.undead.map(ident_bytes).unwrap_or_default();
+        packet.events = extra.events.unwrap_or_default();
+        self.fill(now, to, &mut packet);
+        self.seal(addr, &packet);
+    }
+
+    /// Answers a sender whose record is not known yet.
+    pub(super) fn ask_for_records(&mut self, now: Now, addr: SocketAddr, wants: &[NodeRef]) {
+        let mut bytes = BytesMut::new();
+        for node in wants.iter().take(ITEMS_PER_DATAGRAM_MAX) {
+            Ident {
+                hash: node.hash,
+                boot: node.boot,
+                life: 0,
+            }
+            .put(&mut bytes);
+        }
+        let mut packet = Packet {
+            digest: self.digest(now),
+            ..Packet::default()
+        };
+        packet.sender = ident_bytes(self.own.ident);
+        packet.wants = bytes.freeze();
+        let own = encoded(&self.own.record);
+        self.add_record(&mut packet, own);
+        self.seal(addr, &packet);
+    }
+
+    /// A sender whose name a newer run has taken: it is told whose, and goes on under
+    /// another.
+    pub(in crate::engine) fn answer_outdated(&mut self, now: Now, addr: SocketAddr, sender: Ident) {
+        self.count("datagrams_dropped_outdated_sender");
+        let Some(peer) = self.table.get(sender.hash).filter(|peer| peer.is_active()) else {
+            return;
+        };
+        let record = encoded(&peer.record);
+        let mut packet = Packet {
+            digest: self.digest(now),
+            ..Packet::default()
+        };
+        packet.sender = ident_bytes(self.own.ident);
+        self.add_record(&mut packet, record);
+        let own = encoded(&self.own.record);
+        self.add_record(&mut packet, own);
+        self.seal(addr, &packet);
+    }
+
+    /// Adds a record that the receiver needs, if there is room; else it asks for it by
+    /// exchange.
+    fn add_record(&mut self, packet: &mut Packet, record: Bytes) {
+        let room = self.body_max().saturating_sub(packet.encoded_len());
+        if record.len() + RECORD_OVERHEAD > room {
+            return self.count("records_too_large_for_datagrams");
+        }
+        packet.records.push(record);
+    }
+
+    /// Bytes of a datagram before it is sealed.
+    fn body_max(&self) -> usize {
+        let limit = self.own.config().limits.datagram_bytes;
+        limit.saturating_sub(Sealer::OVERHEAD)
+    }
+
+    /// Tells a suspected member so while probing it, so that it refutes at once
+    /// (Lifeguard's buddy system).
+    fn buddy(&self, to: NodeRef) -> Option<u32> {
+        let peer = self
+            .table
+            .run(to)
+            .filter(|peer| peer.state == State::Suspect)?;
+        Some(u32::from(peer.incarnation) + 1)
+    }
+
+    fn fill(&mut self, now: Now, to: NodeRef, packet: &mut Packet) {
+        let mut room = self.body_max().saturating_sub(packet.encoded_len());
+        let members = self.table.active().len() + 1;
+        let times = 4 * (u32::try_from(members).unwrap_or(u32::MAX).ilog10() + 1);
+        let (table, own) = (&self.table, &self.own);
+        let mut misfits = 0;
+        self.broadcasts.fill(times.max(8), |topic| {
+            if room < ROOM_MIN || misfits >= MISFITS_MAX {
+                return Take::Full;
+            }
+            let (take, bytes) = add(packet, topic, table, own, room);
+            room = room.saturating_sub(bytes);
+            misfits += u32::from(take == Take::TooLarge);
+            take
+        });
+        if packet.events.is_empty()
+            && room > 32
+            && let Some(section) = self.events.piggyback(now, to, room - 8)
+        {
+            packet.events = section;
+        }
+    }
+
+    fn seal(&mut self, to: SocketAddr, packet: &Packet) {
+        if packet.encoded_len() > self.body_max() {
+            return self.count("datagrams_not_sent_too_large");
+        }
+        let bytes = self
+            .sealer
+            .seal(self.rng.next_u64(), &packet.encode_to_vec());
+        self.outputs.push_back(Output::Transmit { to, bytes });
+    }
+}
+
+/// Puts one item into a datagram, if it still has something to tell and fits. Gives
+/// the bytes that it takes there at most.
+fn add(packet: &mut Packet, topic: Topic, table: &Table, own: &Own, room: usize) -> (Take, usize) {
+    match topic {
+        Topic::Record(hash) => {
+            let record = if hash == own.ident.hash {
+                Some(&own.record)
+            } else {
+                table
+                    .get(hash)
+                    .filter(|peer| peer.is_active() || peer.left)
+                    .map(|peer| &peer.record)
+            };
+            let Some(record) = record else {
+                return (Take::Drop, 0);
+            };
+            let delta = record.since(0);
+            let bytes = delta.encoded_len();
+            if bytes > RECORD_RIDE_MAX {
+                return (Take::Drop, 0);
+            }
+            if bytes + RECORD_OVERHEAD > room {
+                return (Take::TooLarge, 0);
+            }
+            packet.records.push(Bytes::from(delta.encode_to_vec()));
+            return (Take::Yes, bytes + RECORD_OVERHEAD);
+        }
+        Topic::Accusation(subject, incarnation, accuser) => {
+            packet.accusations.push(Accusation {
+                subject: ident_bytes(subject),
+                incarnation: u32::from(incarnation),
+                accuser,
+            });
+        }
+        Topic::Forced(subject, prune, by) => {
+            packet.forced.push(Forced {
+                subject: ident_bytes(subject),
+                prune,
+                by,
+            });
+        }
+    }
+    (Take::Yes, WORD_BYTES_MAX)
+}
+
+fn encoded(record: &Record) -> Bytes {
+    Bytes::from(record.since(0).encode_to_vec())
+}

@@ -73,7 +73,7 @@ impl Client {
     ) -> Result<pb::RotateKeyResponse, Error> {
         let overlap = overlap.map(prost_types::Duration::try_from).transpose();
         let overlap =
-            overlap.map_err(|_| Error::protocol("RotateKey", "the overlap is too long"))?;
+            overlap.map_err(|_beyond| Error::protocol("RotateKey", "the overlap is too long"))?;
         let key = key.unwrap_or_default();
         let request = pb::RotateKeyRequest { key, overlap };
         of("RotateKey", self.keys().rotate_key(request).await)

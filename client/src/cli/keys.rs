@@ -45,7 +45,7 @@ struct Member<'a> {
     error: Option<&'a str>,
     keys: &'a [String],
     primary: Option<&'a str>,
-    stage: &'static str,
+    stage: Option<&'static str>,
 }
 
 pub(super) async fn run(context: &mut Context, command: Keys) -> Result<(), Failure> {
@@ -166,7 +166,8 @@ fn member(member: &pb::KeyMember) -> Member<'_> {
         error: (!member.ok).then_some(member.error.as_str()),
         keys: &member.keys,
         primary: (!member.primary.is_empty()).then_some(member.primary.as_str()),
-        stage: word(member.stage()),
+        // One that did not answer has none that is known.
+        stage: (member.ok || !member.keys.is_empty()).then(|| word(member.stage())),
     }
 }
 

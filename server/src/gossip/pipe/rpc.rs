@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::sync::Arc;
 
+use muster_engine::ExchangeError;
 use muster_engine::crypto::KeyId;
 use prost::Message as _;
 use tokio::net::TcpStream;
@@ -94,7 +95,13 @@ impl Dialer {
             Ok(stream) => stream,
             Err(outgoing::DialError::Connect(error)) => {
                 counters.pipes_failed_connect.add(1);
-                return Err(DialError::Connect(error.to_string()));
+                return Err(DialError::Connect(match error {
+                    ExchangeError::Connect(why) => why,
+                    error @ (ExchangeError::Handshake(_)
+                    | ExchangeError::Timeout
+                    | ExchangeError::Broken(_)
+                    | ExchangeError::Busy) => error.to_string(),
+                }));
             }
             Err(outgoing::DialError::Handshake(error)) => {
                 counters.pipes_failed_handshake.add(1);

@@ -27,8 +27,10 @@ mod members;
 mod node;
 mod out;
 mod proto;
+mod query;
 mod roles;
 mod screen;
+mod serve_query;
 mod table;
 mod text;
 mod token;
@@ -108,6 +110,9 @@ impl Context {
             Command::Watch(Watch::Events(args)) => watch_events::run(self, args).await,
             Command::Watch(Watch::Role(args)) => watch_role::run(self, args).await,
             Command::Event(args) => event::run(self, args).await,
+            Command::Query(args) => query::run(self, args).await,
+            Command::ServeQuery(args) => serve_query::run(self, args).await,
+            Command::Reachability(args) => query::reachability(self, args).await,
             Command::Resolve(args) => roles::resolve(self, args).await,
             Command::Roles => roles::list(self).await,
             Command::Join(args) => node::join(self, args).await,

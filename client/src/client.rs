@@ -14,6 +14,7 @@ use crate::pb;
 use crate::pb::membership_service_client::MembershipServiceClient;
 use crate::pb::node_service_client::NodeServiceClient;
 use crate::pb::resolver_service_client::ResolverServiceClient;
+use crate::query::{self, Query, QueryAnswers, QueryHandler};
 use crate::role_watch::{RoleWatch, RolesWatch};
 use crate::send::{self, EventSender, Outcome, Receipts};
 use crate::socket::SocketPath;
@@ -203,6 +204,22 @@ impl Client {
             Some(receipt) => Ok(receipt.outcome),
             None => Err(Error::Ended { call: "SendEvent" }),
         }
+    }
+
+    /// Asks members, and streams what they answer.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, too many queries at once, or the daemon cannot be reached.
+    pub async fn query(&self, query: Query) -> Result<QueryAnswers, Error> {
+        query::ask(self.channel(), query).await
+    }
+
+    /// Answers queries of these names (exact, or prefixes with a final `*`) from now on.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `PERMISSION_DENIED`, or the daemon cannot be reached.
+    pub async fn serve_queries(&self, names: Vec<String>) -> Result<QueryHandler, Error> {
+        query::serve(self.channel(), names).await
     }
 
     /// What the daemon says about itself.

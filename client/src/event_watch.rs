@@ -1,6 +1,7 @@
 //! Watching events: each one once, or covered by a gap, also across restarts of the daemon.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tonic::transport::Channel;
 
@@ -22,6 +23,17 @@ pub struct EventWatchOptions {
     pub resume: Option<EventPositions>,
     /// Without `resume`: first everything that the daemon still remembers.
     pub replay: bool,
+    /// Merge events that were sent to be merged: only the newest of a name comes.
+    pub coalesce: Option<Coalescing>,
+}
+
+/// How long events wait to be merged; `None`: serf's times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Coalescing {
+    /// Since the first that waits; 3 s.
+    pub window: Option<Duration>,
+    /// Since the last that came; 1 s.
+    pub quiet: Option<Duration>,
 }
 
 /// One news of a watch.
@@ -143,6 +155,10 @@ impl Cursor {
             names: options.names.clone(),
             replay_buffered: token.is_none() && options.replay,
             resume_token: token.unwrap_or_default().into(),
+            coalesce: options.coalesce.map(|times| pb::EventCoalescing {
+                window: times.window.and_then(|time| time.try_into().ok()),
+                quiet: times.quiet.and_then(|time| time.try_into().ok()),
+            }),
             heartbeat_interval: prost_types::Duration::try_from(HEARTBEAT).ok(),
         }
     }

@@ -29,6 +29,7 @@ mod keys;
 mod link;
 mod member_watch;
 mod position;
+mod query;
 mod role_watch;
 mod send;
 mod socket;
@@ -36,14 +37,15 @@ mod status;
 
 pub use client::{Client, Members};
 pub use error::{Code, Error};
-pub use event_watch::{EventUpdate, EventWatch, EventWatchOptions};
+pub use event_watch::{Coalescing, EventUpdate, EventWatch, EventWatchOptions};
 pub use link::Lost;
 pub use member_watch::{
     Change, ChangeKind, MemberKey, MemberUpdate, MemberWatch, MemberWatchOptions,
 };
 pub use position::EventPositions;
+pub use query::{Query, QueryAnswers, QueryHandler, Replier};
 pub use role_watch::{RoleUpdate, RoleWatch, RolesUpdate, RolesWatch};
-pub use send::{EventSender, Outcome, Receipt, Receipts};
+pub use send::{EventOptions, EventSender, Outcome, Receipt, Receipts};
 pub use socket::{SocketError, SocketPath};
 pub use status::{display_name, status_name};
 

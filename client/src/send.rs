@@ -1,10 +1,11 @@
 //! Sending events over one stream, receipts matched by sequence.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -56,8 +57,29 @@ pub enum Outcome {
     Accepted(pb::EventAccepted),
     /// Held by two other alive members, or by all there are.
     Replicated(pb::EventReplicated),
+    /// One member that it is meant for has it.
+    Delivered(pb::EventDelivered),
+    /// The end of its delivery: who has it, and who did not say so.
+    Delivery(pb::EventDelivery),
     /// Not taken; nothing of it was sent.
     Rejected(pb::EventRejected),
+}
+
+/// What goes with an event beside its name and payload. The default is nothing, to
+/// everybody.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EventOptions {
+    /// Only members that match see it.
+    pub target: Option<pb::MemberFilter>,
+    /// Instead of `target`: one alive member with this role, which the daemon picks;
+    /// empty: no such wish.
+    pub one_of_role: String,
+    /// Consumers that coalesce may keep only the newest of this name.
+    pub coalesce: bool,
+    /// Free data; at most 32 of 4 KiB in all.
+    pub attributes: BTreeMap<String, String>,
+    /// How long receipts of level DELIVERED are waited for; `None`: 10 s.
+    pub receipt_timeout: Option<Duration>,
 }
 
 /// Sequences without their last receipt.
@@ -103,6 +125,19 @@ impl EventSender {
         name: impl Into<String>,
         payload: impl Into<Bytes>,
     ) -> Result<u64, Error> {
+        self.send_with(name, payload, EventOptions::default()).await
+    }
+
+    /// As [`EventSender::send`], with options.
+    ///
+    /// # Errors
+    /// As [`EventSender::send`].
+    pub async fn send_with(
+        &mut self,
+        name: impl Into<String>,
+        payload: impl Into<Bytes>,
+        options: EventOptions,
+    ) -> Result<u64, Error> {
         let ended = |_| Error::Ended { call: CALL };
         let slot = self.requests.reserve().await.map_err(ended)?;
         let sequence = self.next;
@@ -113,6 +148,13 @@ impl EventSender {
             name: name.into(),
             payload: payload.into(),
             receipt: self.level.into(),
+            target: options.target,
+            one_of_role: options.one_of_role,
+            coalesce: options.coalesce,
+            attributes: options.attributes,
+            receipt_timeout: options
+                .receipt_timeout
+                .and_then(|timeout| timeout.try_into().ok()),
         });
         Ok(sequence)
     }
@@ -172,6 +214,8 @@ impl Receipts {
         let outcome = match message.receipt {
             Some(Wire::Accepted(accepted)) => Outcome::Accepted(accepted),
             Some(Wire::Replicated(replicated)) => Outcome::Replicated(replicated),
+            Some(Wire::Delivered(delivered)) => Outcome::Delivered(delivered),
+            Some(Wire::Delivery(delivery)) => Outcome::Delivery(delivery),
             Some(Wire::Rejected(rejected)) => Outcome::Rejected(rejected),
             None => return Err(self.violated("a receipt without content".into())),
         };
@@ -189,8 +233,12 @@ impl Receipts {
 
     const fn is_final(&self, outcome: &Outcome) -> bool {
         match outcome {
-            Outcome::Rejected(_) | Outcome::Replicated(_) => true,
-            Outcome::Accepted(_) => !matches!(self.level, pb::ReceiptLevel::Replicated),
+            Outcome::Rejected(_) | Outcome::Replicated(_) | Outcome::Delivery(_) => true,
+            Outcome::Delivered(_) => false,
+            Outcome::Accepted(_) => !matches!(
+                self.level,
+                pb::ReceiptLevel::Replicated | pb::ReceiptLevel::Delivered
+            ),
         }
     }
 

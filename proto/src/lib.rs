@@ -36,7 +36,7 @@ pub mod peer {
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/muster.v1.fds"));
 
 /// The `.proto` files: path relative to the import root, and text.
-pub const PROTO_FILES: [(&str, &str); 6] = [
+pub const PROTO_FILES: [(&str, &str); 7] = [
     (
         "muster/v1/common.proto",
         include_str!("../muster/v1/common.proto"),
@@ -56,6 +56,10 @@ pub const PROTO_FILES: [(&str, &str); 6] = [
     (
         "muster/v1/node_service.proto",
         include_str!("../muster/v1/node_service.proto"),
+    ),
+    (
+        "muster/v1/query_service.proto",
+        include_str!("../muster/v1/query_service.proto"),
     ),
     (
         "muster/v1/resolver_service.proto",

@@ -13,7 +13,6 @@ pub mod access;
 pub mod authority;
 mod convert;
 mod events;
-mod filter;
 mod frames;
 pub mod gate;
 pub mod health;
@@ -23,6 +22,7 @@ mod members;
 pub mod metrics;
 pub mod node;
 pub mod peer;
+mod queries;
 mod resolver;
 pub mod serve;
 pub mod socket;
@@ -38,6 +38,7 @@ use pb::event_service_server::EventServiceServer;
 use pb::key_service_server::KeyServiceServer;
 use pb::membership_service_server::MembershipServiceServer;
 use pb::node_service_server::NodeServiceServer;
+use pb::query_service_server::QueryServiceServer;
 use pb::resolver_service_server::ResolverServiceServer;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,7 @@ pub use self::health::HealthHandle;
 pub use self::metrics::Metrics;
 pub use self::node::{Hooks, Identity};
 pub use self::peer::{Peer, SocketKind};
+pub use self::queries::Queries;
 
 use self::events::Events;
 use self::events::segments::Feeds;
@@ -57,6 +59,7 @@ use self::members::Membership;
 use self::node::Node;
 use self::resolver::Resolver;
 use self::watch::group::Views;
+use crate::deliver::Deliveries;
 use crate::gossip::Handle;
 use crate::hub::Hub;
 use crate::routes::Routes;
@@ -82,6 +85,8 @@ pub struct Config {
 pub async fn services(
     hub: Arc<Hub>,
     handle: Handle,
+    deliveries: Arc<Deliveries>,
+    queries: Queries,
     keys: crate::keys::Keys,
     config: Config,
     hooks: Arc<dyn Hooks>,
@@ -107,6 +112,8 @@ pub async fn services(
         hub: Arc::clone(&hub),
         sender: Sender {
             handle: handle.clone(),
+            hub: Arc::clone(&hub),
+            deliveries,
             name: Arc::clone(&config.identity.name),
             rejected: metrics.rejected.clone(),
             decode_max,
@@ -127,10 +134,14 @@ pub async fn services(
     let sending = EventServiceServer::from_arc(Arc::clone(&events));
     let sending = sending.max_decoding_message_size(decode_max);
     let node = NodeServiceServer::new(node).max_decoding_message_size(decode_max);
+    // The larger limit for both methods: what is asked is checked by the engine.
+    let query = QueryServiceServer::new(queries);
+    let query = query.max_decoding_message_size(limits::REPLY_MESSAGE_BYTES_MAX.max(decode_max));
     let routes = Routes::default()
         .add(WithStreams::new(members, membership))
         .add(WithStreams::new(roles, resolver))
         .add(WithStreams::new(sending, events))
+        .add(query)
         .add(KeyServiceServer::new(keys::KeyCalls(keys)).max_decoding_message_size(decode_max))
         .add(node);
     let (routes, health) = health::add(routes).await?;

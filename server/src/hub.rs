@@ -13,10 +13,14 @@ pub mod store;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use muster_engine::{Event, Gap, Member, MemberKey, Origin};
+use bytes::Bytes;
+use muster_engine::{Event, Gap, Member, MemberKey, Origin, Status};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
 
 use self::ring::EventRing;
 use self::store::{Store, Update};
+use crate::filter::Targets;
 
 /// One change of the member table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +36,13 @@ pub enum MemberUpdate {
 pub enum EventUpdate {
     /// An event for the consumers of this node.
     Event(Arc<Event>),
+    /// Something that is no event for consumers (a query): the position moves.
+    Passed {
+        /// Whose.
+        origin: Origin,
+        /// The sequence that was passed.
+        sequence: u64,
+    },
     /// Events that will never come.
     Gap(Gap),
     /// What came up to `sequence` was before this node's time.
@@ -49,6 +60,10 @@ pub struct Hub {
     epoch: String,
     members: Store<MemberKey, Member>,
     events: EventRing,
+    /// This node, once the engine has shown it.
+    me: Mutex<Option<Arc<Member>>>,
+    targets: Targets,
+    elsewhere: Counter,
 }
 
 impl Hub {
@@ -60,6 +75,9 @@ impl Hub {
             epoch,
             members: Store::new(),
             events: EventRing::new(),
+            me: Mutex::new(None),
+            targets: Targets::default(),
+            elsewhere: Counter::default(),
         }
     }
 
@@ -67,6 +85,10 @@ impl Hub {
     /// and updates that change nothing are left out; a batch of only such makes no
     /// revision.
     pub fn apply_members(&self, batch: Vec<MemberUpdate>) {
+        let me = |update: &&MemberUpdate| matches!(update, MemberUpdate::Updated(m) if m.is_self);
+        if let Some(MemberUpdate::Updated(me)) = batch.iter().rfind(me) {
+            *lock(&self.me) = Some(Arc::clone(me));
+        }
         let updates = batch.into_iter().map(|update| match update {
             MemberUpdate::Updated(member) => Update::Put(member.key(), member),
             MemberUpdate::Removed(key) => Update::Remove(key),
@@ -74,9 +96,59 @@ impl Hub {
         self.members.apply(updates.collect(), unix_ms());
     }
 
-    /// Appends one batch to the event ring: one wake-up.
-    pub fn push_events(&self, batch: Vec<EventUpdate>) {
+    /// Appends one batch to the event ring: one wake-up. Of an event whose target
+    /// this node is not, only the position is kept: what counts is what the node is
+    /// when the event comes.
+    pub fn push_events(&self, mut batch: Vec<EventUpdate>) {
+        for update in &mut batch {
+            if let EventUpdate::Event(event) = update
+                && !self.is_for_me(event)
+            {
+                self.elsewhere.inc();
+                *update = EventUpdate::Passed {
+                    origin: event.origin.clone(),
+                    sequence: event.sequence,
+                };
+            }
+        }
         self.events.push(batch);
+    }
+
+    /// Whether this node is a target of an event or query.
+    #[must_use]
+    pub fn is_for_me(&self, event: &Event) -> bool {
+        event.target.is_empty()
+            || lock(&self.me)
+                .as_ref()
+                .is_some_and(|me| self.targets.means(&event.target, me))
+    }
+
+    /// Alive and suspect members that a target means, this node included.
+    #[must_use]
+    pub fn meant(&self, target: &Bytes) -> Vec<Arc<Member>> {
+        let filter = self.targets.filter(target);
+        // From 0 there is always an answer.
+        let Ok(all) = self.members.changes_since(0) else {
+            return Vec::new();
+        };
+        let held = all.items.into_iter().filter(|change| !change.removed);
+        let live = held.map(|change| change.entry.value).filter(|member| {
+            matches!(member.status, Status::Alive | Status::Suspect)
+                && (target.is_empty() || filter.as_ref().is_some_and(|f| f.matches(member)))
+        });
+        live.collect()
+    }
+
+    /// This node, once the engine has shown it.
+    #[must_use]
+    pub fn me(&self) -> Option<Arc<Member>> {
+        lock(&self.me).clone()
+    }
+
+    /// Registers what the hub counts.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "Events that were not for this node";
+        registry.register("muster_events_elsewhere", help, self.elsewhere.clone());
     }
 
     /// The epoch of every position of this run.

@@ -4,13 +4,17 @@
 //! writer, many readers) -> surfaces such as `grpc`. Commands go back by one way
 //! only, [`gossip::Handle`].
 
+pub mod coalesce;
 pub mod config;
 pub mod daemon;
+pub mod deliver;
+pub mod filter;
 pub mod gossip;
 pub mod grpc;
 pub mod hub;
 pub mod keys;
 pub mod peers;
+pub mod queries;
 mod routes;
 pub mod storage;
 pub mod telemetry;

@@ -18,6 +18,7 @@ mod events;
 mod interop;
 mod keys;
 mod names;
+mod queries;
 mod resolver;
 mod security;
 mod sockets;

@@ -32,6 +32,7 @@ async fn the_child_socket_reads_and_sends_and_changes_nothing() {
         name: "hello".to_owned(),
         payload: Default::default(),
         receipt: ReceiptLevel::Accepted.into(),
+        ..Default::default()
     };
     requests.send(event).await.unwrap();
     assert!(matches!(

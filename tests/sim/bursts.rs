@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use muster_engine::{EventDraft, EventKind};
 use muster_tests::sim::{Action, Address, Setup, Sim};
 
 use crate::support::{MILLI, SECOND, ends_well, hosts, lossy, settled};
@@ -36,6 +37,33 @@ fn bursts_reach_everybody_in_order() {
         println!("{count} events, {nodes} nodes, {loss} % loss: everywhere after {took:?}");
         assert!(took <= limit, "{took:?}");
         ends_well(&mut sim, 20 * SECOND);
+    }
+}
+
+/// Nothing but queries, among nodes that lose packets, stop and restart.
+#[test]
+fn queries_reach_everybody_once() {
+    for (seed, loss) in [(52, 0), (53, 10), (54, 25)] {
+        let mut setup = Setup {
+            weather: lossy(loss),
+            ..hosts(16, seed)
+        };
+        setup.demands.no_false_failures = loss <= 10;
+        let mut sim = settled(setup);
+        for nth in 0..300_u32 {
+            let kind = EventKind::Query;
+            let draft = EventDraft::new("ask", nth.to_le_bytes().to_vec());
+            sim.send(nth as usize % 2, EventDraft { kind, ..draft });
+        }
+        sim.run_for(20 * MILLI);
+        sim.apply(Action::Kill(9));
+        sim.run_for(SECOND);
+        sim.apply(Action::Restart(9, Address::Same));
+        ends_well(&mut sim, 30 * SECOND);
+        for stream in &sim.streams()[..2] {
+            let reached = stream.sent.iter().map(|sent| sent.reached).min();
+            assert!(reached >= Some(15), "{reached:?}");
+        }
     }
 }
 

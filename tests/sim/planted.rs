@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_engine::{Engine, Member, Output, Status};
-use muster_tests::sim::{Action, Address, Setup, Sim, Tap};
+use muster_tests::sim::{Action, Address, QUERY_EVERY, Setup, Sim, Tap};
 
 use crate::support::{SECOND, hosts, settled};
 
@@ -102,6 +102,27 @@ fn an_overtaken_event() {
     );
 }
 
+/// Spoils the first query of each burst that reaches node 3.
+fn spoilt_query(mut spoil: impl FnMut(Output) -> Vec<Output> + 'static) -> Tap {
+    Box::new(move |slot, output| match &output {
+        Output::Query(query) if slot == 3 && query.sequence == QUERY_EVERY => spoil(output),
+        _ => vec![output],
+    })
+}
+
+#[test]
+fn a_lost_query() {
+    found("query_before_passed", spoilt_query(|_| Vec::new()));
+}
+
+#[test]
+fn a_doubled_query() {
+    found(
+        "query_once",
+        spoilt_query(|query| vec![query.clone(), query]),
+    );
+}
+
 #[test]
 fn a_damaged_event() {
     let damage = |output| match output {
@@ -121,6 +142,7 @@ fn a_tail_that_never_comes() {
         "replicated_reached",
         Box::new(|slot, output| match &output {
             Output::Event(event) if slot == 3 && event.sequence > 30 => Vec::new(),
+            Output::EventPassed { sequence, .. } if slot == 3 && *sequence > 30 => Vec::new(),
             _ => vec![output],
         }),
     );

@@ -52,6 +52,6 @@ pub use read::Joined;
 pub use record::{Change, Cursor, Sent, Stream, Traffic, Violation};
 pub use report::{Coverage, Detection, Measure, Rate, Report, measure};
 pub use rng::{PPM, Rng};
-pub use script::{Action, Address};
+pub use script::{Action, Address, QUERY_EVERY};
 pub use setup::{Demands, PORT, Setup, address};
 pub use trace::TRACE_LINES_MAX;

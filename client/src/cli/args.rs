@@ -53,6 +53,13 @@ pub(super) enum Command {
     Watch(Watch),
     /// Send an event to the whole cluster
     Event(Event),
+    /// Ask members, and print their answers as they come
+    Query(Query),
+    /// Answer queries with a command: the payload on its standard input, the answer from
+    /// its standard output
+    ServeQuery(ServeQuery),
+    /// Ask every live member for a sign, and compare with the list of members
+    Reachability(Reachability),
     /// Print where a role is served
     Resolve(Resolve),
     /// List all roles
@@ -166,8 +173,21 @@ pub(super) struct WatchEvents {
     /// Event names, or prefixes with a final * [default: all]
     pub(super) names: Vec<String>,
     /// First everything that the daemon still remembers
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["from", "since_start"])]
     pub(super) replay: bool,
+    /// Go on after this position, from --token or the JSON output of another watch
+    #[arg(long, value_name = "TOKEN", conflicts_with = "since_start", value_parser = text::parse_token)]
+    pub(super) from: Option<crate::EventPositions>,
+    /// First every event of every boot that is known, with gaps for those that the
+    /// daemon no longer remembers
+    #[arg(long)]
+    pub(super) since_start: bool,
+    /// Merge events that were sent with --coalesce: only the newest of a name
+    #[arg(long)]
+    pub(super) coalesce: bool,
+    /// Print the position at the end, for --from
+    #[arg(long)]
+    pub(super) token: bool,
     /// Stop after so many events
     #[arg(long, value_name = "N")]
     pub(super) count: Option<u64>,
@@ -180,12 +200,38 @@ pub(super) struct Event {
     pub(super) name: Option<String>,
     /// Payload; - reads it from standard input
     pub(super) payload: Option<String>,
-    /// Which receipt to wait for
+    /// Which receipt to wait for; delivered waits for --timeout, 10s by default
     #[arg(long, value_enum, default_value_t = Receipt::Replicated)]
     pub(super) receipt: Receipt,
-    /// Send many over one stream: a ["name", payload] JSON array a line, from a file or -
+    #[command(flatten)]
+    pub(super) extras: Extras,
+    /// Send many over one stream, from a file or -: a line is ["name", payload] or an
+    /// object with name, payload, coalesce, to_member, to_role, to_tag, one_of_role and
+    /// attributes, in JSON
     #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "payload"])]
     pub(super) batch: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Extras {
+    /// Let consumers that coalesce keep only the newest event of this name
+    #[arg(long)]
+    pub(super) coalesce: bool,
+    /// Only to this member (repeatable: any of them)
+    #[arg(long, value_name = "NAME")]
+    pub(super) to_member: Vec<String>,
+    /// Only to members with this role (repeatable: any of them)
+    #[arg(long, value_name = "ROLE")]
+    pub(super) to_role: Vec<String>,
+    /// Only to members whose tag matches (repeatable: all of them)
+    #[arg(long, value_name = "KEY=REGEX", value_parser = text::parse_pair)]
+    pub(super) to_tag: Vec<(String, String)>,
+    /// Only to one alive member with this role
+    #[arg(long, value_name = "ROLE", conflicts_with_all = ["to_member", "to_role", "to_tag"])]
+    pub(super) one_of_role: Option<String>,
+    /// Free data beside the payload (repeatable)
+    #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = text::parse_pair)]
+    pub(super) attributes: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -194,6 +240,45 @@ pub(super) enum Receipt {
     Accepted,
     /// Held by two other alive members, or by all there are
     Replicated,
+    /// Reported by each member that it is meant for
+    Delivered,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Query {
+    /// Name of the query
+    pub(super) name: String,
+    /// Payload; - reads it from standard input
+    pub(super) payload: Option<String>,
+    /// Only these members, by name or alias (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(super) member: Vec<String>,
+    /// Only tags that match (repeatable; all must hold)
+    #[arg(long = "tag", value_name = "KEY=REGEX", value_parser = text::parse_pair)]
+    pub(super) tags: Vec<(String, String)>,
+    /// Only members with one of these roles (repeatable)
+    #[arg(long)]
+    pub(super) role: Vec<String>,
+    /// Do not print who got it
+    #[arg(long)]
+    pub(super) no_ack: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServeQuery {
+    /// Names of queries, or prefixes with a final *
+    #[arg(required = true, value_name = "NAME", num_args = 1..=64)]
+    pub(super) names: Vec<String>,
+    /// What answers them; an exit code other than 0 is an error
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(super) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Reachability {
+    /// Also print each sign
+    #[arg(long, short)]
+    pub(super) verbose: bool,
 }
 
 #[derive(Debug, Args)]

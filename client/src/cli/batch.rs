@@ -1,4 +1,5 @@
-//! `muster event --batch`: a `["name", payload]` JSON array a line, all over one stream.
+//! `muster event --batch`: many events over one stream, a line each: a
+//! `["name", payload]` array, or an object with the fields of [`Item`].
 //!
 //! A payload that is a JSON string is sent as its text, any other value as its JSON
 //! text byte for byte, none as nothing. Empty lines are skipped.
@@ -8,16 +9,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::pin;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 
-use crate::cli::event::refusal;
+use crate::cli::event::{refusal, target};
 use crate::cli::failure::Failure;
 use crate::cli::text::escape;
 use crate::cli::{Context, note};
 use crate::pb;
-use crate::send::{EventSender, Outcome, Receipts};
+use crate::send::{EventOptions, EventSender, Outcome, Receipts};
 
 /// Longest line: the highest payload limit with every byte escaped as `\u00XX`. A
 /// longer one is refused and skipped.
@@ -37,6 +38,43 @@ struct Summary {
     kind: &'static str,
     sent: u64,
     refused: u64,
+    undelivered: u64,
+}
+
+#[derive(Serialize)]
+struct Missed<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    line: u64,
+    expected: u32,
+    delivered: u32,
+    silent: &'a [String],
+}
+
+/// A line that is an object. What is not given is as the flags say.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item<'a> {
+    name: String,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+    coalesce: Option<bool>,
+    #[serde(default)]
+    to_member: Vec<String>,
+    #[serde(default)]
+    to_role: Vec<String>,
+    #[serde(default)]
+    to_tag: BTreeMap<String, String>,
+    one_of_role: Option<String>,
+    attributes: Option<BTreeMap<String, String>>,
+}
+
+/// What a line asks for.
+#[derive(Debug, PartialEq)]
+struct Parsed {
+    name: String,
+    payload: Vec<u8>,
+    options: EventOptions,
 }
 
 /// Both halves run on one task, so cells are enough.
@@ -45,21 +83,28 @@ struct Progress<'a> {
     lines: RefCell<BTreeMap<u64, u64>>,
     sent: Cell<u64>,
     refused: Cell<u64>,
+    missed: Cell<u64>,
 }
 
 pub(super) async fn run(
     context: &mut Context,
     path: &Path,
     level: pb::ReceiptLevel,
+    usual: EventOptions,
 ) -> Result<(), Failure> {
-    let limit = context.timeout;
-    super::until(limit, send_all(context, path, level)).await
+    // DELIVERED has the time for itself; the whole batch has no other limit.
+    let limit = match level {
+        pb::ReceiptLevel::Delivered => None,
+        _ => context.timeout,
+    };
+    super::until(limit, send_all(context, path, level, usual)).await
 }
 
 async fn send_all(
     context: &mut Context,
     path: &Path,
     level: pb::ReceiptLevel,
+    usual: EventOptions,
 ) -> Result<(), Failure> {
     let (sender, receipts) = context.client()?.send_events(level);
     let input: Box<dyn AsyncBufRead + Unpin> = if path == Path::new("-") {
@@ -74,8 +119,9 @@ async fn send_all(
         lines: RefCell::new(BTreeMap::new()),
         sent: Cell::new(0),
         refused: Cell::new(0),
+        missed: Cell::new(0),
     };
-    let mut produce = pin!(produce(&progress, input, sender));
+    let mut produce = pin!(produce(&progress, input, sender, &usual));
     let mut consume = pin!(consume(&progress, receipts));
     // The stream may break while standard input is silent: do not wait for it then.
     tokio::select! {
@@ -92,23 +138,28 @@ async fn produce(
     progress: &Progress<'_>,
     mut input: Box<dyn AsyncBufRead + Unpin>,
     mut sender: EventSender,
+    usual: &EventOptions,
 ) -> Result<(), Failure> {
     let mut line = Vec::new();
     let mut number = 0;
     while let Some(whole) = read_line(&mut input, &mut line).await? {
         number += 1;
         let parsed = if whole {
-            parse(&line)
+            parse(&line, usual)
         } else {
             Err(format!("the line is longer than {LINE_BYTES_MAX} bytes"))
         };
         match parsed {
             Ok(None) => {}
-            Ok(Some((name, payload))) => {
+            Ok(Some(Parsed {
+                name,
+                payload,
+                options,
+            })) => {
                 // Receipts may come before `send` returns the number: the next one is known.
                 let next = progress.sent.get() + 1;
                 progress.lines.borrow_mut().insert(next, number);
-                if sender.send(name, payload).await.is_err() {
+                if sender.send_with(name, payload, options).await.is_err() {
                     // The receipts say why.
                     return Ok(());
                 }
@@ -126,8 +177,16 @@ async fn consume(progress: &Progress<'_>, mut receipts: Receipts) -> Result<(), 
             Ok(None) => return Ok(()),
             Ok(Some(receipt)) => {
                 let line = progress.lines.borrow_mut().remove(&receipt.sequence);
-                if let Outcome::Rejected(rejected) = &receipt.outcome {
-                    progress.refuse(line.unwrap_or_default(), &refusal(rejected))?;
+                let line = line.unwrap_or_default();
+                match &receipt.outcome {
+                    Outcome::Rejected(rejected) => progress.refuse(line, &refusal(rejected))?,
+                    Outcome::Delivery(delivery) if delivery.delivered < delivery.expected => {
+                        progress.miss(line, delivery)?;
+                    }
+                    Outcome::Delivery(_)
+                    | Outcome::Delivered(_)
+                    | Outcome::Accepted(_)
+                    | Outcome::Replicated(_) => {}
                 }
             }
             Err(error) => {
@@ -158,6 +217,27 @@ impl Progress<'_> {
         }
     }
 
+    /// Some of those that an event is meant for said nothing.
+    fn miss(&self, line: u64, delivery: &pb::EventDelivery) -> Result<(), Failure> {
+        self.missed.set(self.missed.get() + 1);
+        let mut context = self.context.borrow_mut();
+        let missed = Missed {
+            kind: "undelivered",
+            line,
+            expected: delivery.expected,
+            delivered: delivery.delivered,
+            silent: &delivery.silent,
+        };
+        if context.out.is_json() {
+            context.out.json(&missed)
+        } else {
+            let silent = escape(&delivery.silent.join(", "));
+            context
+                .out
+                .line(&format!("line {line}: no word from {silent}"))
+        }
+    }
+
     fn finish(&self) -> Result<(), Failure> {
         let refused = self.refused.get();
         // Lines that could not be parsed were never sent.
@@ -165,6 +245,7 @@ impl Progress<'_> {
             kind: "summary",
             sent: self.sent.get(),
             refused,
+            undelivered: self.missed.get(),
         };
         let mut context = self.context.borrow_mut();
         context.out.answer(&summary, || {
@@ -177,6 +258,14 @@ impl Progress<'_> {
                 "lines were"
             };
             return Err(Failure::refused(format!("{refused} {lines} refused")));
+        }
+        match self.missed.get() {
+            0 => {}
+            1 => return Err(Failure::refused("1 event did not reach everybody")),
+            some => {
+                let text = format!("{some} events did not reach everybody");
+                return Err(Failure::refused(text));
+            }
         }
         Ok(())
     }
@@ -209,12 +298,17 @@ async fn read_line(
     }
 }
 
-/// Name and payload of a line; `None` for an empty one.
-fn parse(line: &[u8]) -> Result<Option<(String, Vec<u8>)>, String> {
-    const SHAPE: &str = "expected [\"name\"] or [\"name\", payload]";
+const SHAPE: &str = "expected [\"name\"], [\"name\", payload] or {\"name\": …}";
+
+/// What a line asks for; `None` for an empty one.
+fn parse(line: &[u8], usual: &EventOptions) -> Result<Option<Parsed>, String> {
     let text = std::str::from_utf8(line).map_err(|_not_text| "it is not UTF-8".to_owned())?;
     if text.trim().is_empty() {
         return Ok(None);
+    }
+    if text.trim_start().starts_with('{') {
+        let item = serde_json::from_str(text).map_err(|error| format!("{SHAPE}: {error}"))?;
+        return Ok(Some(of_item(item, usual)?));
     }
     let parts: Vec<&RawValue> =
         serde_json::from_str(text).map_err(|error| format!("{SHAPE}: {error}"))?;
@@ -225,14 +319,46 @@ fn parse(line: &[u8]) -> Result<Option<(String, Vec<u8>)>, String> {
     };
     let name: String = serde_json::from_str(name.get())
         .map_err(|_no_string| format!("{SHAPE}: the name is no string"))?;
-    let payload = match payload.map(|payload| payload.get()) {
-        None => Vec::new(),
+    let payload = bytes_of(payload.copied())?;
+    let options = usual.clone();
+    Ok(Some(Parsed {
+        name,
+        payload,
+        options,
+    }))
+}
+
+fn bytes_of(payload: Option<&RawValue>) -> Result<Vec<u8>, String> {
+    match payload.map(RawValue::get) {
+        None => Ok(Vec::new()),
         Some(text) if text.starts_with('"') => serde_json::from_str::<String>(text)
-            .map_err(|error| format!("{SHAPE}: {error}"))?
-            .into_bytes(),
-        Some(json) => json.as_bytes().to_vec(),
-    };
-    Ok(Some((name, payload)))
+            .map(String::into_bytes)
+            .map_err(|error| format!("{SHAPE}: {error}")),
+        Some(json) => Ok(json.as_bytes().to_vec()),
+    }
+}
+
+fn of_item(item: Item<'_>, usual: &EventOptions) -> Result<Parsed, String> {
+    let payload = bytes_of(item.payload)?;
+    let mut options = usual.clone();
+    let filter = target(item.to_member, item.to_role, item.to_tag);
+    if filter.is_some() && item.one_of_role.is_some() {
+        return Err("one_of_role cannot stand with another target".to_owned());
+    }
+    if let Some(role) = item.one_of_role {
+        (options.one_of_role, options.target) = (role, None);
+    } else if filter.is_some() {
+        (options.one_of_role, options.target) = (String::new(), filter);
+    }
+    options.coalesce = item.coalesce.unwrap_or(options.coalesce);
+    if let Some(attributes) = item.attributes {
+        options.attributes = attributes;
+    }
+    Ok(Parsed {
+        name: item.name,
+        payload,
+        options,
+    })
 }
 
 #[cfg(test)]
@@ -240,8 +366,47 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Option<(String, String)> {
-        let (name, payload) = parse(line.as_bytes()).unwrap()?;
-        Some((name, String::from_utf8(payload).unwrap()))
+        let parsed = parse(line.as_bytes(), &EventOptions::default()).unwrap()?;
+        assert_eq!(parsed.options, EventOptions::default());
+        Some((parsed.name, String::from_utf8(parsed.payload).unwrap()))
+    }
+
+    #[test]
+    fn objects_say_more_and_stand_over_the_flags() {
+        let usual = EventOptions {
+            coalesce: true,
+            target: target(vec!["a".into()], Vec::new(), BTreeMap::new()),
+            ..EventOptions::default()
+        };
+        let parse = |line: &str| parse(line.as_bytes(), &usual).unwrap().unwrap();
+        let plain = parse(r#" {"name": "n", "payload": {"x": 1}}"#);
+        assert_eq!(plain.payload, br#"{"x": 1}"#);
+        assert_eq!(plain.options, usual);
+        let full = parse(
+            r#"{"name":"n","coalesce":false,"to_role":["web"],"to_tag":{"z":"e.*"},
+                "attributes":{"k":"v"}}"#,
+        );
+        let filter = full.options.target.unwrap();
+        assert_eq!((filter.roles, filter.names.len()), (vec!["web".into()], 0));
+        assert_eq!(filter.tags["z"], "e.*");
+        assert!(!full.options.coalesce && full.options.attributes["k"] == "v");
+        let one = parse(r#"{"name":"n","one_of_role":"db"}"#).options;
+        assert_eq!((&*one.one_of_role, one.target), ("db", None));
+    }
+
+    #[test]
+    fn wrong_objects_are_told() {
+        for (bad, wrong) in [
+            (r#"{"payload":1}"#, "missing field `name`"),
+            (r#"{"name":"n","to":"x"}"#, "unknown field `to`"),
+            (
+                r#"{"name":"n","to_role":["a"],"one_of_role":"b"}"#,
+                "another target",
+            ),
+        ] {
+            let error = parse(bad.as_bytes(), &EventOptions::default()).unwrap_err();
+            assert!(error.contains(wrong), "{bad}: {error}");
+        }
     }
 
     #[test]
@@ -271,10 +436,13 @@ mod tests {
             r#"["a","#,
             r#"["a"] x"#,
         ] {
-            let error = parse(bad.as_bytes()).unwrap_err();
+            let error = parse(bad.as_bytes(), &EventOptions::default()).unwrap_err();
             assert!(error.starts_with("expected"), "{bad}: {error}");
         }
-        assert_eq!(parse(b"[\"\xff\"]").unwrap_err(), "it is not UTF-8");
+        assert_eq!(
+            parse(b"[\"\xff\"]", &EventOptions::default()).unwrap_err(),
+            "it is not UTF-8"
+        );
     }
 
     #[tokio::test]

@@ -100,6 +100,20 @@ pub(super) struct Event<'a> {
     payload_base64: Option<String>,
     lamport_time: u64,
     received_at: Option<String>,
+    child: Option<&'a str>,
+    coalesce: bool,
+    merged: u32,
+    attributes: &'a BTreeMap<String, String>,
+    target: Option<Target<'a>>,
+}
+
+#[derive(Serialize)]
+struct Target<'a> {
+    names: &'a [String],
+    roles: &'a [String],
+    statuses: Vec<&'static str>,
+    tags: &'a BTreeMap<String, String>,
+    name_regex: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -226,6 +240,23 @@ impl<'a> Event<'a> {
             payload_base64: payload.is_none().then(|| STANDARD.encode(&event.payload)),
             lamport_time: event.lamport_time,
             received_at: rfc3339(event.received_at.as_ref()),
+            child: some(&event.child),
+            coalesce: event.coalesce,
+            merged: event.merged,
+            attributes: &event.attributes,
+            target: event.target.as_ref().map(Target::of),
+        }
+    }
+}
+
+impl<'a> Target<'a> {
+    fn of(filter: &'a pb::MemberFilter) -> Self {
+        Self {
+            names: &filter.names,
+            roles: &filter.roles,
+            statuses: filter.statuses().map(status_name).collect(),
+            tags: &filter.tags,
+            name_regex: some(&filter.name_regex),
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+
+use crate::EventPositions;
 
 /// Longest duration that the command line takes: a year.
 const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -40,6 +44,18 @@ pub(super) fn parse_pair(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         Some(_) | None => Err(format!("{text:?} is not KEY=VALUE")),
     }
+}
+
+/// Reads a position that [`token`] wrote.
+pub(super) fn parse_token(text: &str) -> Result<EventPositions, String> {
+    let bytes = STANDARD.decode(text).ok();
+    let positions = bytes.and_then(|bytes| EventPositions::decode(&bytes).ok());
+    positions.ok_or_else(|| "it is no position of a watch".to_owned())
+}
+
+/// A position as one word.
+pub(super) fn token(positions: &EventPositions) -> String {
+    STANDARD.encode(positions.encode())
 }
 
 /// Makes text from others safe to print: control characters, and those that turn the
@@ -122,6 +138,19 @@ mod tests {
         );
         assert_eq!(escape("a\u{202e}b"), "a\\u{202e}b");
         assert_eq!(escape("Zürich 東京"), "Zürich 東京");
+    }
+
+    #[test]
+    fn positions() {
+        let mut positions = EventPositions::default();
+        assert_eq!(parse_token(&token(&positions)), Ok(positions.clone()));
+        positions.fold(&crate::pb::EventId {
+            origin: "n1".into(),
+            boot: 7,
+            sequence: 3,
+        });
+        assert_eq!(parse_token(&token(&positions)), Ok(positions));
+        assert!(parse_token("n1").is_err() && parse_token("/////w==").is_err());
     }
 
     #[test]

@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use crate::cli::args::WatchEvents;
 use crate::cli::failure::Failure;
-use crate::cli::text::{clock, escape};
+use crate::cli::text::{self, clock, escape};
 use crate::cli::{Context, json, note, table};
-use crate::event_watch::{EventUpdate, EventWatch, EventWatchOptions};
-use crate::pb;
+use crate::event_watch::{Coalescing, EventUpdate, EventWatch, EventWatchOptions};
+use crate::{EventPositions, pb};
 
 #[derive(Serialize)]
 struct Plain {
@@ -15,19 +15,44 @@ struct Plain {
     kind: &'static str,
 }
 
+/// Where the watch stands, for `--from`.
+#[derive(Serialize)]
+struct Position<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    token: &'a str,
+}
+
 pub(super) async fn run(context: &mut Context, args: WatchEvents) -> Result<(), Failure> {
-    let watch = context.client()?.watch_events(EventWatchOptions {
+    // After nothing: everything is owed, and what is gone is told as gaps.
+    let start = args.since_start.then(EventPositions::default);
+    let mut watch = context.client()?.watch_events(EventWatchOptions {
         names: args.names,
-        resume: None,
+        resume: args.from.or(start),
         replay: args.replay,
+        coalesce: args.coalesce.then(Coalescing::default),
     });
     let limit = context.timeout;
-    super::until_stopped(limit, follow(context, watch, args.count)).await
+    let ended = super::until_stopped(limit, follow(context, &mut watch, args.count)).await;
+    if args.token
+        && let Some(positions) = watch.positions()
+    {
+        let token = text::token(positions);
+        let kind = "position";
+        context.out.answer(
+            &Position {
+                kind,
+                token: &token,
+            },
+            || format!("position: {token}"),
+        )?;
+    }
+    ended
 }
 
 async fn follow(
     context: &mut Context,
-    mut watch: EventWatch,
+    watch: &mut EventWatch,
     count: Option<u64>,
 ) -> Result<(), Failure> {
     let mut left = count;
@@ -46,7 +71,7 @@ async fn follow(
                 note(&format!("{}; trying again", lost.error));
             }
         } else if context.out.is_json() {
-            print_json(context, &update)?;
+            print_json(context, watch, &update)?;
         } else {
             print_line(context, &update)?;
         }
@@ -54,10 +79,18 @@ async fn follow(
     Ok(())
 }
 
-fn print_json(context: &mut Context, update: &EventUpdate) -> Result<(), Failure> {
+fn print_json(
+    context: &mut Context,
+    watch: &EventWatch,
+    update: &EventUpdate,
+) -> Result<(), Failure> {
     let out = &mut context.out;
     match update {
-        EventUpdate::Subscribed => out.json(&Plain { kind: "subscribed" }),
+        EventUpdate::Subscribed => {
+            let token = watch.positions().map(text::token).unwrap_or_default();
+            let (kind, token) = ("subscribed", &*token);
+            out.json(&Position { kind, token })
+        }
         EventUpdate::Event(event) => out.json(&json::Event::of(event)),
         EventUpdate::Gap(gap) => out.json(&json::Gap::of(gap)),
         EventUpdate::Disconnected(lost) => out.json(&json::Disconnected::of(lost)),
@@ -89,9 +122,31 @@ pub(super) fn describe(event: &pb::Event) -> String {
     };
     let (origin, name) = (escape(origin), escape(&event.name));
     format!(
-        "{} {origin} {name}{payload}",
-        clock(event.received_at.as_ref())
+        "{} {origin}{} {name}{payload}{}",
+        clock(event.received_at.as_ref()),
+        if event.child.is_empty() {
+            String::new()
+        } else {
+            format!("/{}", escape(&event.child))
+        },
+        describe_extras(event),
     )
+}
+
+/// ` [build=7, targeted, 2 merged]`, or nothing.
+fn describe_extras(event: &pb::Event) -> String {
+    let pair = |(key, value): (&String, &String)| format!("{}={}", escape(key), escape(value));
+    let mut extras: Vec<String> = event.attributes.iter().map(pair).collect();
+    if event.target.is_some() {
+        extras.push("targeted".to_owned());
+    }
+    if event.merged > 0 {
+        extras.push(format!("{} merged", event.merged));
+    }
+    if extras.is_empty() {
+        return String::new();
+    }
+    format!(" [{}]", extras.join(", "))
 }
 
 pub(super) fn describe_gap(gap: &pb::EventGap) -> String {

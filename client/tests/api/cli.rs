@@ -14,18 +14,18 @@ use crate::fake::{Fake, Script};
 use crate::members::{delta, member, snapshot};
 use crate::roles::set;
 
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {:?}", self.out))
     }
 
-    fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         let lines = self.out.lines();
         lines
             .map(|line| serde_json::from_str(line).unwrap())
@@ -57,13 +57,13 @@ fn finish(mut command: Command) -> Ran {
 }
 
 /// Runs against the daemon, by the environment variable.
-fn with(fake: &Fake, args: &[&str]) -> Ran {
+pub(crate) fn with(fake: &Fake, args: &[&str]) -> Ran {
     let mut command = muster(args);
     command.env("MUSTER_SOCKET", fake.socket());
     finish(command)
 }
 
-fn with_input(fake: &Fake, args: &[&str], input: &[u8]) -> Ran {
+pub(crate) fn with_input(fake: &Fake, args: &[&str], input: &[u8]) -> Ran {
     let mut command = muster(args);
     command
         .env("MUSTER_SOCKET", fake.socket())
@@ -395,7 +395,7 @@ fn a_batch_names_the_lines_that_were_refused() {
     // A line that cannot be read and a receipt may be told in any order.
     lines.sort_unstable();
     assert!(
-        lines[0].starts_with("line 3: refused: expected [\"name\"]"),
+        lines[0].starts_with("line 3: refused: expected [\"name\"],"),
         "{lines:?}"
     );
     assert_eq!(lines[1], "line 4: refused: \"bad\" is no event name");
@@ -422,7 +422,7 @@ fn a_batch_names_the_lines_that_were_refused() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert_eq!(
         ran.json(),
-        json!({"type": "summary", "sent": 3000, "refused": 0})
+        json!({"type": "summary", "sent": 3000, "refused": 0, "undelivered": 0})
     );
     let sequences = fake.plan(|plan| plan.sent.iter().map(|r| r.sequence).collect::<Vec<_>>());
     assert_eq!(sequences, (1..=3000).collect::<Vec<u64>>());

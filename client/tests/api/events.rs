@@ -175,6 +175,7 @@ async fn a_caller_can_go_on_where_it_was() {
         names: vec!["dep*".into()],
         resume: Some(resume.clone()),
         replay: true,
+        coalesce: None,
     });
     assert_eq!(next(&mut watch).await, "subscribed");
     assert_eq!(asked(&fake, 0), (resume, false));

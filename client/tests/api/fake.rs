@@ -264,7 +264,24 @@ fn receipts(
         lamport_time: request.sequence,
     }))];
     if request.receipt() == pb::ReceiptLevel::Replicated {
+        let id = id.clone();
         all.push(answer(Receipt::Replicated(pb::EventReplicated { id })));
+    }
+    if request.receipt() == pb::ReceiptLevel::Delivered {
+        let member = "n2".to_owned();
+        let delivered = pb::EventDelivered {
+            id: id.clone(),
+            member,
+        };
+        all.push(answer(Receipt::Delivered(delivered)));
+        // Whether there is a second target depends on the name.
+        let silent = Vec::from_iter((request.name == "half").then(|| "n3".to_owned()));
+        all.push(answer(Receipt::Delivery(pb::EventDelivery {
+            id,
+            expected: 1 + silent.len() as u32,
+            delivered: 1,
+            silent,
+        })));
     }
     plan.lock().unwrap().sent.push(request);
     all

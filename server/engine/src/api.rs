@@ -220,6 +220,17 @@ pub enum Output {
     MemberRemoved(MemberKey),
     /// An event for the consumers of this node, in order per origin.
     Event(Arc<Event>),
+    /// A query, when it is first stored here: at once and not in order, once. Those
+    /// from before this node's time are never handed over. The origin gets its own.
+    Query(Arc<Event>),
+    /// The position of an origin moved over a query, or over a kind of a later
+    /// version: nothing for consumers. In order with its events.
+    EventPassed {
+        /// Whose.
+        origin: crate::event::Origin,
+        /// The sequence that was passed.
+        sequence: u64,
+    },
     /// Events that will never come.
     Gap(Gap),
     /// This node joined the stream of an origin at a position: what came up to

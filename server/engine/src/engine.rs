@@ -240,6 +240,11 @@ impl Engine {
             }
             EventsOutput::Pull { id, to, body } => self.pull(now, id, to, body),
             EventsOutput::Deliver(event) => self.outputs.push_back(Output::Event(event)),
+            EventsOutput::Query(query) => self.outputs.push_back(Output::Query(query)),
+            EventsOutput::Passed { origin, sequence } => {
+                self.outputs
+                    .push_back(Output::EventPassed { origin, sequence });
+            }
             EventsOutput::Gap(gap) => self.outputs.push_back(Output::Gap(gap)),
             EventsOutput::Base { origin, sequence } => {
                 self.outputs

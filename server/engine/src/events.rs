@@ -41,7 +41,6 @@ use rand::rngs::StdRng;
 use crate::api::Limits;
 use crate::event::{Accepted, Event, EventDraft, EventError, Gap, Origin};
 use crate::ident::NodeRef;
-use crate::name::check_name;
 use crate::time::{Now, Time};
 
 use acks::Duties;
@@ -87,6 +86,10 @@ pub(crate) enum EventsOutput {
     Pull { id: u64, to: NodeRef, body: Bytes },
     /// Hand over an event.
     Deliver(Arc<Event>),
+    /// Hand over a query, at once.
+    Query(Arc<Event>),
+    /// The position of an origin moved over something that is no event.
+    Passed { origin: Origin, sequence: u64 },
     /// Hand over a gap marker.
     Gap(Gap),
     /// This node joined the stream of an origin after this sequence.
@@ -118,6 +121,8 @@ struct Counts {
     dropped_bad_name: u64,
     dropped_memory: u64,
     sections_bad: u64,
+    queries: u64,
+    unknown_kinds: u64,
     pulls_sent: u64,
     pulls_failed: u64,
     pulls_served: u64,
@@ -203,7 +208,7 @@ impl Events {
         draft: EventDraft,
         peers: &dyn Peers,
     ) -> Result<Accepted, EventError> {
-        check_name(&draft.name)?;
+        draft.check()?;
         let limit = self.limits.event_payload_bytes.min(wire::PAYLOAD_BYTES_MAX);
         if draft.payload.len() > limit {
             return Err(EventError::TooLarge {
@@ -220,6 +225,13 @@ impl Events {
             lamport: self.lamport,
             name: draft.name,
             payload: draft.payload,
+            target: draft.target,
+            coalesce: draft.coalesce,
+            child: draft.child,
+            attributes: draft.attributes,
+            kind: draft.kind.to_wire(),
+            timeout_ms: draft.timeout_ms,
+            want_ack: draft.want_ack,
         };
         if !self.admit(now.at, envelope.encoded_len(), peers) {
             self.count.refused_full += 1;
@@ -407,9 +419,11 @@ impl Events {
             ("events_pulls_failed", c.pulls_failed),
             ("events_pulls_sent", c.pulls_sent),
             ("events_pulls_served", c.pulls_served),
+            ("events_queries", c.queries),
             ("events_refused_full", c.refused_full),
             ("events_sections_bad", c.sections_bad),
             ("events_sections_sent", c.sections_sent),
+            ("events_unknown_kinds", c.unknown_kinds),
         ]);
     }
 

@@ -41,6 +41,6 @@ pub use api::{
 };
 pub use crypto::Stage;
 pub use engine::Engine;
-pub use event::{Accepted, Event, EventDraft, EventError, Gap, Origin};
+pub use event::{Accepted, Event, EventDraft, EventError, EventKind, Gap, Origin};
 pub use member::{Member, MemberKey, Role, Status, StatusChange, StatusReason};
 pub use time::{Now, Time};

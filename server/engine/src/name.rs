@@ -48,6 +48,17 @@ pub fn check_name(text: &str) -> Result<(), NameError> {
     check(text, NAME_BYTES_MAX)
 }
 
+/// Checks a query name: as [`check_name`], after a reserved prefix if it has one:
+/// queries of the system have such names.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_query_name(text: &str) -> Result<(), NameError> {
+    let prefix = RESERVED_PREFIXES.into_iter().find(|p| text.starts_with(p));
+    let taken = prefix.map_or(0, str::len);
+    check(text.get(taken..).unwrap_or(text), NAME_BYTES_MAX - taken)
+}
+
 /// Checks a role name: as [`check_name`], at most 63 bytes.
 ///
 /// # Errors
@@ -107,6 +118,10 @@ mod tests {
             check_name("_serf_ping"),
             Err(NameError::Reserved { .. })
         ));
+        assert_eq!(check_query_name("_serf_ping"), Ok(()));
+        assert_eq!(check_query_name("load"), Ok(()));
+        assert_eq!(check_query_name("_serf_"), Err(NameError::Empty));
+        assert_eq!(check_query_name("_x_a"), Err(NameError::BadCharacter));
         assert_eq!(
             check_role(&"x".repeat(64)),
             Err(NameError::TooLong {

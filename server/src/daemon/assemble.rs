@@ -5,26 +5,38 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
+use muster_engine::Event;
 use muster_engine::crypto::Keyring;
 
 use super::identity::BootStore;
 use super::shutdown::Phase;
 use super::{Assembled, Shared, VERSION};
 use crate::config::{Config, Security};
+use crate::deliver::{self, Deliveries, Post, Reporter};
 use crate::gossip::rpc::Pipes;
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
-use crate::grpc::{self, Access, Gate, Hooks, SocketKind};
+use crate::grpc::{self, Access, Gate, Hooks, Queries, SocketKind};
 use crate::hub::Hub;
 use crate::keys::{self, Begun, Keys, Ring, Store};
 use crate::peers::{self, Me, Peers};
+use crate::queries::receiver::{Inbox, Received};
+use crate::queries::{self, Asker, Receiver, Responders};
 use crate::routes::Routes;
 use crate::telemetry::{LogFilter, Metrics};
 
 /// What this build offers, for `muster info`.
-const FEATURES: [&str; 6] = ["members", "roles", "events", "keys", "reflection", "health"];
+const FEATURES: [&str; 7] = [
+    "members",
+    "roles",
+    "events",
+    "queries",
+    "keys",
+    "reflection",
+    "health",
+];
 
 /// Mode of the child socket.
 const CHILD_SOCKET_MODE: u32 = 0o666;
@@ -39,9 +51,13 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
     let me = Me::new(&config.node.name, shared.identity.boot);
+    shared.metrics.register(|registry| hub.register(registry));
+    let query_metrics = queries::Metrics::default();
+    let (inbox, received) = queries::receiver::inbox(query_metrics.clone());
     let outlet = Arc::new(Outlet {
         hub: Arc::clone(&hub),
         me: me.clone(),
+        inbox,
         boots: shared.boots.clone(),
         disk: tokio::runtime::Handle::current(),
     });
@@ -49,9 +65,16 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let gossip = gossip_config(&config, shared.identity.boot, &begun.ring)?;
     let encryption = gossip.engine.keyring.as_ref().map(Keyring::stage);
     let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
+    let deliveries = deliveries(&shared, &hub);
+    let core = Core {
+        hub,
+        me,
+        handle: handle.clone(),
+        deliveries,
+    };
     let pipes = driver.take_rpc().context("the pipes are taken")?;
-    let keys = serve_peers(&shared, me, pipes, &hub, &handle, begun);
-    let gate = services(&shared, hub, &handle, &driver, &sockets, keys).await?;
+    let (queries, keys) = serve_peers(&shared, &core, pipes, (received, query_metrics), begun);
+    let gate = services(&shared, core, queries, keys, &driver, &sockets).await?;
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -149,45 +172,106 @@ fn begin_keys(shared: &Shared) -> anyhow::Result<Begun> {
     Ok(begun)
 }
 
+/// What the parts above gossip are built from.
+struct Core {
+    hub: Arc<Hub>,
+    me: Me,
+    handle: Handle,
+    deliveries: Arc<Deliveries>,
+}
+
 /// The calls between peers: what this node serves to them, and its way to them.
 fn serve_peers(
     shared: &Shared,
-    me: Me,
+    core: &Core,
     pipes: Pipes,
-    hub: &Arc<Hub>,
-    handle: &Handle,
+    (received, query_metrics): (Received, queries::Metrics),
     begun: Begun,
-) -> Keys {
-    let (metrics, key_metrics) = (peers::Metrics::default(), keys::Metrics::default());
+) -> (Queries, Keys) {
+    let metrics = peers::Metrics::default();
     shared.metrics.register(|registry| {
         metrics.register(registry);
-        key_metrics.register(registry);
+        query_metrics.register(registry);
     });
-    let name = Arc::clone(me.name());
-    let (peers, server) = Peers::new(me, pipes, &shared.tasks, metrics);
-    let keys = Keys::start(keys::Parts {
-        name,
-        hub: Arc::clone(hub),
-        handle: handle.clone(),
+    let tasks = shared.tasks.clone();
+    let (peers, server) = Peers::new(core.me.clone(), pipes, &tasks, metrics);
+    let keys = keys(shared, core, peers.clone(), begun);
+    let asker = Asker::new(
+        Arc::clone(&core.hub),
+        core.handle.clone(),
+        core.me.clone(),
+        tasks.clone(),
+        query_metrics.clone(),
+    );
+    let responders = Responders::new(query_metrics.clone());
+    let routes = Routes::default()
+        .add(asker.service())
+        .add(deliver::service(Arc::clone(&core.deliveries)))
+        .add(keys.service());
+    report(shared, core, peers.clone());
+    tasks.spawn("peer calls", server.run(routes));
+    let receiver = Receiver {
+        hub: Arc::clone(&core.hub),
+        me: core.me.clone(),
+        peers,
+        asker: asker.clone(),
+        responders: responders.clone(),
+        tasks: tasks.clone(),
+        metrics: query_metrics,
+    };
+    tasks.spawn("queries", receiver.run(received));
+    (Queries { asker, responders }, keys)
+}
+
+/// The keys of the cluster, and the task that follows them.
+fn keys(shared: &Shared, core: &Core, peers: Peers, begun: Begun) -> Keys {
+    let metrics = keys::Metrics::default();
+    shared
+        .metrics
+        .register(|registry| metrics.register(registry));
+    Keys::start(keys::Parts {
+        name: Arc::clone(core.me.name()),
+        hub: Arc::clone(&core.hub),
+        handle: core.handle.clone(),
         net: Arc::new(peers),
         begun,
         public: shared.config.peers.public.clone(),
         tasks: shared.tasks.clone(),
-        metrics: key_metrics,
+        metrics,
+    })
+}
+
+/// Receipts of level DELIVERED.
+fn deliveries(shared: &Shared, hub: &Arc<Hub>) -> Arc<Deliveries> {
+    let metrics = deliver::Metrics::default();
+    shared
+        .metrics
+        .register(|registry| metrics.register(registry));
+    Arc::new(Deliveries::new(Arc::clone(hub), metrics))
+}
+
+/// Tells origins which of their events are here.
+fn report(shared: &Shared, core: &Core, peers: Peers) {
+    let post = Arc::new(Post::new(Arc::clone(&core.hub), peers));
+    let reporter = Reporter::new(Arc::clone(&core.hub), Arc::clone(&core.deliveries), post);
+    let stop = shared.tasks.stop_token();
+    shared.tasks.spawn("delivery reports", async move {
+        tokio::select! {
+            () = reporter.run() => {}
+            () = stop.cancelled() => {}
+        }
+        Ok(())
     });
-    let routes = Routes::default().add(keys.service());
-    shared.tasks.spawn("peer calls", server.run(routes));
-    keys
 }
 
 /// The gRPC services, with their health following the phase of the daemon.
 async fn services(
     shared: &Shared,
-    hub: Arc<Hub>,
-    handle: &Handle,
+    core: Core,
+    queries: Queries,
+    keys: Keys,
     driver: &Driver,
     sockets: &[PathBuf],
-    keys: Keys,
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -224,8 +308,18 @@ async fn services(
         keys: keys.clone(),
     });
     let stop = shared.tasks.stop_token();
-    let (gate, health) =
-        grpc::services(hub, handle.clone(), keys, api, hooks, metrics, stop.clone()).await?;
+    let services = grpc::services(
+        core.hub,
+        core.handle,
+        core.deliveries,
+        queries,
+        keys,
+        api,
+        hooks,
+        metrics,
+        stop.clone(),
+    );
+    let (gate, health) = services.await?;
     let mut phase = shared.phase.clone();
     shared.tasks.spawn("health", async move {
         loop {
@@ -244,6 +338,7 @@ async fn services(
 struct Outlet {
     hub: Arc<Hub>,
     me: Me,
+    inbox: Inbox,
     boots: BootStore,
     disk: tokio::runtime::Handle,
 }
@@ -255,6 +350,10 @@ impl Sink for Outlet {
 
     fn push_events(&self, batch: Vec<EventUpdate>) {
         self.hub.push_events(batch);
+    }
+
+    fn queries(&self, batch: Vec<Arc<Event>>) {
+        self.inbox.put(batch);
     }
 
     fn boot_raised(&self, boot: u64) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use muster_engine::crypto::{Key, Keyring};
-use muster_engine::{EventDraft, Limits, Status};
+use muster_engine::{Event, EventDraft, Limits, Status};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -17,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Seen {
     members: BTreeMap<String, Status>,
     events: Vec<(String, u64, Bytes)>,
+    queries: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +51,14 @@ impl Sink for Recorder {
                         .push((origin, event.sequence, event.payload.clone()));
                 }
             }
+        });
+    }
+
+    fn queries(&self, batch: Vec<Arc<Event>>) {
+        assert!(!batch.is_empty());
+        self.0.send_modify(|seen| {
+            let queries = batch.iter().map(|query| query.name.clone());
+            seen.queries.extend(queries);
         });
     }
 
@@ -141,10 +150,7 @@ fn config(name: &str, key: Option<u8>, seeds: &[String]) -> Config {
 }
 
 fn draft(payload: impl Into<Bytes>) -> EventDraft {
-    EventDraft {
-        name: "deploy".to_owned(),
-        payload: payload.into(),
-    }
+    EventDraft::new("deploy", payload)
 }
 
 async fn pair(key: Option<u8>) -> (Node, Node) {

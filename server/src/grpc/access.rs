@@ -102,7 +102,8 @@ pub fn rule(path: &str) -> (Rule, bool) {
         "/muster.v1.MembershipService/GetMember" | "/muster.v1.NodeService/GetMetrics" => {
             (Read, false)
         }
-        "/muster.v1.EventService/SendEvent" => (Events, true),
+        "/muster.v1.EventService/SendEvent" | "/muster.v1.QueryService/Query" => (Events, true),
+        "/muster.v1.QueryService/ServeQueries" => (Admin, true),
         "/muster.v1.NodeService/Join"
         | "/muster.v1.NodeService/Leave"
         | "/muster.v1.NodeService/ForceLeave"
@@ -167,7 +168,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(methods, 13);
+        assert_eq!(methods, 15);
     }
 
     #[test]

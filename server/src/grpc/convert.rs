@@ -2,6 +2,7 @@
 
 use muster_engine::{Event, Gap, Member, Status};
 use muster_proto::v1 as pb;
+use prost::Message as _;
 use prost_types::Timestamp;
 
 use crate::hub::store::Entry;
@@ -21,18 +22,6 @@ pub(crate) fn status(status: Status) -> pb::MemberStatus {
         Status::Leaving => pb::MemberStatus::Leaving,
         Status::Left => pb::MemberStatus::Left,
         Status::Failed => pb::MemberStatus::Failed,
-    }
-}
-
-/// A status from the outside.
-pub(crate) fn status_from(status: pb::MemberStatus) -> Option<Status> {
-    match status {
-        pb::MemberStatus::Unspecified => None,
-        pb::MemberStatus::Alive => Some(Status::Alive),
-        pb::MemberStatus::Suspect => Some(Status::Suspect),
-        pb::MemberStatus::Leaving => Some(Status::Leaving),
-        pb::MemberStatus::Left => Some(Status::Left),
-        pb::MemberStatus::Failed => Some(Status::Failed),
     }
 }
 
@@ -80,6 +69,13 @@ pub(crate) fn bare_member(member: &Member) -> pb::Member {
     }
 }
 
+/// The target of an event; none if it is for everybody.
+fn target(target: &[u8]) -> Option<pb::MemberFilter> {
+    // Whoever got the event has read its target already.
+    let filter = (!target.is_empty()).then(|| pb::MemberFilter::decode(target));
+    filter.and_then(Result::ok)
+}
+
 /// An event.
 pub(crate) fn event(event: &Event) -> pb::Event {
     pb::Event {
@@ -92,6 +88,11 @@ pub(crate) fn event(event: &Event) -> pb::Event {
         payload: event.payload.clone(),
         lamport_time: event.lamport,
         received_at: Some(timestamp(event.received_unix_ms)),
+        target: target(&event.target),
+        child: event.child.clone(),
+        coalesce: event.coalesce,
+        attributes: event.attributes.clone(),
+        merged: 0,
     }
 }
 

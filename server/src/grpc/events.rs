@@ -1,5 +1,7 @@
 //! EventService.
 
+mod coalesced;
+mod draft;
 pub(crate) mod patterns;
 pub(crate) mod segments;
 pub(crate) mod send;
@@ -10,11 +12,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
+use futures_util::future::Either;
 use muster_proto::v1 as pb;
 use muster_proto::v1::event_service_server::EventService;
 use tonic::body::Body;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::coalesced::CoalescedWatch;
 use self::patterns::Patterns;
 use self::segments::Feeds;
 use self::send::{Sender, Sending};
@@ -35,7 +39,10 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    fn watch(&self, request: &pb::WatchEventsRequest) -> Result<EventWatch, Status> {
+    fn watch(
+        &self,
+        request: &pb::WatchEventsRequest,
+    ) -> Result<Either<EventWatch, CoalescedWatch>, Status> {
         let start = match (request.resume_token.is_empty(), request.replay_buffered) {
             (false, _) => Start::After(token::decode(&request.resume_token)?),
             (true, true) => Start::Oldest,
@@ -46,10 +53,16 @@ impl Events {
             heartbeat: heartbeat_interval(request.heartbeat_interval)?,
         };
         let patterns = Patterns::compile(&request.names)?;
-        let feed = self.feeds.of(patterns);
         let count = self.metrics.deliveries("WatchEvents");
         let counts = (self.metrics.clone(), count);
-        Ok(EventWatch::open(Arc::clone(&self.hub), feed, ask, counts))
+        let hub = Arc::clone(&self.hub);
+        if let Some(coalesce) = &request.coalesce {
+            let windows = coalesced::windows(coalesce)?;
+            let watch = CoalescedWatch::open(hub, patterns, windows, ask, counts);
+            return Ok(Either::Right(watch));
+        }
+        let feed = self.feeds.of(patterns);
+        Ok(Either::Left(EventWatch::open(hub, feed, ask, counts)))
     }
 }
 

@@ -36,20 +36,8 @@ pub const DELTAS_CACHED_MAX: usize = 64;
 /// Largest resume token of the watches of state.
 pub const TOKEN_BYTES_MAX: usize = 256;
 
-/// Longest regular expression of a filter.
-pub const REGEX_BYTES_MAX: usize = 256;
-
-/// Largest compiled regular expression of a filter. Larger ones are refused.
-pub const REGEX_COMPILED_BYTES_MAX: usize = 256 << 10;
-
-/// Names in a filter.
-pub const FILTER_NAMES_MAX: usize = 256;
-
-/// Roles in a filter.
-pub const FILTER_ROLES_MAX: usize = 64;
-
-/// Tag conditions in a filter.
-pub const FILTER_TAGS_MAX: usize = 16;
+/// Longest window and quiet time of a WatchEvents request that coalesces.
+pub const COALESCE_MAX: Duration = Duration::from_secs(60);
 
 /// Patterns in a WatchEvents request.
 pub const EVENT_PATTERNS_MAX: usize = 64;
@@ -76,6 +64,9 @@ pub const SEGMENTS_CACHED_BYTES: usize = 2 << 20;
 /// reading pauses.
 pub const RECEIPTS_OUTSTANDING_MAX: usize = 1_024;
 
+/// Events of one SendEvent stream that wait for DELIVERED. At the bound reading pauses.
+pub const DELIVERIES_OUTSTANDING_MAX: usize = 64;
+
 /// Events of one SendEvent stream on their way to the engine.
 pub const EVENTS_IN_FLIGHT_MAX: usize = 64;
 
@@ -90,6 +81,14 @@ pub const JOIN_ADDRESS_BYTES_MAX: usize = 256;
 
 /// Longest log filter.
 pub const LOG_FILTER_BYTES_MAX: usize = 1 << 10;
+
+/// Queries that one client of ServeQueries may owe replies to. More wait in its queue;
+/// what is beyond that is answered "busy".
+pub const JOBS_OUTSTANDING_MAX: usize = 256;
+
+/// Largest message of a client of ServeQueries: an answer and what stands beside it. A
+/// larger one ends its call with RESOURCE_EXHAUSTED, reason MESSAGE_TOO_LARGE.
+pub const REPLY_MESSAGE_BYTES_MAX: usize = (1 << 20) + DECODE_SLACK_BYTES;
 
 /// Silence after which a stream sends a heartbeat, unless the caller asks otherwise.
 pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(30);

@@ -12,7 +12,6 @@ use tonic::body::Body;
 use tonic::{Request, Response, Status};
 
 use super::convert;
-use super::filter::Filter;
 use super::frames::{self, Opened, Streams};
 use super::metrics::Metrics;
 use super::status::{invalid, member_not_found};
@@ -20,6 +19,7 @@ use super::watch::group::{Source, Views};
 use super::watch::pulse::{heartbeat_interval, min_interval};
 use super::watch::stream::{Ask, Watch};
 use super::watch::{Part, Watched};
+use crate::filter::Filter;
 use crate::hub::Hub;
 use crate::hub::store::Entry;
 

@@ -16,7 +16,6 @@ use tonic::body::Body;
 use self::answers::{Answers, Ask};
 use self::endpoints::{Endpoints, Order};
 use self::roles::Roles;
-use super::filter::Filter;
 use super::frames::{self, Opened, Streams};
 use super::limits::{CLIENT_KEY_BYTES_MAX, RESOLVE_INTERVAL_DEFAULT};
 use super::members::Members;
@@ -24,6 +23,7 @@ use super::metrics::Metrics;
 use super::status::invalid;
 use super::watch::group::Views;
 use super::watch::pulse::{heartbeat_interval, min_interval};
+use crate::filter::Filter;
 use crate::hub::{Hub, lock};
 
 /// Roles whose ROUND_ROBIN calls are counted; beyond it counting starts anew.

@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::limits::RETRY_AFTER;
+use crate::filter::FilterError;
 use crate::gossip::CommandError;
 
 /// Facts of one error, by name.
@@ -34,6 +35,12 @@ const TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
 pub(crate) fn invalid(reason: &'static str, field: &str, message: impl ToString) -> Status {
     let message = format!("{field}: {}", message.to_string());
     status(Code::InvalidArgument, reason, message, &[("field", field)])
+}
+
+impl From<FilterError> for Status {
+    fn from(error: FilterError) -> Self {
+        invalid(error.reason, &error.field, error.message)
+    }
 }
 
 /// No member has that name or alias.
@@ -75,6 +82,11 @@ pub(crate) fn too_many_streams(limit: usize) -> Status {
     let message = format!("{limit} calls are under way, more are not taken");
     let facts = [("limit", limit.as_str())];
     status(Code::ResourceExhausted, "TOO_MANY_STREAMS", message, &facts)
+}
+
+/// There is too much of something.
+pub(crate) fn exhausted(reason: &'static str, message: impl ToString) -> Status {
+    status(Code::ResourceExhausted, reason, message.to_string(), &[])
 }
 
 /// The reader of a stream took nothing for too long.
@@ -222,6 +234,7 @@ fn event(error: &EventError) -> Status {
     let (code, reason) = match error {
         EventError::InvalidName(_) => (Code::InvalidArgument, "BAD_NAME"),
         EventError::TooLarge { .. } => (Code::InvalidArgument, "EVENT_TOO_LARGE"),
+        EventError::TooMuch { .. } => (Code::InvalidArgument, "EVENT_EXTRAS_TOO_LARGE"),
         EventError::Full => (Code::ResourceExhausted, "EVENT_WINDOW_FULL"),
         EventError::Leaving => (Code::FailedPrecondition, "LEAVING"),
     };

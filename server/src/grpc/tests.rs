@@ -1,10 +1,12 @@
 //! The API through a real client, over connections in memory.
 
+mod coalesced;
 mod events;
 mod gate;
 mod harness;
 mod keys;
 mod members;
 mod node;
+mod queries;
 mod resolver;
 mod send;

@@ -37,6 +37,8 @@ pub enum Entry {
     Event(Arc<Event>),
     /// Events that no member holds any more.
     Gap(Arc<Gap>),
+    /// Nothing for consumers: the position moves.
+    Passed(Origin, u64),
     /// An origin became known at this position.
     Base(Origin, u64),
 }
@@ -48,14 +50,14 @@ impl Entry {
         match self {
             Self::Event(event) => (&event.origin, event.sequence),
             Self::Gap(gap) => (&gap.origin, gap.last),
-            Self::Base(origin, sequence) => (origin, *sequence),
+            Self::Passed(origin, sequence) | Self::Base(origin, sequence) => (origin, *sequence),
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
             Self::Event(event) => ENTRY_BYTES + event.name.len() + event.payload.len(),
-            Self::Gap(_) | Self::Base(..) => ENTRY_BYTES,
+            Self::Gap(_) | Self::Passed(..) | Self::Base(..) => ENTRY_BYTES,
         }
     }
 }
@@ -256,6 +258,7 @@ impl Inner {
     fn push(&mut self, update: EventUpdate) {
         let entry = match update {
             EventUpdate::Event(event) => Entry::Event(event),
+            EventUpdate::Passed { origin, sequence } => Entry::Passed(origin, sequence),
             EventUpdate::Gap(gap) => Entry::Gap(Arc::new(gap)),
             EventUpdate::Base { origin, sequence } => Entry::Base(origin, sequence),
         };
@@ -270,7 +273,7 @@ impl Inner {
             None => {
                 let base = match &entry {
                     Entry::Base(..) => sequence,
-                    Entry::Event(_) | Entry::Gap(_) => 0,
+                    Entry::Event(_) | Entry::Passed(..) | Entry::Gap(_) => 0,
                 };
                 let state = State {
                     base,

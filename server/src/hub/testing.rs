@@ -71,6 +71,7 @@ pub(crate) fn event(origin: &Origin, sequence: u64, name: &str, payload: &[u8]) 
         name: name.to_owned(),
         payload: Bytes::copy_from_slice(payload),
         received_unix_ms: 1_000 + sequence,
+        ..Event::default()
     }))
 }
 

@@ -1,4 +1,8 @@
-use super::testing::{member, updated};
+use muster_proto::v1 as pb;
+use prost::Message as _;
+
+use super::ring::{Entry, Page};
+use super::testing::{member, origin, updated, with_status};
 use super::*;
 
 #[test]
@@ -25,4 +29,60 @@ fn members_are_found_by_name_and_by_alias() {
     assert_eq!(aliased.map(|found| found.value.boot), Some(7));
     assert!(hub.member("web-1~deadbeef").is_none());
     assert!(hub.member("web").is_none());
+}
+
+#[test]
+fn of_events_for_others_only_the_position_is_kept() {
+    let hub = Hub::new("e".to_owned());
+    let me = Member {
+        is_self: true,
+        ..member("me", 1, &[])
+    };
+    hub.apply_members(vec![updated(me), updated(member("b", 1, &[]))]);
+    let from = origin("b", 1);
+    let to = |sequence: u64, name: &str| {
+        let filter = pb::MemberFilter {
+            names: vec![name.to_owned()],
+            ..pb::MemberFilter::default()
+        };
+        EventUpdate::Event(Arc::new(Event {
+            origin: from.clone(),
+            sequence,
+            target: filter.encode_to_vec().into(),
+            ..Event::default()
+        }))
+    };
+    hub.push_events(vec![to(1, "me"), to(2, "b"), to(3, "me")]);
+    let Page::Entries(entries) = hub.events().read(0, 9, 1 << 20) else {
+        panic!("behind");
+    };
+    let shown: Vec<_> = entries
+        .iter()
+        .map(|entry| (matches!(entry, Entry::Event(_)), entry.position().1))
+        .collect();
+    assert_eq!(shown, [(true, 1), (false, 2), (true, 3)]);
+    assert_eq!(hub.elsewhere.get(), 1);
+}
+
+#[test]
+fn a_target_means_live_members_only() {
+    let hub = Hub::new("e".to_owned());
+    let failed = with_status(member("c", 1, &[]), Status::Failed);
+    let suspect = with_status(member("b", 1, &[]), Status::Suspect);
+    hub.apply_members(vec![
+        updated(member("a", 1, &[])),
+        updated(suspect),
+        updated(failed),
+    ]);
+    let names = |target: &Bytes| -> Vec<String> {
+        let meant = hub.meant(target);
+        meant.iter().map(|member| member.name.to_string()).collect()
+    };
+    assert_eq!(names(&Bytes::new()), ["a", "b"]);
+    let filter = pb::MemberFilter {
+        names: vec!["b".to_owned(), "c".to_owned()],
+        ..pb::MemberFilter::default()
+    };
+    assert_eq!(names(&filter.encode_to_vec().into()), ["b"]);
+    assert!(names(&Bytes::from_static(b"\xff")).is_empty());
 }

@@ -31,7 +31,10 @@ use crate::gossip::rpc::Arrived;
 use crate::routes::Routes;
 
 /// How long a connection over the bound waits for the place of an idle one.
-const PLACE_WAIT: Duration = Duration::from_secs(1);
+const PLACE_WAIT: Duration = Duration::from_secs(2);
+
+/// How long an unused connection gets to say goodbye.
+const UNUSED_GRACE: Duration = Duration::from_millis(250);
 
 /// Serves the calls of peers.
 #[derive(Debug)]
@@ -146,15 +149,15 @@ impl Host {
         });
         let mut connection = pin!(self.builder().serve_connection(stream, service));
         let ended = tokio::select! {
-            ended = connection.as_mut() => Some(ended),
-            () = load.unused(FIRST_CALL, IDLE_CLOSE_INCOMING, &self.crowd) => None,
-            () = close.cancelled() => None,
+            ended = connection.as_mut() => Ok(ended),
+            () = load.unused(FIRST_CALL, IDLE_CLOSE_INCOMING, &self.crowd) => Err(UNUSED_GRACE),
+            () = close.cancelled() => Err(CLOSE_GRACE),
         };
         let ended = match ended {
-            Some(ended) => Ok(ended),
-            None => {
+            Ok(ended) => Ok(ended),
+            Err(grace) => {
                 connection.as_mut().graceful_shutdown();
-                timeout(CLOSE_GRACE, connection).await
+                timeout(grace, connection).await
             }
         };
         match ended {

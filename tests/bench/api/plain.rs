@@ -75,6 +75,7 @@ impl EventService for Plain {
                 payload: sent.payload,
                 lamport_time: number,
                 received_at: Some(std::time::SystemTime::now().into()),
+                ..pb::Event::default()
             };
             let event = Some(Update::Item(event));
             // Nobody watches: nobody is told.

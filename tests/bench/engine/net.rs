@@ -85,10 +85,7 @@ impl Net {
         let (mut sent, before) = (0, self.events);
         loop {
             while sent < count && self.room {
-                let draft = EventDraft {
-                    name: "bench".into(),
-                    payload: payload.clone(),
-                };
+                let draft = EventDraft::new("bench", payload.clone());
                 let began = thread_cpu();
                 let accepted = self.engines[0].send_event(at(self.now), draft);
                 self.work.spent += thread_cpu() - began;
@@ -191,6 +188,8 @@ impl Net {
                 Output::MemberUpdated(_)
                 | Output::MemberRemoved(_)
                 | Output::Gap(_)
+                | Output::Query(_)
+                | Output::EventPassed { .. }
                 | Output::EventBase { .. }
                 | Output::Replicated { .. }
                 | Output::JoinResult { .. }

@@ -46,6 +46,47 @@ impl<M: Machine> Sim<M> {
         self.check(slot, "event_in_order", order.map_err(named));
     }
 
+    /// A query counts as an event that reached the node; its position comes later.
+    pub(crate) fn query_handed_over(&mut self, slot: usize, query: &Event) {
+        let Some(stream) = self.stream_of(&query.origin) else {
+            return self.check(slot, "query_once", Err(format!("of {}", query.origin)));
+        };
+        let at = usize::try_from(query.sequence.saturating_sub(1)).unwrap_or(usize::MAX);
+        let content = content_hash(&query.name, &query.payload);
+        let now = self.now;
+        let sent = self.streams[stream].sent.get_mut(at);
+        let untouched = invariants::event_untouched(sent.as_deref(), content);
+        if let Some(sent) = sent {
+            sent.reached += 1;
+            sent.last_us = now;
+        }
+        let cursor = self.nodes[slot].cursor_slot(stream).clone();
+        let fresh = self.nodes[slot]
+            .run
+            .queries
+            .insert((stream, query.sequence));
+        let once = invariants::query_once(cursor.as_ref(), fresh, query.sequence);
+        let named = |text| format!("{}: {text}", query.origin);
+        self.check(slot, "event_untouched", untouched.map_err(named));
+        self.check(slot, "query_once", once.map_err(named));
+    }
+
+    pub(crate) fn event_passed(&mut self, slot: usize, origin: &Origin, sequence: u64) {
+        let Some(stream) = self.stream_of(origin) else {
+            return self.check(slot, "event_in_order", Err(format!("of {origin}")));
+        };
+        let handed_over = self.nodes[slot].run.queries.contains(&(stream, sequence));
+        let cursor = self.nodes[slot].cursor_slot(stream);
+        let order = invariants::event_in_order(cursor.as_ref(), sequence);
+        let cursor = cursor.get_or_insert_default();
+        cursor.last = cursor.last.max(sequence);
+        cursor.delivered += 1;
+        let query = invariants::query_before_passed(handed_over, sequence);
+        let named = |text| format!("{origin}: {text}");
+        self.check(slot, "event_in_order", order.map_err(named));
+        self.check(slot, "query_before_passed", query.map_err(named));
+    }
+
     pub(crate) fn gap_told(&mut self, slot: usize, gap: &Gap) {
         let Some(stream) = self.stream_of(&gap.origin) else {
             return self.check(slot, "gap_in_order", Err(format!("of {}", gap.origin)));
@@ -64,6 +105,10 @@ impl<M: Machine> Sim<M> {
             // An origin without events yet: nothing to compare with.
             return;
         };
+        let first = (stream, 0);
+        let early = self.nodes[slot].run.queries.range(first..).next();
+        let early = early.filter(|(of, query)| *of == stream && *query <= sequence);
+        let early = invariants::query_not_before_base(early.map(|(_, query)| *query));
         let cursor = self.nodes[slot].cursor_slot(stream);
         let check = invariants::base_comes_first(cursor.as_ref(), sequence);
         let cursor = cursor.get_or_insert_with(|| Cursor {
@@ -73,6 +118,7 @@ impl<M: Machine> Sim<M> {
         cursor.last = cursor.last.max(sequence);
         let named = |text| format!("{origin}: {text}");
         self.check(slot, "base_comes_first", check.map_err(named));
+        self.check(slot, "query_not_before_base", early.map_err(named));
     }
 
     pub(crate) fn replicated(&mut self, slot: usize, sequence: u64) {
@@ -110,7 +156,7 @@ impl<M: Machine> Sim<M> {
                     return;
                 }
                 Err(EventError::Leaving) => node.run.drafts.clear(),
-                Err(error @ (EventError::InvalidName(_) | EventError::TooLarge { .. })) => {
+                Err(error) => {
                     self.check(slot, "drafts_accepted", Err(error.to_string()));
                 }
             }

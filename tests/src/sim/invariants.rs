@@ -103,6 +103,36 @@ pub(crate) fn replicated_reached(
     }
 }
 
+/// A query is handed over once, and not after its position was passed or was
+/// before the node's time.
+pub(crate) fn query_once(cursor: Option<&Cursor>, fresh: bool, sequence: u64) -> Check {
+    if !fresh {
+        return Err(format!("query {sequence} came twice"));
+    }
+    match cursor.filter(|cursor| sequence <= cursor.last) {
+        None => Ok(()),
+        Some(cursor) => Err(format!(
+            "query {sequence} came when {} was over",
+            cursor.last
+        )),
+    }
+}
+
+/// A position is passed only over a query that was handed over.
+pub(crate) fn query_before_passed(handed_over: bool, sequence: u64) -> Check {
+    if handed_over {
+        return Ok(());
+    }
+    Err(format!("{sequence} was passed, but no query came"))
+}
+
+/// No query from before the node's time was handed over: `early` is one.
+pub(crate) fn query_not_before_base(early: Option<u64>) -> Check {
+    early.map_or(Ok(()), |early| {
+        Err(format!("query {early} was before the node's time"))
+    })
+}
+
 /// A restart is never shown as an older boot afterwards.
 pub(crate) fn boot_never_falls(newest: u64, member: &Member) -> Check {
     if member.alias.is_some() || member.boot >= newest {

@@ -1,6 +1,6 @@
 //! One simulated node: a host, and the process on it if one runs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -75,6 +75,8 @@ pub(crate) struct Run {
     pub(crate) view: View,
     pub(crate) history: Vec<Change>,
     pub(crate) cursors: Vec<Option<Cursor>>,
+    /// Queries handed over: stream and sequence.
+    pub(crate) queries: BTreeSet<(usize, u64)>,
     pub(crate) newest_event_boot: Vec<u64>,
     pub(crate) replicated: u64,
     pub(crate) drafts: VecDeque<EventDraft>,

@@ -39,6 +39,8 @@ impl<M: Machine> Sim<M> {
             Output::MemberUpdated(member) => self.member_updated(slot, member),
             Output::MemberRemoved(key) => self.member_removed(slot, &key),
             Output::Event(event) => self.event_delivered(slot, &event),
+            Output::Query(query) => self.query_handed_over(slot, &query),
+            Output::EventPassed { origin, sequence } => self.event_passed(slot, &origin, sequence),
             Output::Gap(gap) => self.gap_told(slot, &gap),
             Output::EventBase { origin, sequence } => self.base_told(slot, &origin, sequence),
             Output::Replicated { sequence } => self.replicated(slot, sequence),

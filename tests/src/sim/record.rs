@@ -157,7 +157,7 @@ pub struct Cursor {
     pub last: u64,
     /// What came up to here was before the node's time.
     pub base: u64,
-    /// Events handed over.
+    /// Events handed over, and queries passed.
     pub delivered: u64,
     /// Gaps, first and last missing sequence.
     pub gaps: Vec<(u64, u64)>,

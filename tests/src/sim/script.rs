@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use muster_engine::crypto::Keyring;
-use muster_engine::{EngineError, EventDraft};
+use muster_engine::{EngineError, EventDraft, EventKind};
 
 use crate::sim::cluster::Sim;
 use crate::sim::machine::Machine;
@@ -13,6 +13,9 @@ use crate::sim::network::CutId;
 use crate::sim::node::State;
 use crate::sim::rng::PPM;
 use crate::sim::setup::address;
+
+/// In a burst every one with a number that this divides is a query.
+pub const QUERY_EVERY: u64 = 5;
 
 /// Address of a restarted node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,14 +140,15 @@ impl<M: Machine> Sim<M> {
 
     /// An event of a node's own making; it waits while the window is full.
     pub fn send_event(&mut self, slot: usize, name: &str, payload: Bytes) {
+        self.send(slot, EventDraft::new(name, payload));
+    }
+
+    /// As [`Sim::send_event`], of any kind.
+    pub fn send(&mut self, slot: usize, draft: EventDraft) {
         if self.nodes[slot].state != State::Up {
             return;
         }
-        let name = name.to_owned();
-        self.nodes[slot]
-            .run
-            .drafts
-            .push_back(EventDraft { name, payload });
+        self.nodes[slot].run.drafts.push_back(draft);
         if self.nodes[slot].run.waiting_since.is_none() {
             self.send_waiting(slot);
             self.settle_node(slot);
@@ -180,13 +184,17 @@ impl<M: Machine> Sim<M> {
     }
 
     fn burst(&mut self, slot: usize, count: usize, bytes: usize) {
-        for _ in 0..count {
+        for nth in 1..=count as u64 {
             let mut payload = vec![0; bytes];
             for chunk in payload.chunks_mut(8) {
                 let word = self.rng.draw().to_le_bytes();
                 chunk.copy_from_slice(&word[..chunk.len()]);
             }
-            self.send_event(slot, "burst", Bytes::from(payload));
+            let mut draft = EventDraft::new("burst", payload);
+            if nth.is_multiple_of(QUERY_EVERY) {
+                draft.kind = EventKind::Query;
+            }
+            self.send(slot, draft);
         }
     }
 

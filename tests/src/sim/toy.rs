@@ -108,6 +108,7 @@ impl Toy {
             name,
             payload: Bytes::from(payload),
             received_unix_ms: now.unix_ms,
+            ..Event::default()
         })));
     }
 

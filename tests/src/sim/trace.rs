@@ -88,6 +88,11 @@ impl Trace {
                 self.bytes(event.origin.name.as_bytes());
                 self.word(event.sequence);
             }
+            Output::Query(query) => {
+                self.bytes(query.origin.name.as_bytes());
+                self.word(24 ^ query.sequence << 8);
+            }
+            Output::EventPassed { sequence, .. } => self.word(25 ^ sequence << 8),
             Output::Gap(gap) => self.word(gap.first ^ gap.last << 32),
             Output::EventBase { sequence, .. } => self.word(17 ^ sequence << 8),
             Output::Replicated { sequence } => self.word(18 ^ sequence << 8),

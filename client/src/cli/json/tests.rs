@@ -119,14 +119,25 @@ fn events_and_gaps() {
         payload: "{\"x\":1}".into(),
         lamport_time: 12,
         received_at: time(1),
+        ..pb::Event::default()
     };
     assert_eq!(
         text(&Event::of(&event)),
         concat!(
             r#"{"type":"event","origin":"n1","boot":7,"sequence":3,"name":"deploy","#,
-            r#""payload":"{\"x\":1}","lamport_time":12,"received_at":"1970-01-01T00:00:01.005Z"}"#
+            r#""payload":"{\"x\":1}","lamport_time":12,"received_at":"1970-01-01T00:00:01.005Z","#,
+            r#""child":null,"coalesce":false,"merged":0,"attributes":{},"target":null}"#
         )
     );
+    event.target = Some(pb::MemberFilter {
+        names: vec!["n2".into()],
+        ..pb::MemberFilter::default()
+    });
+    event.attributes = [("k".to_owned(), "v".to_owned())].into();
+    assert!(text(&Event::of(&event)).ends_with(concat!(
+        r#""attributes":{"k":"v"},"target":{"names":["n2"],"roles":[],"statuses":[],"#,
+        r#""tags":{},"name_regex":null}}"#
+    )));
     event.payload = b"\xff\x00".as_slice().into();
     let binary = text(&Event::of(&event));
     assert!(binary.contains(r#""payload_base64":"/wA=""#) && !binary.contains(r#""payload":"#));

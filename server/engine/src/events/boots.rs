@@ -171,6 +171,7 @@ impl Events {
             },
             sequence: base,
         });
+        self.ask_held(now, key);
         self.hand_over(now, key, None);
     }
 

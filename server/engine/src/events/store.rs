@@ -6,7 +6,7 @@ use super::log::{Log, Place, Step};
 use super::settle::{SETTLE, mix};
 use super::wire::{BadEnvelope, EAGER_BYTES_MAX, Entry, Envelope, name_fits};
 use super::{Events, EventsOutput, LAMPORT_MAX};
-use crate::event::{Event, Gap, Origin};
+use crate::event::{EventKind, Gap, Origin};
 use crate::ident::NodeRef;
 use crate::time::{Now, Time};
 use std::sync::Arc;
@@ -35,6 +35,7 @@ impl Events {
         self.bytes += raw.len();
         let size = raw.len();
         log.insert(sequence, raw);
+        self.ask_here(now, me, view);
         self.moved(now.at, me);
         self.hand_over(now, me, Some((sequence, view)));
         self.keep_bounds(me);
@@ -70,8 +71,15 @@ impl Events {
             self.too_late(now, key, sequence);
             return;
         }
+        let untouched = log.is_untouched();
         let moved = log.insert(sequence, raw);
+        let waits = log.is_untouched();
         self.bytes += size;
+        if untouched && !waits {
+            self.ask_held(now, key);
+        } else if !waits {
+            self.ask_here(now, key, &view);
+        }
         if moved {
             self.moved(now.at, key);
             self.progress(now.at, key);
@@ -216,20 +224,63 @@ impl Events {
             return;
         };
         match (step, view) {
-            (Step::Event(sequence, _), Some(view)) => {
-                self.count.delivered += 1;
-                self.out.push_back(EventsOutput::Deliver(Arc::new(Event {
-                    origin,
-                    sequence: *sequence,
-                    lamport: view.lamport,
-                    name: view.name,
-                    payload: view.payload,
-                    received_unix_ms: now.unix_ms,
-                })));
-            }
+            (Step::Event(sequence, _), Some(view)) => match view.kind() {
+                Some(EventKind::User) => self.deliver(now, origin, view),
+                kind => {
+                    self.count.unknown_kinds += u64::from(kind.is_none());
+                    let sequence = *sequence;
+                    self.out
+                        .push_back(EventsOutput::Passed { origin, sequence });
+                }
+            },
             (Step::Gap(first, last), _) => self.push_gap(origin, *first, *last),
             // Checked before it was stored: cannot happen, and is covered if it does.
             (Step::Event(sequence, _), None) => self.push_gap(origin, *sequence, *sequence),
+        }
+    }
+
+    fn deliver(&mut self, now: Now, origin: Origin, view: Envelope) {
+        if let Some(event) = view.into_event(origin, now.unix_ms) {
+            self.count.delivered += 1;
+            self.out.push_back(EventsOutput::Deliver(Arc::new(event)));
+        }
+    }
+
+    /// Hands over what was just stored, if it is a query.
+    fn ask_here(&mut self, now: Now, key: NodeRef, view: &Envelope) {
+        if view.kind() != Some(EventKind::Query) {
+            return;
+        }
+        #[cfg(test)]
+        match self.bug {
+            Some(super::tests::Bug::QueryLost) => return,
+            Some(super::tests::Bug::QueryTwice) => self.push_query(now, key, view),
+            _ => {}
+        }
+        self.push_query(now, key, view);
+    }
+
+    fn push_query(&mut self, now: Now, key: NodeRef, view: &Envelope) {
+        let origin = self.logs.get(&key).and_then(|log| log.origin.clone());
+        if let Some(query) = origin.and_then(|o| view.clone().into_event(o, now.unix_ms)) {
+            self.count.queries += 1;
+            self.out.push_back(EventsOutput::Query(Arc::new(query)));
+        }
+    }
+
+    /// Hands over the queries that waited for a log to begin: until its first
+    /// position is known, what is held may be from before this node's time.
+    pub(super) fn ask_held(&mut self, now: Now, key: NodeRef) {
+        let Some(log) = self.logs.get(&key) else {
+            return;
+        };
+        let queries: Vec<Envelope> = log
+            .held_after(log.floor())
+            .filter_map(|(sequence, raw)| Envelope::view(raw, key, sequence).ok())
+            .filter(|view| view.kind() == Some(EventKind::Query))
+            .collect();
+        for view in queries {
+            self.ask_here(now, key, &view);
         }
     }
 
@@ -256,7 +307,11 @@ impl Events {
         if upto <= log.position() || log.origin.is_none() {
             return;
         }
+        let untouched = log.is_untouched();
         log.give_up(upto);
+        if untouched {
+            self.ask_held(now, key);
+        }
         self.hand_over(now, key, None);
         let Some(log) = self.logs.get_mut(&key) else {
             return;

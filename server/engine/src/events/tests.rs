@@ -6,6 +6,7 @@
 
 mod golden;
 mod hostile;
+mod queries;
 mod scenarios;
 mod sim;
 mod units;
@@ -19,4 +20,8 @@ pub(super) enum Bug {
     EarlyReceipt,
     /// Holes are not asked for, and claims not followed.
     NoHunt,
+    /// Queries are not handed over.
+    QueryLost,
+    /// Queries are handed over twice.
+    QueryTwice,
 }

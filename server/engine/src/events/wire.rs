@@ -3,11 +3,14 @@
 //! An [`Envelope`] is written once, by its origin. Everybody else stores and
 //! relays the origin's bytes, so that fields unknown here survive.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use prost::Message as _;
 
+use crate::event::{Event, EventKind, Origin, check_extras};
 use crate::ident::{NodeRef, name_hash};
-use crate::name::check_name;
+use crate::name::{NAME_BYTES_MAX, check_name, check_query_name};
 
 /// Largest section that rides in one datagram, bytes.
 pub(crate) const SECTION_BYTES_MAX: usize = 1_280;
@@ -23,8 +26,7 @@ pub(super) const ENVELOPE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 16_384;
 /// Origins asked for in one pull request; what is above waits for the next one.
 pub(super) const WANTS_MAX: usize = 64;
 
-/// One event as its origin wrote it. Numbers 7 (target), 8 (coalesce), 9 (source
-/// child) and 10 (attributes) are kept for later versions.
+/// One event or query as its origin wrote it.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(super) struct Envelope {
     /// Name of the origin.
@@ -45,6 +47,27 @@ pub(super) struct Envelope {
     /// Opaque.
     #[prost(bytes = "bytes", tag = "6")]
     pub(super) payload: Bytes,
+    /// Whom it is for, opaque here; empty for everybody.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub(super) target: Bytes,
+    /// Consumers that coalesce may keep only the newest of this name.
+    #[prost(bool, tag = "8")]
+    pub(super) coalesce: bool,
+    /// The origin's child that it came from.
+    #[prost(string, tag = "9")]
+    pub(super) child: String,
+    /// Free data.
+    #[prost(btree_map = "string, string", tag = "10")]
+    pub(super) attributes: BTreeMap<String, String>,
+    /// [`EventKind`] as a number. Unknown ones are kept and relayed, not handed over.
+    #[prost(uint32, tag = "11")]
+    pub(super) kind: u32,
+    /// Queries: how long the asker waits, milliseconds.
+    #[prost(uint64, tag = "12")]
+    pub(super) timeout_ms: u64,
+    /// Queries: receivers tell that they got it.
+    #[prost(bool, tag = "13")]
+    pub(super) want_ack: bool,
 }
 
 /// Why an envelope is refused.
@@ -72,10 +95,43 @@ impl Envelope {
         if view.boot != key.boot || view.sequence != sequence {
             return Err(BadEnvelope::Foreign);
         }
-        if check_name(&view.name).is_err() || check_name(&view.origin).is_err() {
+        if check_extras(&view.target, &view.child, &view.attributes).is_err() {
+            return Err(BadEnvelope::Oversized);
+        }
+        let named = match view.kind() {
+            Some(EventKind::User) => check_name(&view.name).is_ok(),
+            Some(EventKind::Query) => check_query_name(&view.name).is_ok(),
+            // How a later version calls them is its own matter.
+            None => view.name.len() <= NAME_BYTES_MAX,
+        };
+        if !named || check_name(&view.origin).is_err() {
             return Err(BadEnvelope::BadName);
         }
         Ok(view)
+    }
+
+    /// `None` for a kind of a later version.
+    pub(super) fn kind(&self) -> Option<EventKind> {
+        EventKind::from_wire(self.kind)
+    }
+
+    /// What consumers see of it; `None` for a kind of a later version.
+    pub(super) fn into_event(self, origin: Origin, received_unix_ms: u64) -> Option<Event> {
+        Some(Event {
+            kind: self.kind()?,
+            origin,
+            sequence: self.sequence,
+            lamport: self.lamport,
+            name: self.name,
+            payload: self.payload,
+            target: self.target,
+            coalesce: self.coalesce,
+            child: self.child,
+            attributes: self.attributes,
+            timeout_ms: self.timeout_ms,
+            want_ack: self.want_ack,
+            received_unix_ms,
+        })
     }
 }
 

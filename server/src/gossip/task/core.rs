@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_engine::{
-    Engine, EventError, ExchangeError, ExchangeId, Input, Note, Now, Output, Time,
+    Engine, Event, EventError, ExchangeError, ExchangeId, Input, Note, Now, Output, Time,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -49,6 +49,7 @@ pub(crate) struct Core<N> {
     /// For the sink, gathered over one turn.
     members: Vec<MemberUpdate>,
     events: Vec<EventUpdate>,
+    queries: Vec<Arc<Event>>,
     /// The event that found the window full. While there is one, no more are
     /// taken: the callers wait.
     parked: Option<EventCommand>,
@@ -82,6 +83,7 @@ impl<N: Net> Core<N> {
             unknown_keys: parts.unknown_keys,
             members: Vec::new(),
             events: Vec::new(),
+            queries: Vec::new(),
             parked: None,
             joins: Joins::default(),
             leavers: Vec::new(),
@@ -223,6 +225,9 @@ impl<N: Net> Core<N> {
         if !self.members.is_empty() {
             self.sink.apply_members(std::mem::take(&mut self.members));
         }
+        if !self.queries.is_empty() {
+            self.sink.queries(std::mem::take(&mut self.queries));
+        }
         if !self.events.is_empty() {
             self.sink.push_events(std::mem::take(&mut self.events));
         }
@@ -265,6 +270,10 @@ impl<N: Net> Core<N> {
             Output::MemberUpdated(member) => self.members.push(MemberUpdate::Updated(member)),
             Output::MemberRemoved(key) => self.members.push(MemberUpdate::Removed(key)),
             Output::Event(event) => self.events.push(EventUpdate::Event(event)),
+            Output::Query(query) => self.queries.push(query),
+            Output::EventPassed { origin, sequence } => {
+                self.events.push(EventUpdate::Passed { origin, sequence });
+            }
             Output::Gap(gap) => self.events.push(EventUpdate::Gap(gap)),
             Output::EventBase { origin, sequence } => {
                 self.events.push(EventUpdate::Base { origin, sequence });

@@ -147,7 +147,7 @@ impl Feed {
                 gap.first_sequence = gap.first_sequence.max(after + 1);
                 Some(Message::Gap(gap))
             }
-            Entry::Base(..) => None,
+            Entry::Passed(..) | Entry::Base(..) => None,
         }
     }
 }
@@ -157,7 +157,7 @@ impl Segment {
         let (origin, last) = entry.position();
         let first = match entry {
             Entry::Gap(gap) => gap.first,
-            Entry::Event(_) | Entry::Base(..) => last,
+            Entry::Event(_) | Entry::Passed(..) | Entry::Base(..) => last,
         };
         // Runs of one origin are the rule: look at the latest first.
         let known = self

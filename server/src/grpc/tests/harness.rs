@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use muster_engine::{Accepted, EngineError, EventError, Member};
+use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
 use pb::event_service_client::EventServiceClient;
 use pb::membership_service_client::MembershipServiceClient;
 use pb::node_service_client::NodeServiceClient;
@@ -19,6 +19,8 @@ use crate::daemon::supervisor::Tasks;
 use crate::gossip::handle::{Command, EventCommand};
 use crate::gossip::{JoinOutcome, Replicated, Report};
 use crate::hub::testing::{member, updated};
+use crate::peers::Me;
+use crate::queries::{Asker, Responders};
 
 pub(super) const PAYLOAD_MAX: usize = 64 << 10;
 
@@ -61,6 +63,8 @@ pub(super) struct Engine {
     pub(super) answers: watch::Sender<bool>,
     /// Payloads in the order in which they came.
     pub(super) taken: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// All of them.
+    pub(super) drafts: Arc<Mutex<Vec<EventDraft>>>,
 }
 
 pub(super) struct Served {
@@ -71,6 +75,8 @@ pub(super) struct Served {
     pub(super) stop: CancellationToken,
     pub(super) hooks: Arc<TestHooks>,
     pub(super) engine: Engine,
+    pub(super) deliveries: Arc<Deliveries>,
+    pub(super) queries: Queries,
 }
 
 pub(super) const ROOT: Peer = Peer {
@@ -90,6 +96,7 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         replicated: ends.replicated.clone(),
         answers: watch::Sender::new(true),
         taken: Arc::default(),
+        drafts: Arc::default(),
     };
     tokio::spawn(events(ends.events, engine.clone()));
     tokio::spawn(commands(ends.commands, Arc::clone(&hub)));
@@ -114,9 +121,22 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
     let hooks = Arc::new(TestHooks::default());
     let keys = crate::keys::testing::alone(&hub, &handle, &Tasks::default(), 7);
+    let deliveries = Arc::new(Deliveries::new(Arc::clone(&hub), Default::default()));
+    let queries = Queries {
+        asker: Asker::new(
+            Arc::clone(&hub),
+            handle.clone(),
+            Me::new("me", 1),
+            Tasks::default(),
+            Default::default(),
+        ),
+        responders: Responders::default(),
+    };
     let made = services(
         Arc::clone(&hub),
         handle,
+        Arc::clone(&deliveries),
+        queries.clone(),
         keys,
         config,
         hooks.clone(),
@@ -132,6 +152,8 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         stop,
         hooks,
         engine,
+        deliveries,
+        queries,
     }
 }
 
@@ -153,6 +175,7 @@ async fn events(mut events: tokio::sync::mpsc::Receiver<EventCommand>, engine: E
         } else {
             sequence += 1;
             engine.taken.lock().unwrap().push(draft.payload.to_vec());
+            engine.drafts.lock().unwrap().push(draft);
             Ok(Accepted {
                 boot: 7,
                 sequence,

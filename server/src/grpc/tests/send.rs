@@ -7,6 +7,7 @@ use tonic::{Code, Streaming};
 
 use super::super::*;
 use crate::gossip::Replicated;
+use crate::hub::testing::{member, updated, with_status};
 
 use super::harness::{PAYLOAD_MAX, Served, next, reason, serve, silent};
 
@@ -18,6 +19,7 @@ fn draft(sequence: u64, level: pb::ReceiptLevel) -> pb::SendEventRequest {
         name: "e".to_owned(),
         payload: sequence.to_le_bytes().to_vec().into(),
         receipt: level.into(),
+        ..pb::SendEventRequest::default()
     }
 }
 
@@ -44,6 +46,8 @@ fn brief(receipt: pb::SendEventResponse) -> String {
         Receipt::Replicated(replicated) => {
             format!("replicated {}", replicated.id.unwrap().sequence)
         }
+        Receipt::Delivered(delivered) => format!("delivered to {}", delivered.member),
+        Receipt::Delivery(d) => format!("{} of {}, not {:?}", d.delivered, d.expected, d.silent),
     };
     format!("{}: {kind}", receipt.sequence)
 }
@@ -257,4 +261,109 @@ async fn a_caller_that_goes_away_leaves_nothing_behind() {
     tokio::time::timeout(Duration::from_secs(60), gone)
         .await
         .unwrap();
+}
+
+fn to_names(names: &[&str]) -> pb::MemberFilter {
+    pb::MemberFilter {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..pb::MemberFilter::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_are_checked_and_travel_in_one_spelling() {
+    let served = serve().await;
+    let db = [updated(member("db-1", 1, &["db"]))];
+    let down = with_status(member("db-2", 1, &["db"]), muster_engine::Status::Failed);
+    served.hub.apply_members(vec![db[0].clone(), updated(down)]);
+    let (events, mut receipts) = open(&served).await;
+    let asked = [
+        pb::SendEventRequest {
+            target: Some(to_names(&["b", "a", "b"])),
+            coalesce: true,
+            attributes: [("k".to_owned(), "v".to_owned())].into(),
+            ..plain(1)
+        },
+        pb::SendEventRequest {
+            one_of_role: "db".to_owned(),
+            ..plain(2)
+        },
+        pb::SendEventRequest {
+            target: Some(pb::MemberFilter::default()),
+            ..plain(3)
+        },
+    ];
+    for event in asked {
+        events.send(event).await.unwrap();
+        assert!(brief(next(&mut receipts).await).contains("accepted"));
+    }
+    let drafts = served.engine.drafts.lock().unwrap().clone();
+    let target = |names| prost::Message::encode_to_vec(&to_names(names));
+    assert_eq!(drafts[0].target, target(&["a", "b"]));
+    assert!(drafts[0].coalesce && !drafts[0].want_ack);
+    assert_eq!(drafts[0].attributes["k"], "v");
+    assert_eq!(drafts[1].target, target(&["db-1"]), "the failed one never");
+    assert!(drafts[2].target.is_empty(), "an empty filter is everybody");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_target_is_a_receipt_that_says_what_is_wrong() {
+    let served = serve().await;
+    let (events, mut receipts) = open(&served).await;
+    let bad_regex = pb::MemberFilter {
+        name_regex: "(".to_owned(),
+        ..pb::MemberFilter::default()
+    };
+    let asked = [
+        (Some(bad_regex), "", "target: filter.name_regex: "),
+        (Some(to_names(&["a"])), "db", "together with one_of_role"),
+        (None, "db", "one_of_role: no alive member serves db"),
+        (None, "d b", "one_of_role: only letters"),
+    ];
+    for (nth, (target, role, wrong)) in asked.into_iter().enumerate() {
+        let event = pb::SendEventRequest {
+            target,
+            one_of_role: role.to_owned(),
+            ..plain(nth as u64 + 1)
+        };
+        events.send(event).await.unwrap();
+        let Some(Receipt::Rejected(rejected)) = next(&mut receipts).await.receipt else {
+            panic!("not refused: {wrong}");
+        };
+        assert_eq!(rejected.reason(), pb::EventRejectReason::BadTarget);
+        assert!(rejected.message.contains(wrong), "{}", rejected.message);
+    }
+    let endless = pb::SendEventRequest {
+        receipt_timeout: Some(prost_types::Duration {
+            seconds: 301,
+            nanos: 0,
+        }),
+        ..plain(9)
+    };
+    events.send(endless).await.unwrap();
+    let status = receipts.message().await.unwrap_err();
+    assert_eq!(reason(&status), "BAD_RECEIPT_TIMEOUT");
+}
+
+#[tokio::test(start_paused = true)]
+async fn delivered_receipts_end_with_who_is_silent() {
+    let served = serve().await;
+    let members = ["a", "b"].map(|name| updated(member(name, 1, &[])));
+    served.hub.apply_members(members.to_vec());
+    let (events, mut receipts) = open(&served).await;
+    let event = pb::SendEventRequest {
+        target: Some(to_names(&["a", "b", "nobody"])),
+        ..draft(4, pb::ReceiptLevel::Delivered)
+    };
+    events.send(event).await.unwrap();
+    events.send(plain(5)).await.unwrap();
+    assert_eq!(brief(next(&mut receipts).await), "4: accepted 1");
+    assert_eq!(brief(next(&mut receipts).await), "5: accepted 2");
+    assert!(served.engine.drafts.lock().unwrap()[0].want_ack);
+    served.deliveries.report(&Arc::from("b"), 7, &[1]);
+    drop(events);
+    assert_eq!(brief(next(&mut receipts).await), "4: delivered to b");
+    let last = brief(next(&mut receipts).await);
+    assert_eq!(last, "4: 1 of 2, not [\"a\"]");
+    assert!(receipts.message().await.unwrap().is_none());
 }

@@ -43,6 +43,18 @@ fn events_follow_each_other() {
 }
 
 #[test]
+fn queries_come_once_and_in_time() {
+    assert_eq!(query_once(None, true, 3), Ok(()));
+    assert_eq!(query_once(Some(&at(6)), true, 9), Ok(()));
+    assert!(query_once(Some(&at(6)), false, 9).is_err(), "doubled");
+    assert!(query_once(Some(&at(6)), true, 6).is_err(), "late");
+    assert_eq!(query_before_passed(true, 6), Ok(()));
+    assert!(query_before_passed(false, 6).is_err());
+    assert_eq!(query_not_before_base(None), Ok(()));
+    assert!(query_not_before_base(Some(6)).is_err());
+}
+
+#[test]
 fn events_are_what_was_sent() {
     let sent = Sent {
         at_us: 0,

@@ -18,8 +18,20 @@ fn golden_events() {
         lamport: 40,
         name: "deploy".to_owned(),
         payload: Bytes::from_static(b"v2"),
+        ..Envelope::default()
     };
     hold_message("event_envelope", &envelope);
+    let full = Envelope {
+        target: Bytes::from_static(b"\x0a\x05web-2"),
+        coalesce: true,
+        child: "front".to_owned(),
+        attributes: [("build".to_owned(), "7".to_owned())].into(),
+        kind: 1,
+        timeout_ms: 5_000,
+        want_ack: true,
+        ..envelope.clone()
+    };
+    hold_message("query_envelope", &full);
     let entry = Entry {
         sequence: 17,
         envelope: envelope.encode_to_vec().into(),

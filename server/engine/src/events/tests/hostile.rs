@@ -26,10 +26,7 @@ fn real() -> Vec<(u8, Bytes)> {
         }
     };
     for nth in 0..100 {
-        let draft = EventDraft {
-            name: "deploy".to_owned(),
-            payload: Bytes::from(vec![7; nth * 30]),
-        };
+        let draft = EventDraft::new("deploy", vec![7; nth * 30]);
         origin.publish(at(nth as u64), draft, &peers()).unwrap();
         origin.tick(at(nth as u64), &peers());
         take(&mut origin, &mut bodies);

@@ -345,6 +345,35 @@ fn the_oracle_sees_planted_bugs() {
     assert_ne!(sim.check(&[]), NOTHING);
 }
 
+/// A query takes over positions in order, but nobody waits for that.
+#[test]
+fn queries_come_once_to_everybody() {
+    let mut sim = Sim::new(16, 21);
+    sim.net = lossy();
+    sim.queries = true;
+    sim.publish(0, 500, 200);
+    sim.publish(3, 20, 4_000);
+    let done = sim.run_until(Duration::from_secs(8), |sim| {
+        sim.all_have(0) && sim.all_have(3)
+    });
+    assert!(done, "{:?}", sim.check(&[]));
+    let asked = sim.nodes[0].queries.len();
+    assert!((100..240).contains(&asked), "{asked}");
+    assert!(sim.nodes.iter().all(|n| n.queries == sim.nodes[0].queries));
+    assert_eq!(sim.check(&[]), NOTHING);
+}
+
+#[test]
+fn the_oracle_sees_planted_query_bugs() {
+    for bug in [Bug::QueryTwice, Bug::QueryLost] {
+        let mut sim = Sim::new(3, 21).with_bug(bug);
+        sim.queries = true;
+        sim.publish(0, 20, 200);
+        sim.run(Duration::from_secs(2));
+        assert_ne!(sim.check(&[]), NOTHING, "{bug:?}");
+    }
+}
+
 /// Random publishing, pausing, killing and restarting on a random network.
 fn storm(seed: u64) -> (Vec<String>, u64) {
     let mut rng = StdRng::seed_from_u64(seed);
@@ -356,6 +385,7 @@ fn storm(seed: u64) -> (Vec<String>, u64) {
         delay_us: (50, rng.random_range(100..30_000)),
         ..Net::default()
     };
+    sim.queries = true;
     for _ in 0..12 {
         let index = rng.random_range(0..count);
         let up = sim.nodes[index].up && !sim.nodes[index].paused;

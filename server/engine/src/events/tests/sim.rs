@@ -1,7 +1,7 @@
 //! Nodes, network and oracle.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::Bug;
 use crate::api::{ExchangeError, Limits};
-use crate::event::{EventDraft, EventError};
+use crate::event::{EventDraft, EventError, EventKind};
 use crate::events::{Events, EventsOutput, Peers};
 use crate::ident::{NodeRef, name_hash};
 use crate::time::{Now, Time};
@@ -107,6 +107,7 @@ pub(super) struct Node {
     pub(super) paused: bool,
     pub(super) live: Vec<NodeRef>,
     pub(super) seen: BTreeMap<NodeRef, Seen>,
+    pub(super) queries: BTreeSet<(NodeRef, u64)>,
     pub(super) replicated: u64,
     pub(super) replicated_at: u64,
     pub(super) published: u64,
@@ -144,6 +145,8 @@ pub(super) struct Sim {
     /// Hash of all that was sent, in order.
     pub(super) trace: u64,
     pub(super) bug: Option<Bug>,
+    /// A third of what is published are queries.
+    pub(super) queries: bool,
     /// Highest replicated sequence of each origin and boot, dead ones included.
     pub(super) promised: BTreeMap<NodeRef, u64>,
     heap: BinaryHeap<Reverse<Due>>,
@@ -167,6 +170,7 @@ impl Sim {
             sections: 0,
             trace: 0,
             bug: None,
+            queries: false,
             promised: BTreeMap::new(),
             heap: BinaryHeap::new(),
             nth: 0,
@@ -218,6 +222,7 @@ impl Sim {
             paused: false,
             live: Vec::new(),
             seen: BTreeMap::new(),
+            queries: BTreeSet::new(),
             replicated: 0,
             replicated_at: 0,
             published: 0,
@@ -276,6 +281,7 @@ impl Sim {
         node.up = true;
         node.paused = false;
         node.seen.clear();
+        node.queries.clear();
         node.replicated = 0;
         node.published = 0;
         node.tick_at = u64::MAX;
@@ -319,10 +325,11 @@ impl Sim {
     pub(super) fn publish(&mut self, index: usize, count: usize, size: usize) {
         let payload = Bytes::from(vec![0x5a; size]);
         for _ in 0..count {
-            self.nodes[index].to_publish.push_back(EventDraft {
-                name: "deploy".to_owned(),
-                payload: payload.clone(),
-            });
+            let mut draft = EventDraft::new("deploy", payload.clone());
+            if self.queries && self.rng.random_bool(0.3) {
+                draft.kind = EventKind::Query;
+            }
+            self.nodes[index].to_publish.push_back(draft);
         }
         self.schedule(self.now, index, Action::Publish);
     }
@@ -503,6 +510,30 @@ impl Sim {
                 };
                 self.saw(index, key, event.sequence, event.sequence, false);
             }
+            EventsOutput::Query(query) => {
+                let key = NodeRef {
+                    hash: name_hash(&query.origin.name),
+                    boot: query.origin.boot,
+                };
+                let seen = self.nodes[index].seen.get(&key);
+                let over = seen.is_some_and(|seen| seen.next > query.sequence);
+                let fresh = self.nodes[index].queries.insert((key, query.sequence));
+                if over || !fresh {
+                    let text = format!("n{index}: query {key:?}/{} again", query.sequence);
+                    self.violations.push(text);
+                }
+            }
+            EventsOutput::Passed { origin, sequence } => {
+                let key = NodeRef {
+                    hash: name_hash(&origin.name),
+                    boot: origin.boot,
+                };
+                if !self.nodes[index].queries.contains(&(key, sequence)) {
+                    let text = format!("n{index}: query {key:?}/{sequence} never came");
+                    self.violations.push(text);
+                }
+                self.saw(index, key, sequence, sequence, false);
+            }
             EventsOutput::Gap(gap) => {
                 let key = NodeRef {
                     hash: name_hash(&gap.origin.name),
@@ -520,6 +551,11 @@ impl Sim {
                     next: sequence + 1,
                     ..Seen::default()
                 };
+                let queries = &self.nodes[index].queries;
+                if queries.range((key, 0)..=(key, sequence)).next().is_some() {
+                    self.violations
+                        .push(format!("n{index}: a query before the base of {key:?}"));
+                }
                 if self.nodes[index].seen.insert(key, seen).is_some() {
                     self.violations
                         .push(format!("n{index}: base of {key:?} is late"));

@@ -63,7 +63,7 @@ pub(super) fn counter(events: &Events, name: &str) -> u64 {
     all.into_iter().find(|(n, _)| *n == name).unwrap().1
 }
 
-fn envelope(origin: &str, boot: u64, sequence: u64) -> Envelope {
+pub(super) fn envelope(origin: &str, boot: u64, sequence: u64) -> Envelope {
     Envelope {
         origin: origin.to_owned(),
         boot,
@@ -71,6 +71,7 @@ fn envelope(origin: &str, boot: u64, sequence: u64) -> Envelope {
         lamport: 7,
         name: "deploy".to_owned(),
         payload: Bytes::from_static(b"x"),
+        ..Envelope::default()
     }
 }
 
@@ -90,25 +91,19 @@ fn section(key: NodeRef, sequence: u64, raw: &[u8]) -> Bytes {
     Bytes::from(section.encode_to_vec())
 }
 
-fn send(events: &mut Events, key: NodeRef, sequence: u64, envelope: &Envelope) {
+pub(super) fn send(events: &mut Events, key: NodeRef, sequence: u64, envelope: &Envelope) {
     let section = section(key, sequence, &envelope.encode_to_vec());
     events.on_section(at(1_000), node("b", 1), section, &peers());
 }
 
 fn draft(size: usize) -> EventDraft {
-    EventDraft {
-        name: "deploy".to_owned(),
-        payload: Bytes::from(vec![0; size]),
-    }
+    EventDraft::new("deploy", vec![0; size])
 }
 
 #[test]
 fn drafts_are_checked() {
     let mut events = events();
-    let bad = EventDraft {
-        name: "_muster_x".to_owned(),
-        payload: Bytes::new(),
-    };
+    let bad = EventDraft::new("_muster_x", Bytes::new());
     let refused = events.publish(at(1), bad, &peers());
     assert!(matches!(refused, Err(EventError::InvalidName(_))));
     let refused = events.publish(at(1), draft((64 << 10) + 1), &peers());
@@ -246,8 +241,8 @@ fn fields_of_later_versions_survive_relaying() {
     let mut events = events();
     let key = node("b", 1);
     let mut raw = envelope("b", 1, 1).encode_to_vec();
-    // Field 10, 3 bytes.
-    raw.extend_from_slice(&[0x52, 3, 1, 2, 3]);
+    // Field 15, 3 bytes.
+    raw.extend_from_slice(&[0x7a, 3, 1, 2, 3]);
     events.on_section(at(1), key, section(key, 1, &raw), &peers());
     let relayed = drain(&mut events)
         .into_iter()

@@ -56,7 +56,7 @@ impl Net for World {
 
 /// Sizes of the batches that came.
 #[derive(Debug, Default)]
-struct Batches(Mutex<(Vec<usize>, Vec<usize>)>);
+struct Batches(Mutex<(Vec<usize>, Vec<usize>, Vec<usize>)>);
 
 impl Sink for Batches {
     fn apply_members(&self, batch: Vec<MemberUpdate>) {
@@ -65,6 +65,10 @@ impl Sink for Batches {
 
     fn push_events(&self, batch: Vec<EventUpdate>) {
         self.0.lock().unwrap().1.push(batch.len());
+    }
+
+    fn queries(&self, batch: Vec<Arc<Event>>) {
+        self.0.lock().unwrap().2.push(batch.len());
     }
 
     fn boot_raised(&self, _boot: u64) {}
@@ -136,12 +140,13 @@ async fn one_turn_is_one_batch() {
     for turn in [1, 3] {
         for first in 0..turn {
             bench.core.act(now, gap(first));
+            bench.core.act(now, Output::Query(Arc::default()));
             bench.core.act(now, Output::MemberUpdated(Arc::clone(&me)));
         }
         bench.core.flush();
         bench.core.flush();
     }
-    let expected = (vec![1, 3], vec![1, 3]);
+    let expected = (vec![1, 3], vec![1, 3], vec![1, 3]);
     assert_eq!(*bench.sink.0.lock().unwrap(), expected);
 }
 
@@ -324,9 +329,7 @@ async fn replication_is_published() {
 /// An event that found the window full, and its answer.
 fn park(bench: &mut Bench) -> oneshot::Receiver<Result<muster_engine::Accepted, EventError>> {
     let (reply, answer) = oneshot::channel();
-    let payload = Bytes::new();
-    let name = "deploy".to_owned();
-    let draft = EventDraft { name, payload };
+    let draft = EventDraft::new("deploy", Bytes::new());
     bench.core.parked = Some(EventCommand { draft, reply });
     answer
 }

@@ -45,7 +45,8 @@ async fn settled(node: &Daemon, id: &str, keys: usize) {
             .muster()
             .run(&["keys", "list", "--format", "json"])
             .await;
-        let report: Value = serde_json::from_str(&ran.stdout).map_err(|_| format!("{ran:?}"))?;
+        let report: Value =
+            serde_json::from_str(&ran.stdout).map_err(|error| format!("{error}: {ran:?}"))?;
         let members = report["members"].as_array().cloned().unwrap_or_default();
         let good = members.iter().all(|member| {
             let held = member["keys"].as_array().map_or(0, Vec::len);

@@ -4,19 +4,28 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "muster/v1/common.proto",
     "muster/v1/membership_service.proto",
     "muster/v1/resolver_service.proto",
     "muster/v1/event_service.proto",
+    "muster/v1/key_service.proto",
     "muster/v1/node_service.proto",
     "muster/v1/query_service.proto",
 ];
 
 /// Between daemons: not exported, not in the descriptor set for reflection.
-const INTERNAL: [&str; 2] = [
+const INTERNAL: [&str; 3] = [
     "muster/peer/v1/event_peer_service.proto",
+    "muster/peer/v1/key_peer_service.proto",
     "muster/peer/v1/query_peer_service.proto",
+];
+
+/// Messages with secrets in them: `Debug` must not show those.
+const SECRETIVE: [&str; 3] = [
+    ".muster.v1.InstallKeyRequest",
+    ".muster.v1.RotateKeyRequest",
+    ".muster.peer.v1.KeyEntry",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,6 +45,7 @@ fn compile(
         // Maps in one order: equal messages are equal bytes (encode once, etags, golden files).
         .btree_map(".")
         .bytes(package)
+        .skip_debug(SECRETIVE)
         .generate_default_stubs(true)
         .compile_fds(descriptors)?;
     Ok(())

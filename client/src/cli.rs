@@ -22,6 +22,7 @@ mod health;
 mod info;
 mod json;
 mod keygen;
+mod keys;
 mod members;
 mod monitor;
 mod node;
@@ -123,6 +124,7 @@ impl Context {
             Command::ForceLeave(args) => node::force_leave(self, &args).await,
             Command::Tags(args) => node::tags(self, args).await,
             Command::LogLevel(args) => node::log_level(self, &args).await,
+            Command::Keys(command) => keys::run(self, command).await,
             Command::Info(args) => info::run(self, &args).await,
             Command::Monitor(args) => monitor::run(self, &args).await,
             Command::Reload => node::reload(self).await,

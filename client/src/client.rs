@@ -21,7 +21,7 @@ use crate::socket::SocketPath;
 use pb::watch_members_response::Event as MemberMessage;
 
 /// Largest answer that is read: the metrics of a busy daemon, a member with full tags.
-const ANSWER_BYTES_MAX: usize = 4 << 20;
+pub(crate) const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// A daemon on this host. Cheap to clone; clones share one connection, which is made
 /// at the first call and again whenever it is gone.

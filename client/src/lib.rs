@@ -25,6 +25,7 @@ mod client;
 mod connect;
 mod error;
 mod event_watch;
+mod keys;
 mod link;
 mod member_watch;
 mod position;

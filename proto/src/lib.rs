@@ -1,6 +1,7 @@
 //! The API of Muster, package `muster.v1`: generated messages, clients and
 //! servers, the descriptor set for reflection, and the `.proto` files themselves.
 
+mod secret;
 pub mod token;
 
 /// Generated code of package `muster.v1`. The documentation of each item is the
@@ -35,7 +36,7 @@ pub mod peer {
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/muster.v1.fds"));
 
 /// The `.proto` files: path relative to the import root, and text.
-pub const PROTO_FILES: [(&str, &str); 6] = [
+pub const PROTO_FILES: [(&str, &str); 7] = [
     (
         "muster/v1/common.proto",
         include_str!("../muster/v1/common.proto"),
@@ -43,6 +44,10 @@ pub const PROTO_FILES: [(&str, &str); 6] = [
     (
         "muster/v1/event_service.proto",
         include_str!("../muster/v1/event_service.proto"),
+    ),
+    (
+        "muster/v1/key_service.proto",
+        include_str!("../muster/v1/key_service.proto"),
     ),
     (
         "muster/v1/membership_service.proto",

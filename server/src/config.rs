@@ -28,11 +28,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use muster_engine::{Limits, Role};
+use muster_engine::{Limits, Role, Stage};
 
 use crate::handlers;
 
 pub use crate::grpc::Capability;
+pub use crate::keys::KEYS_MAX;
 use crate::serf_rpc;
 use crate::tags::TagChanges;
 pub use crate::telemetry::log::LogFormat;
@@ -42,7 +43,7 @@ pub use changes::{Change, Held};
 use layers::Layers;
 pub use machine::{Machine, ThisMachine};
 pub use problem::{Problem, Problems, Source};
-pub use secrets::{KEYS_MAX, Security};
+pub use secrets::Security;
 
 /// Everything that the daemon is told, checked.
 #[derive(Debug, Clone)]
@@ -105,6 +106,14 @@ pub struct Peers {
     pub rejoin: bool,
     /// Whom to look for by multicast, if anybody.
     pub discovery: Option<Discovery>,
+    /// The keyring file, kept up to date.
+    pub keyring_file: Option<PathBuf>,
+    /// The keys come from that file.
+    pub keys_from_file: bool,
+    /// Stage of encryption, if one was given.
+    pub encryption: Option<Stage>,
+    /// Why plaintext must not be accepted: an address is public.
+    pub public: Option<String>,
 }
 
 /// How members are found on the local network.

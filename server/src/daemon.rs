@@ -5,12 +5,14 @@ mod dump;
 mod handling;
 pub mod identity;
 pub mod notify;
+mod peering;
 pub mod reload;
 mod serf;
 pub mod shutdown;
 pub mod signal;
 pub mod snapshots;
 pub mod supervisor;
+mod surroundings;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,10 +24,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
+use muster_engine::Stage;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Security};
+use crate::config::Config;
 use crate::storage::{DataDir, StorageError};
 use crate::tags::TagStore;
 use crate::telemetry::{Log, Metrics};
@@ -100,6 +103,8 @@ pub struct Assembled {
     pub bound: SocketAddr,
     /// API sockets.
     pub sockets: Vec<PathBuf>,
+    /// How far it is on its way from plaintext; `None` without keys.
+    pub encryption: Option<Stage>,
     /// Leaves the cluster.
     pub leave: Leave,
 }
@@ -253,7 +258,7 @@ fn boots(config: &Config) -> Result<BootStore, StorageError> {
 fn banner(shared: &Shared, assembled: &Assembled) -> String {
     let config = &shared.config;
     let advertise = config.peers.advertise_at(assembled.bound);
-    let encrypted = matches!(config.peers.security, Security::Sealed(_));
+    let encryption = assembled.encryption.map_or("off", Stage::as_str);
     let sockets: Vec<_> = assembled
         .sockets
         .iter()
@@ -265,19 +270,27 @@ fn banner(shared: &Shared, assembled: &Assembled) -> String {
         address = %advertise,
         bind = %assembled.bound,
         sockets = sockets.join(","),
-        encrypted,
+        encryption,
         boot = shared.identity.boot,
         version = VERSION,
         "musterd is up"
     );
-    if !encrypted {
-        tracing::warn!(
+    match assembled.encryption {
+        None | Some(Stage::Receive) => tracing::warn!(
             "peers are talked to WITHOUT ENCRYPTION: anyone in this network can join and read"
-        );
+        ),
+        Some(Stage::Send) => tracing::warn!(
+            "PLAINTEXT IS ACCEPTED from peers: anyone in this network can join; go on to stage on"
+        ),
+        Some(Stage::On) => {}
     }
     let name = &config.node.name;
     let cluster = &config.node.cluster;
-    let open = if encrypted { "" } else { ", NOT ENCRYPTED" };
+    let open = match assembled.encryption {
+        None | Some(Stage::Receive) => ", NOT ENCRYPTED",
+        Some(Stage::Send) => ", ACCEPTS PLAINTEXT",
+        Some(Stage::On) => "",
+    };
     format!("{name} of cluster {cluster} at {advertise}{open}")
 }
 

@@ -117,10 +117,10 @@ pub fn start(
     }
     let advertise = config.engine.advertise;
     let (handle, ends) = Handle::new();
-    let identity = Arc::new(Identity {
-        cluster: config.engine.cluster.clone(),
-        keyring: config.engine.keyring.clone(),
-    });
+    let identity = Arc::new(Identity::new(
+        config.engine.cluster.clone(),
+        config.engine.keyring.clone(),
+    ));
     let (rpc, arrivals) = mpsc::channel(ARRIVED_MAX);
     let dialer = Dialer::new(Arc::clone(&identity), Arc::clone(&counters));
     let setup = Setup {
@@ -247,6 +247,7 @@ impl Setup {
             replicated: self.ends.replicated,
             coordinates: self.ends.coordinates,
             changes: self.ends.changes,
+            unknown_keys: self.ends.unknown_keys,
         });
         let sources = Sources {
             commands: self.ends.commands,

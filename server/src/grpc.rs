@@ -16,6 +16,7 @@ mod events;
 mod frames;
 pub mod gate;
 pub mod health;
+mod keys;
 pub mod limits;
 mod logs;
 mod members;
@@ -36,6 +37,7 @@ use std::sync::{Arc, Mutex};
 
 use muster_proto::v1 as pb;
 use pb::event_service_server::EventServiceServer;
+use pb::key_service_server::KeyServiceServer;
 use pb::membership_service_server::MembershipServiceServer;
 use pb::node_service_server::NodeServiceServer;
 use pb::query_service_server::QueryServiceServer;
@@ -87,6 +89,7 @@ pub async fn services(
     handle: Handle,
     deliveries: Arc<Deliveries>,
     queries: Queries,
+    keys: crate::keys::Keys,
     config: Config,
     hooks: Arc<dyn Hooks>,
     metrics: Metrics,
@@ -142,6 +145,7 @@ pub async fn services(
         .add(WithStreams::new(roles, resolver))
         .add(WithStreams::new(sending, events))
         .add(query)
+        .add(KeyServiceServer::new(keys::KeyCalls(keys)).max_decoding_message_size(decode_max))
         .add(node);
     let (routes, health) = health::add(routes).await?;
     let bounds = Bounds {

@@ -13,6 +13,7 @@ pub mod gossip;
 pub mod grpc;
 pub mod handlers;
 pub mod hub;
+pub mod keys;
 pub mod peers;
 pub mod process;
 pub mod queries;

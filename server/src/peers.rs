@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use muster_engine::crypto::KeyId;
 
-pub use self::caller::Caller;
+pub use self::caller::{Caller, Under};
 pub use self::incoming::Server;
 use self::keys::Keys;
 pub use self::metrics::Metrics;

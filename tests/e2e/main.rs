@@ -18,6 +18,7 @@ mod demo;
 mod events;
 mod handlers;
 mod interop;
+mod keys;
 mod names;
 mod network;
 mod queries;

@@ -9,6 +9,7 @@
 mod bursts;
 mod coordinates;
 mod faults;
+mod keys;
 mod planted;
 mod restart;
 mod seeds;

@@ -33,6 +33,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["gossip::rpc", "hub::lock", "routes", "daemon::supervisor"],
     ),
     (
+        "keys",
+        &[
+            "gossip::Handle",
+            "gossip::CommandError",
+            "hub",
+            "peers",
+            "storage",
+            "daemon::supervisor",
+        ],
+    ),
+    (
         "queries",
         &[
             "hub",
@@ -47,6 +58,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "grpc",
         &[
             "queries",
+            "keys",
             "hub",
             "filter",
             "coalesce",

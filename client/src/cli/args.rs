@@ -75,6 +75,9 @@ pub(super) enum Command {
     ForceLeave(ForceLeave),
     /// Print or change the tags of this node
     Tags(Tags),
+    /// List or change the keys that all members talk under
+    #[command(subcommand)]
+    Keys(Keys),
     /// Describe the daemon
     Info(Info),
     /// Change what the daemon logs, until it restarts
@@ -411,6 +414,77 @@ pub(super) struct Tags {
     /// Delete a tag (repeatable)
     #[arg(long, value_name = "KEY")]
     pub(super) delete: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Keys {
+    /// Print which member holds which key; never a key itself
+    List,
+    /// Give a key to every member: it opens, it does not seal yet
+    Install(InstallKey),
+    /// Seal with an installed key everywhere
+    Use(ChangeKey),
+    /// Take a key away everywhere
+    Remove(ChangeKey),
+    /// Install a new key, seal with it, and remove the old one after the overlap
+    Rotate(RotateKey),
+    /// Go one stage on, or back, between plaintext and encryption, everywhere
+    Encryption(Encryption),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InstallKey {
+    /// File with the key, - for standard input [default: a new key]
+    #[arg(value_name = "FILE")]
+    pub(super) key: Option<PathBuf>,
+    /// Write the key to this new file first, readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    /// On this daemon only: the way to bring the first key to a plaintext one
+    #[arg(long)]
+    pub(super) local: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ChangeKey {
+    /// Id of the key, as `muster keys list` prints it
+    pub(super) id: String,
+    /// Although members that are not ready are cut off
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RotateKey {
+    /// File with the new key, - for standard input [default: a new key]
+    #[arg(value_name = "FILE")]
+    pub(super) key: Option<PathBuf>,
+    /// Write the new key to this new file first, readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    /// How long the old key is still accepted, such as 30m or 24h; 0 removes it at once
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = crate::cli::keys::parse_overlap)]
+    pub(super) overlap: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Encryption {
+    /// The stage
+    #[arg(value_enum)]
+    pub(super) stage: Stage,
+    /// Although members that are not ready are cut off
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Stage {
+    /// Send in clear, accept both
+    Receive,
+    /// Send sealed, accept both
+    Send,
+    /// Send sealed, accept nothing else
+    On,
 }
 
 #[derive(Debug, Args)]

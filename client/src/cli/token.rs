@@ -43,7 +43,8 @@ pub(super) fn run(context: &mut Context, args: &args::Token) -> Result<(), Failu
     Ok(())
 }
 
-fn read_key(path: &Path) -> Result<KeyBytes, Failure> {
+/// The key of a file, as `muster keygen` prints it.
+pub(super) fn read_key(path: &Path) -> Result<KeyBytes, Failure> {
     let failed = |error| Failure::file("read", path, &error);
     let mut text = Zeroizing::new(String::new());
     File::open(path)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::coordinate::Coordinate;
-use crate::crypto::Keyring;
+use crate::crypto::{KeyId, Keyring};
 use crate::event::{Event, Gap};
 use crate::ident::BOOT_MAX;
 use crate::member::{Member, MemberKey, Role};
@@ -149,6 +149,9 @@ pub enum ExchangeError {
     #[error("too many exchanges under way")]
     Busy,
 }
+
+/// Anybody can send datagrams under unknown keys: they are told this rarely.
+pub const UNKNOWN_KEY_NOTE_EVERY: Duration = Duration::from_secs(1);
 
 /// What happens to an engine.
 #[derive(Debug, Clone)]
@@ -319,6 +322,12 @@ pub enum Note {
     },
     /// No other member is left, or none was ever reached.
     Alone,
+    /// A datagram came under a key that this node does not hold: the cluster's keys
+    /// may have changed while it was away. At most one in [`UNKNOWN_KEY_NOTE_EVERY`].
+    UnknownKey {
+        /// The key.
+        key: KeyId,
+    },
 }
 
 /// Why a command was refused.

@@ -10,5 +10,5 @@ pub mod replay;
 pub mod seal;
 
 pub use key::{Key, KeyError, KeyId};
-pub use keyring::Keyring;
+pub use keyring::{Keyring, Stage};
 pub use seal::{OpenError, Opened, Sealer};

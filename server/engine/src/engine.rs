@@ -11,6 +11,7 @@ mod datagrams;
 mod exchange;
 mod forcing;
 mod joining;
+mod keys;
 mod leaving;
 mod members;
 mod naming;
@@ -72,6 +73,8 @@ pub struct Engine {
     coordinates: Coordinates,
     upkeep: Upkeep,
     remembered: Remembered,
+    /// When the last datagram under an unknown key was told of.
+    unknown_key_told: Option<Time>,
     counters: BTreeMap<&'static str, u64>,
     /// Members whose public view may have changed in this step.
     touched: BTreeSet<u64>,
@@ -113,6 +116,7 @@ impl Engine {
             upkeep: Upkeep::new(now.at, &mut rng),
             rng,
             remembered: Remembered::default(),
+            unknown_key_told: None,
             counters: BTreeMap::new(),
             touched: BTreeSet::new(),
             changes: 0,

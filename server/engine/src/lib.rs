@@ -42,6 +42,7 @@ pub use api::{
     Config, EngineError, ExchangeError, ExchangeId, ExchangeKind, Input, Limits, Note, Output,
 };
 pub use coordinate::Coordinate;
+pub use crypto::Stage;
 pub use engine::Engine;
 pub use event::{Accepted, Event, EventDraft, EventError, EventKind, Gap, Origin};
 pub use member::{Member, MemberKey, Role, Status, StatusChange, StatusReason};

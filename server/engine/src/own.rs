@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::api::{Config, EngineError};
+use crate::crypto::Keyring;
 use crate::ident::{Ident, NodeRef, conflict_hash, name_hash};
 use crate::member::{Member, Role, Status, StatusChange, StatusReason};
 use crate::record::{
@@ -175,6 +176,17 @@ impl Own {
         Ok(())
     }
 
+    /// Takes other keys, or none; true if the record says something new by it.
+    pub(crate) fn set_keyring(&mut self, now: Now, keyring: Option<Keyring>) -> bool {
+        let before = talks_in_clear(&self.config);
+        self.config.keyring = keyring;
+        let changed = talks_in_clear(&self.config) != before;
+        if changed {
+            self.set_started(now, self.started_unix_ms);
+        }
+        changed
+    }
+
     /// This node as surfaces shall see it, if that is news.
     pub(crate) fn show(&mut self) -> Option<(Arc<Member>, Option<Arc<Member>>)> {
         let member = self.render();
@@ -242,6 +254,11 @@ pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), EngineEr
     Ok(())
 }
 
+/// Whether a node of these settings sends in clear.
+fn talks_in_clear(config: &Config) -> bool {
+    config.keyring.as_ref().and_then(Keyring::sealing).is_none()
+}
+
 fn node_info(config: &Config, instance: u64, started_unix_ms: u64, conflict: bool) -> NodeInfo {
     NodeInfo {
         name: config.name.clone(),
@@ -253,7 +270,7 @@ fn node_info(config: &Config, instance: u64, started_unix_ms: u64, conflict: boo
         protocol_min: PROTOCOL.0,
         protocol_max: PROTOCOL.1,
         features: 0,
-        plaintext: config.keyring.is_none(),
+        plaintext: talks_in_clear(config),
         conflict,
     }
 }

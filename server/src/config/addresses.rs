@@ -109,13 +109,12 @@ fn named(
     }
 }
 
-/// Plaintext is for loopback and private networks only.
-pub(super) fn refuse_public(
-    layers: &mut Layers,
+/// Why strangers can reach this node, if they can.
+pub(super) fn public(
     machine: &dyn Machine,
     bind: SocketAddr,
     advertise: SocketAddr,
-) {
+) -> Option<String> {
     let all: Vec<IpAddr> = match bind.ip() {
         // [::] listens for both families.
         ip if ip.is_unspecified() => {
@@ -127,18 +126,13 @@ pub(super) fn refuse_public(
         ip => vec![ip],
     };
     if let Some(public) = all.into_iter().find(|ip| !is_private(*ip)) {
-        layers.refuse(
-            "insecure-plaintext",
-            &format!("bind {bind} listens on the public address {public}"),
-        );
+        return Some(format!(
+            "bind {bind} listens on the public address {public}"
+        ));
     }
-    if advertise.ip() != bind.ip()
-        && !advertise.ip().is_unspecified()
-        && !is_private(advertise.ip())
-    {
-        let why = format!("the advertised address {} is public", advertise.ip());
-        layers.refuse("insecure-plaintext", &why);
-    }
+    let shown = advertise.ip();
+    let elsewhere = shown != bind.ip() && !shown.is_unspecified() && !is_private(shown);
+    elsewhere.then(|| format!("the advertised address {shown} is public"))
 }
 
 fn can_be_reached(ip: IpAddr) -> bool {

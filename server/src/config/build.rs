@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use muster_engine::{Limits, Role};
+use muster_engine::{Limits, Role, Stage};
 
 use super::addresses;
 use super::layers::Layers;
@@ -132,11 +132,9 @@ fn roles(layers: &mut Layers, default: SocketAddr) -> Vec<Role> {
 fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers {
     let bind = addresses::bind(layers, machine);
     let advertise = addresses::advertise(layers, machine, bind);
-    // Without a key and without this wish another mistake was noted already.
-    let wished = layers.entry("insecure-plaintext").is_some();
-    if wished && matches!(secrets.security, Security::Plaintext) {
-        addresses::refuse_public(layers, machine, bind, advertise);
-    }
+    let encryption = layers.optional("encryption", values::stage);
+    let public = addresses::public(machine, bind, advertise);
+    check_plaintext(layers, secrets, encryption, public.as_deref());
     let mut join = layers.list("join", values::join);
     if let Some(token) = &secrets.token {
         for seed in &token.seeds {
@@ -163,6 +161,35 @@ fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers
         }),
         rejoin: layers.value("rejoin", units::boolean),
         discovery: discovery(layers, machine),
+        keyring_file: secrets.keyring_file.clone(),
+        keys_from_file: secrets.from_file,
+        encryption,
+        public,
+    }
+}
+
+/// Plaintext, even as a stage on the way from it, is for loopback and private networks.
+fn check_plaintext(
+    layers: &mut Layers,
+    secrets: &Secrets,
+    encryption: Option<Stage>,
+    public: Option<&str>,
+) {
+    let plaintext = matches!(secrets.security, Security::Plaintext);
+    if plaintext && layers.entry("insecure-plaintext").is_none() {
+        // Without a key and without this wish another mistake was noted already.
+        return;
+    }
+    if plaintext && encryption.is_some() {
+        layers.refuse("encryption", "there is no key to encrypt with");
+    }
+    let setting = match encryption {
+        _ if plaintext => "insecure-plaintext",
+        Some(stage) if stage.accepts_plaintext() => "encryption",
+        Some(_) | None => return,
+    };
+    if let Some(why) = public {
+        layers.refuse(setting, why);
     }
 }
 

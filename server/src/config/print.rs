@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use muster_engine::Stage;
+
 use super::layers::Layers;
 use super::problem::Source;
 use super::schema::{self, Default, Given, Setting, Shape};
@@ -40,9 +42,12 @@ pub(super) fn checked(config: &Config) -> String {
         config.node.name,
         config.node.cluster,
         config.peers.advertise,
-        match config.peers.security {
-            Security::Sealed(_) => "encrypted",
-            Security::Plaintext => "NOT ENCRYPTED",
+        match (&config.peers.security, config.peers.encryption) {
+            (Security::Plaintext, _) | (Security::Sealed(_), Some(Stage::Receive)) => {
+                "NOT ENCRYPTED"
+            }
+            (Security::Sealed(_), Some(Stage::Send)) => "encrypted, ACCEPTS PLAINTEXT",
+            (Security::Sealed(_), Some(Stage::On) | None) => "encrypted",
         }
     );
     for warning in &config.warnings {

@@ -377,6 +377,22 @@ const KEYS: &[Setting] = &[
         "Keys of the cluster, as `muster keygen` prints them.",
     ),
     one(
+        "keyring-file",
+        "FILE",
+        "a JSON list of base64 keys, the first one seals; readable by its owner only",
+        "Keys of the cluster as serf keeps them, rewritten whenever keys change at run time. If \
+         the file is there, its keys are used; if it is not, it begins with the key of key-file \
+         or of the token.",
+    ),
+    one(
+        "encryption",
+        "STAGE",
+        "on, send (seal, accept both) or receive (send in clear, accept both)",
+        "How far this node is on the way from plaintext, for turning encryption on in a running \
+         cluster. The stages before on accept plaintext: refused on public addresses.",
+    )
+    .derived("the stage that was last set at run time, else `on`"),
+    one(
         "token-file",
         "FILE",
         "a file with the line that `muster token` printed",

@@ -9,15 +9,20 @@ use zeroize::Zeroizing;
 use super::file::read_text;
 use super::layers::Layers;
 use super::values;
+use crate::keys::KEYS_MAX;
+use crate::keys::file as keyring;
 
 /// Largest key or token file that is read, bytes.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
-/// Most keys in a key file: a ring is rotated, not collected.
-pub const KEYS_MAX: usize = 16;
-
 /// What ends the need for a key.
-const KEY_SETTINGS: [&str; 4] = ["key-file", "token", "token-file", "insecure-plaintext"];
+const KEY_SETTINGS: [&str; 5] = [
+    "key-file",
+    "keyring-file",
+    "token",
+    "token-file",
+    "insecure-plaintext",
+];
 
 /// What somebody has to add to a command line of serf's agent.
 const NO_KEY_AS_SERF: &str = "no key: members talk encrypted here. Add one thing, the same on all of them: \
@@ -39,16 +44,23 @@ pub enum Security {
 pub(super) struct Secrets {
     pub(super) security: Security,
     pub(super) token: Option<Token>,
+    pub(super) keyring_file: Option<PathBuf>,
+    /// The keys come from that file.
+    pub(super) from_file: bool,
 }
 
-/// Reads the keys; without any and without the wish for none, that is the mistake.
+/// Reads the keys; without any and without the wish for none, that is the mistake. A
+/// keyring file that is there goes before the key file and the token's key: those are
+/// what it began with.
 pub(super) fn read(layers: &mut Layers, plaintext: bool) -> Secrets {
     let key_file = layers.optional("key-file", values::path);
+    let keyring_file = layers.optional("keyring-file", values::path);
     let wanted = layers.entry("key-file").is_some();
     let keys = key_file.and_then(|path| read_keys(layers, &path));
     let has_token = layers.entry("token").is_some() || layers.entry("token-file").is_some();
     let token = read_token(layers);
-    match (wanted, has_token, plaintext) {
+    let has_ring = keyring_file.is_some();
+    match (wanted || has_ring, has_token, plaintext) {
         (false, false, false) if KEY_SETTINGS.iter().any(|name| layers.is_meant(name)) => {}
         (false, false, false) if layers.is_of_serf() => {
             layers.problem(super::Problem::at("", NO_KEY_AS_SERF));
@@ -59,19 +71,47 @@ pub(super) fn read(layers: &mut Layers, plaintext: bool) -> Secrets {
              of `muster token` from a member into --token-file or MUSTER_TOKEN, or choose \
              --insecure-plaintext",
         )),
-        (true, true, _) => layers.refuse("key-file", "a token was given as well"),
-        (true, _, true) | (_, true, true) => {
-            layers.refuse("insecure-plaintext", "a key or token was given as well");
-        }
-        (true, false, false) | (false, true, false) | (false, false, true) => {}
+        (true, _, true) | (_, true, true) => layers.refuse(
+            "insecure-plaintext",
+            "a key or token was given as well; to turn encryption on step by step see --encryption",
+        ),
+        (true, true, false) if wanted => layers.refuse("key-file", "a token was given as well"),
+        (true, _, false) | (false, true, false) | (false, false, true) => {}
     }
-    let security = match (keys, &token) {
+    let ring = keyring_file.as_deref().and_then(|path| {
+        let begins = wanted || has_token;
+        read_ring(layers, path, begins)
+    });
+    let from_file = ring.is_some();
+    let security = match (ring.or(keys), &token) {
         (Some(keys), _) => Security::Sealed(keys),
         (None, Some(token)) => Security::Sealed(vec![token.key.clone()]),
         // Without a key a problem was noted above, unless this is the wish.
         (None, None) => Security::Plaintext,
     };
-    Secrets { security, token }
+    Secrets {
+        security,
+        token,
+        keyring_file,
+        from_file,
+    }
+}
+
+/// The keys of a keyring file. It may be missing if there is a key to begin with.
+fn read_ring(layers: &mut Layers, path: &Path, begins: bool) -> Option<Vec<KeyBytes>> {
+    match keyring::read(path) {
+        Ok(keys) => Some(keys),
+        Err(error) if error.is_missing() && begins => None,
+        Err(error) if error.is_missing() => {
+            let why = "there is no such file: give the first key with --key-file or a token";
+            layers.refuse("keyring-file", why);
+            None
+        }
+        Err(error) => {
+            layers.refuse("keyring-file", &error.to_string());
+            None
+        }
+    }
 }
 
 fn read_keys(layers: &mut Layers, path: &Path) -> Option<Vec<KeyBytes>> {

@@ -412,6 +412,99 @@ fn plaintext_is_refused_where_strangers_listen() {
     config_on(&public, &[plain, "--bind", "10.0.0.5:7946"], &[]);
 }
 
+fn keys(config: &Config) -> Vec<String> {
+    match &config.peers.security {
+        Security::Sealed(keys) => keys.iter().map(|key| key.to_text().to_string()).collect(),
+        Security::Plaintext => Vec::new(),
+    }
+}
+
+#[test]
+fn a_keyring_file_goes_before_the_key_that_it_began_with() {
+    let (_first, key_file) = file(KEY);
+    let (dir, ring) = file(&format!("[\"{OTHER_KEY}\", \"{KEY}\"]"));
+    private(&key_file);
+    private(&ring);
+    let machine = FakeMachine::default();
+    let of = |args: &[&str]| config_on(&machine, args, &[]);
+    let alone = of(&["--keyring-file", &ring]);
+    assert_eq!(keys(&alone), [OTHER_KEY, KEY]);
+    assert!(alone.peers.keys_from_file);
+    let both = of(&["--keyring-file", &ring, "--key-file", &key_file]);
+    assert_eq!(keys(&both), [OTHER_KEY, KEY]);
+    let missing = dir.path().join("missing").display().to_string();
+    let begins = of(&["--keyring-file", &missing, "--key-file", &key_file]);
+    assert_eq!(keys(&begins), [KEY]);
+    assert!(!begins.peers.keys_from_file);
+    assert_eq!(begins.peers.keyring_file, Some(missing.clone().into()));
+    let lines = refused(&machine, &["--keyring-file", &missing], &[]);
+    assert!(
+        lines.len() == 1 && lines[0].contains("--key-file") && lines[0].contains(&missing),
+        "{lines:?}"
+    );
+    let lines = mistakes(&["--keyring-file", &ring], &[]);
+    assert!(lines[0].contains("a key or token was given"), "{lines:?}");
+}
+
+#[test]
+fn a_bad_keyring_file_is_named_and_never_shown() {
+    let (_dir, half) = file(&format!("[\"{KEY}\", \"ZmVkY2"));
+    private(&half);
+    let lines = refused(&FakeMachine::default(), &["--keyring-file", &half], &[]);
+    assert!(
+        lines[0].contains(&half) && lines[0].contains("line 1"),
+        "{lines:?}"
+    );
+    assert!(!lines[0].contains("ZmVk"), "{lines:?}");
+    let (_dir, open) = file(&format!("[\"{KEY}\"]"));
+    let lines = refused(&FakeMachine::default(), &["--keyring-file", &open], &[]);
+    assert!(lines[0].contains("chmod 600"), "{lines:?}");
+}
+
+#[test]
+fn a_stage_of_encryption_needs_a_key_and_a_private_network() {
+    let (_dir, key_file) = file(KEY);
+    private(&key_file);
+    let machine = FakeMachine::default();
+    for (word, stage) in [
+        ("receive", Stage::Receive),
+        ("send", Stage::Send),
+        ("on", Stage::On),
+    ] {
+        let args = ["--key-file", &key_file, "--encryption", word];
+        assert_eq!(
+            config_on(&machine, &args, &[]).peers.encryption,
+            Some(stage)
+        );
+    }
+    let lines = mistakes(&["--encryption", "send"], &[]);
+    assert!(lines[0].contains("no key"), "{lines:?}");
+    let lines = refused(
+        &machine,
+        &["--key-file", &key_file, "--encryption", "off"],
+        &[],
+    );
+    assert!(lines[0].contains("receive"), "{lines:?}");
+    let public = "203.0.113.9:7946";
+    let args = [
+        "--key-file",
+        &key_file,
+        "--advertise",
+        public,
+        "--encryption",
+    ];
+    let lines = refused(&machine, &[&args[..], &["send"]].concat(), &[]);
+    assert!(
+        lines[0].contains("public") && lines[0].contains("encryption"),
+        "{lines:?}"
+    );
+    let config = config_on(&machine, &[&args[..], &["on"]].concat(), &[]);
+    assert!(
+        config.peers.public.is_some(),
+        "and no stage will be set at run time"
+    );
+}
+
 #[test]
 fn without_a_key_the_way_to_one_is_told() {
     let lines = refused(&FakeMachine::default(), &[], &[]);

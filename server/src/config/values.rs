@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use muster_engine::name;
+use muster_engine::{Stage, name};
 
 use crate::gossip::resolve::Seed;
 use crate::grpc::Capability;
@@ -40,6 +40,11 @@ type Read<T> = Result<T, String>;
 pub(super) fn member_name(text: &str) -> Read<String> {
     name::check_name(text).map_err(|error| error.to_string())?;
     Ok(text.to_owned())
+}
+
+/// A stage of encryption.
+pub(super) fn stage(text: &str) -> Read<Stage> {
+    text.parse::<Stage>().map_err(|error| error.to_string())
 }
 
 /// `IP:PORT`.

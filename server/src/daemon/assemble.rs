@@ -5,45 +5,28 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use muster_engine::Event;
-use muster_engine::crypto::{Key, Keyring};
-use tokio::sync::watch;
+use muster_engine::crypto::Keyring;
 
 use super::dump::Dump;
-use super::handling;
 use super::identity::BootStore;
+use super::peering::{self, Core};
 use super::reload::Reloader;
-use super::serf;
-use super::shutdown::Phase;
-use super::snapshots::Snapshots;
-use super::{Assembled, Shared, VERSION};
-use crate::config::{Config, Problems, Security};
-use crate::deliver::{self, Deliveries, Post, Reporter};
+use super::surroundings::services;
+use super::{Assembled, Shared, VERSION, handling, serf};
+use crate::config::Config;
 use crate::gossip::mdns::{self, MdnsConfig};
-use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
+use crate::gossip::{self, EventUpdate, Handle, MemberUpdate, Sink};
+use crate::grpc::SocketKind;
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
-use crate::grpc::{self, Access, Gate, Hooks, Queries, Reloaded, SocketKind};
-use crate::handlers::Handlers;
 use crate::hub::Hub;
-use crate::peers::{self, Me, Peers};
-use crate::queries::receiver::{Inbox, Received};
-use crate::queries::{self, Asker, Receiver, Responders};
-use crate::routes::Routes;
-use crate::tags::{TagStore, Tags};
-use crate::telemetry::{Log, LogFilter, Metrics, Tail};
-
-/// What this build offers, for `muster info`.
-const FEATURES: [&str; 6] = [
-    "members",
-    "roles",
-    "events",
-    "queries",
-    "reflection",
-    "health",
-];
+use crate::keys::{self, Ring};
+use crate::peers::Me;
+use crate::queries;
+use crate::queries::receiver::Inbox;
+use crate::tags::Tags;
 
 /// Mode of the child socket.
 const CHILD_SOCKET_MODE: u32 = 0o666;
@@ -70,7 +53,9 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         disk: tokio::runtime::Handle::current(),
     });
     let tags = shared.live.tags.over(&config.node.tags);
-    let mut gossip = gossip_config(&config, tags, shared.identity.boot)?;
+    let begun = peering::begin_keys(&shared)?;
+    let mut gossip = gossip_config(&config, tags, shared.identity.boot, &begun.ring)?;
+    let encryption = gossip.engine.keyring.as_ref().map(Keyring::stage);
     let restored = shared.snapshots.load();
     let cursors = handling::cursors(&shared).await;
     gossip.restore = restored.snapshot.map(|mut snapshot| {
@@ -104,20 +89,22 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
             .tasks
             .spawn_guarded("mdns", mdns::run(mdns, found, stop));
     }
-    let deliveries = deliveries(&shared, &hub);
+    let deliveries = peering::deliveries(&shared, &hub);
     let core = Core {
         hub: Arc::clone(&hub),
         me,
         handle: handle.clone(),
         deliveries,
     };
-    let queries = serve_peers(&shared, &core, &mut driver, (received, query_metrics))?;
+    let pipes = driver.take_rpc().context("the pipes are taken")?;
+    let (queries, keys) =
+        peering::serve_peers(&shared, &core, pipes, (received, query_metrics), begun);
     let reloader = on_signals(&shared, &core.hub, &handle);
     if let Some(listener) = serf_rpc {
-        serf::spawn(&shared, listener, &core.hub, &handle, &queries);
+        serf::spawn(&shared, listener, &core, &queries, &keys);
     }
     let handlers = handling::start(&shared, hub, cursors, queries.responders.clone());
-    let parts = (core, queries, handlers);
+    let parts = (core, queries, handlers, keys);
     let gate = services(&shared, parts, &driver, &sockets, reloader).await?;
     let transport = TransportMetrics::default();
     shared
@@ -144,6 +131,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     Ok(Assembled {
         bound,
         sockets,
+        encryption,
         leave: Box::new(|| async move { Ok(handle.leave().await?) }.boxed()),
     })
 }
@@ -176,7 +164,9 @@ fn listeners(config: &Config) -> anyhow::Result<Vec<Listener>> {
 
 /// Spawns what SIGHUP and SIGUSR1 ask for.
 fn on_signals(shared: &Shared, hub: &Arc<Hub>, handle: &Handle) -> Reloader {
-    let check = |config: &Config, tags: &Tags| gossip_config(config, tags.clone(), 0).map(drop);
+    let check = |config: &Config, tags: &Tags| {
+        gossip_config(config, tags.clone(), 0, &Ring::default()).map(drop)
+    };
     let reloader = Reloader::new(shared.live.clone(), handle.clone(), check);
     shared
         .metrics
@@ -201,7 +191,12 @@ fn on_signals(shared: &Shared, hub: &Arc<Hub>, handle: &Handle) -> Reloader {
     reloader
 }
 
-fn gossip_config(config: &Config, tags: Tags, boot: u64) -> anyhow::Result<gossip::Config> {
+fn gossip_config(
+    config: &Config,
+    tags: Tags,
+    boot: u64,
+    ring: &Ring,
+) -> anyhow::Result<gossip::Config> {
     let engine = muster_engine::Config {
         name: config.node.name.clone(),
         cluster: config.node.cluster.clone(),
@@ -210,7 +205,7 @@ fn gossip_config(config: &Config, tags: Tags, boot: u64) -> anyhow::Result<gossi
         tags,
         roles: config.node.roles.clone(),
         version: VERSION.to_owned(),
-        keyring: keyring(&config.peers.security)?,
+        keyring: keys::keyring(ring, config.peers.public.is_some()),
         limits: config.limits.clone(),
         reap_left: config.members.reap_left,
         reap_failed: config.members.reap_failed,
@@ -225,162 +220,6 @@ fn gossip_config(config: &Config, tags: Tags, boot: u64) -> anyhow::Result<gossi
         restore: None,
         found: None,
     })
-}
-
-fn keyring(security: &Security) -> anyhow::Result<Option<Keyring>> {
-    let Security::Sealed(keys) = security else {
-        return Ok(None);
-    };
-    let mut keys = keys.iter().map(|key| Key::new(key.as_bytes()));
-    let primary = keys.next().context("there is no key")??;
-    let mut keyring = Keyring::new(primary);
-    for key in keys {
-        keyring.install(key?);
-    }
-    Ok(Some(keyring))
-}
-
-/// What the parts above gossip are built from.
-struct Core {
-    hub: Arc<Hub>,
-    me: Me,
-    handle: Handle,
-    deliveries: Arc<Deliveries>,
-}
-
-/// The calls between peers: what this node serves to them, and its way to them.
-fn serve_peers(
-    shared: &Shared,
-    core: &Core,
-    driver: &mut Driver,
-    (received, query_metrics): (Received, queries::Metrics),
-) -> anyhow::Result<Queries> {
-    let pipes = driver.take_rpc().context("the pipes are taken")?;
-    let metrics = peers::Metrics::default();
-    shared.metrics.register(|registry| {
-        metrics.register(registry);
-        query_metrics.register(registry);
-    });
-    let tasks = shared.tasks.clone();
-    let (peers, server) = Peers::new(core.me.clone(), pipes, &tasks, metrics);
-    let asker = Asker::new(
-        Arc::clone(&core.hub),
-        core.handle.clone(),
-        core.me.clone(),
-        tasks.clone(),
-        query_metrics.clone(),
-    );
-    let responders = Responders::new(query_metrics.clone());
-    let routes = Routes::default()
-        .add(asker.service())
-        .add(deliver::service(Arc::clone(&core.deliveries)));
-    report(shared, core, peers.clone());
-    tasks.spawn("peer calls", server.run(routes));
-    let receiver = Receiver {
-        hub: Arc::clone(&core.hub),
-        me: core.me.clone(),
-        peers,
-        asker: asker.clone(),
-        responders: responders.clone(),
-        tasks: tasks.clone(),
-        metrics: query_metrics,
-    };
-    tasks.spawn("queries", receiver.run(received));
-    Ok(Queries { asker, responders })
-}
-
-/// Receipts of level DELIVERED.
-fn deliveries(shared: &Shared, hub: &Arc<Hub>) -> Arc<Deliveries> {
-    let metrics = deliver::Metrics::default();
-    shared
-        .metrics
-        .register(|registry| metrics.register(registry));
-    Arc::new(Deliveries::new(Arc::clone(hub), metrics))
-}
-
-/// Tells origins which of their events are here.
-fn report(shared: &Shared, core: &Core, peers: Peers) {
-    let post = Arc::new(Post::new(Arc::clone(&core.hub), peers));
-    let reporter = Reporter::new(Arc::clone(&core.hub), Arc::clone(&core.deliveries), post);
-    let stop = shared.tasks.stop_token();
-    shared.tasks.spawn("delivery reports", async move {
-        tokio::select! {
-            () = reporter.run() => {}
-            () = stop.cancelled() => {}
-        }
-        Ok(())
-    });
-}
-
-/// The gRPC services, with their health following the phase of the daemon.
-async fn services(
-    shared: &Shared,
-    (core, queries, handlers): (Core, Queries, Handlers),
-    driver: &Driver,
-    sockets: &[PathBuf],
-    reloader: Reloader,
-) -> anyhow::Result<Gate> {
-    let config = &shared.config;
-    let identity = grpc::Identity {
-        name: Arc::from(config.node.name.as_str()),
-        cluster: config.node.cluster.clone(),
-        version: VERSION.to_owned(),
-        bind: driver.local_addr().to_string(),
-        sockets: sockets
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect(),
-        features: FEATURES.map(str::to_owned).to_vec(),
-        started_unix_ms: shared.started_unix_ms,
-    };
-    let api = grpc::Config {
-        identity,
-        access: Access {
-            daemon_uid: rustix::process::geteuid().as_raw(),
-            allow: config.api.allow.clone(),
-        },
-        payload_bytes_max: config.limits.event_payload_bytes,
-        calls_max: grpc::limits::STREAMS_MAX,
-    };
-    let metrics = grpc::Metrics::default();
-    shared
-        .metrics
-        .register(|registry| metrics.register(registry));
-    let hooks = Arc::new(Surroundings {
-        metrics: shared.metrics.clone(),
-        log: shared.log.clone(),
-        config: shared.reload.clone(),
-        boots: shared.boots.clone(),
-        snapshots: shared.snapshots.clone(),
-        handlers,
-        tags: shared.live.tags.clone(),
-        left: shared.left.clone(),
-        reloader,
-    });
-    let stop = shared.tasks.stop_token();
-    let services = grpc::services(
-        core.hub,
-        core.handle,
-        core.deliveries,
-        queries,
-        api,
-        hooks,
-        metrics,
-        stop.clone(),
-    );
-    let (gate, health) = services.await?;
-    let mut phase = shared.phase.clone();
-    shared.tasks.spawn("health", async move {
-        loop {
-            let running = *phase.borrow_and_update() == Phase::Running;
-            health.set_serving(running).await;
-            tokio::select! {
-                changed = phase.changed() => if changed.is_err() { return Ok(()) },
-                () = stop.cancelled() => return Ok(()),
-            }
-        }
-    });
-    Ok(gate)
 }
 
 /// Where the engine's news go: the hub, and the disk for its boot number.
@@ -409,67 +248,5 @@ impl Sink for Outlet {
         self.me.raise_boot(boot);
         let boots = self.boots.clone();
         drop(self.disk.spawn_blocking(move || boots.keep(boot)));
-    }
-}
-
-/// What the API needs of the daemon around it.
-#[derive(Debug)]
-struct Surroundings {
-    metrics: Metrics,
-    log: Log,
-    config: watch::Receiver<Arc<Config>>,
-    boots: BootStore,
-    snapshots: Snapshots,
-    handlers: Handlers,
-    tags: TagStore,
-    left: tokio_util::sync::CancellationToken,
-    reloader: Reloader,
-}
-
-impl Hooks for Surroundings {
-    fn metrics_text(&self, report: &Report) -> String {
-        self.metrics.encode(report.counters.clone())
-    }
-
-    fn log_filter(&self) -> String {
-        self.log.filter.current()
-    }
-
-    fn set_log_filter(&self, filter: &str) -> Result<String, String> {
-        self.log
-            .filter
-            .set(filter)
-            .map_err(|error| error.to_string())
-    }
-
-    fn left(&self, stay: bool) {
-        if !stay {
-            self.left.cancel();
-        }
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.config.borrow().warnings.clone();
-        warnings.extend(self.boots.warning());
-        warnings.extend(self.snapshots.warning());
-        let handlers = self.handlers.report();
-        warnings.extend(handlers.iter().filter_map(|report| report.warning()));
-        warnings.extend(self.tags.warning());
-        warnings
-    }
-
-    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, Vec<String>>> {
-        let reload = async {
-            let mistakes = |problems: Problems| {
-                let lines = problems.0.iter().map(ToString::to_string);
-                lines.collect()
-            };
-            self.reloader.reload().await.map_err(mistakes)
-        };
-        reload.boxed()
-    }
-
-    fn log(&self) -> (Tail, LogFilter) {
-        (self.log.tail.clone(), self.log.filter.clone())
     }
 }

@@ -1,17 +1,26 @@
 //! How serf's RPC is joined to the rest.
 
+use std::collections::BTreeMap;
+use std::str::FromStr as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use muster_engine::crypto::KeyId;
+use muster_proto::token::KeyBytes;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
+use super::peering::Core;
 use super::{Shared, VERSION};
 use crate::config::Config;
 use crate::gossip::Handle;
 use crate::grpc::Queries;
 use crate::hub::Hub;
-use crate::serf_rpc::{self, Coordinate, Hooks, Timing};
+use crate::keys::{KeyReport, Keys, Ring};
+use crate::serf_rpc::{self, ClusterKeys, Coordinate, Hooks, KeyChange, KeyText, KeysTold, Timing};
 
 /// The socket, bound, and its settings.
 pub(super) type Listening = (TcpListener, serf_rpc::Config);
@@ -33,9 +42,9 @@ pub(super) async fn listen(config: &Config) -> anyhow::Result<Option<Listening>>
 pub(super) fn spawn(
     shared: &Shared,
     (listener, settings): Listening,
-    hub: &Arc<Hub>,
-    handle: &Handle,
+    core: &Core,
     queries: &Queries,
+    keys: &Keys,
 ) {
     let metrics = serf_rpc::Metrics::default();
     shared
@@ -46,13 +55,15 @@ pub(super) fn spawn(
     let serving = serf_rpc::Shared {
         config: settings,
         version: VERSION,
-        hub: Arc::clone(hub),
-        handle: handle.clone(),
-        keys: None,
+        hub: Arc::clone(&core.hub),
+        handle: core.handle.clone(),
+        keys: Some(Arc::new(OfCluster(keys.clone()))),
         asker: queries.asker.clone(),
         responders: queries.responders.clone(),
         hooks: Arc::new(Around {
             left: shared.left.clone(),
+            hub: Arc::clone(&core.hub),
+            handle: core.handle.clone(),
         }),
         tail: shared.log.tail.clone(),
         log_filter: shared.log.filter.clone(),
@@ -71,6 +82,8 @@ pub(super) fn spawn(
 #[derive(Debug)]
 struct Around {
     left: CancellationToken,
+    hub: Arc<Hub>,
+    handle: Handle,
 }
 
 impl Hooks for Around {
@@ -78,8 +91,80 @@ impl Hooks for Around {
         self.left.cancel();
     }
 
-    fn coordinate(&self, _member: &str) -> Option<Coordinate> {
-        // Nodes have none here; clients are told so.
-        None
+    fn coordinate(&self, member: &str) -> Option<Coordinate> {
+        let member = self.hub.member(member)?;
+        let place = self.handle.coordinates().snapshot().of(&member.value)?;
+        Some(Coordinate {
+            adjustment: place.adjustment,
+            error: place.error,
+            height: place.height,
+            vec: Some(place.vec.to_vec()),
+        })
+    }
+}
+
+/// The keys of the cluster, as serf's clients see them.
+#[derive(Debug)]
+struct OfCluster(Keys);
+
+impl ClusterKeys for OfCluster {
+    fn list(&self, raw: bool) -> BoxFuture<'_, Result<KeysTold, String>> {
+        let list = async move {
+            let report = self.0.list().await.map_err(|error| error.to_string())?;
+            let texts = if raw {
+                self.0.texts().await
+            } else {
+                BTreeMap::new()
+            };
+            Ok(told(&report, &texts))
+        };
+        list.boxed()
+    }
+
+    fn change(&self, change: KeyChange, key: KeyText) -> BoxFuture<'_, Result<KeysTold, String>> {
+        let report = async move {
+            match change {
+                KeyChange::Install => {
+                    let key = KeyBytes::parse(key.as_str()).map_err(|error| error.to_string())?;
+                    let installed = self.0.install(key).await;
+                    installed.map(|(_, report)| report)
+                }
+                KeyChange::Use => self.0.use_key(id_of(&key)?, false).await,
+                KeyChange::Remove => self.0.remove(id_of(&key)?, false).await,
+            }
+            .map_err(|error| error.to_string())
+        };
+        let told = async move { Ok(told(&report.await?, &BTreeMap::new())) };
+        told.boxed()
+    }
+}
+
+/// serf's clients name a key by itself; its id, as `serf keys -list` shows it, will do.
+fn id_of(key: &KeyText) -> Result<KeyId, String> {
+    if let Ok(id) = KeyId::from_str(key.as_str()) {
+        return Ok(id);
+    }
+    let key = KeyBytes::parse(key.as_str()).map_err(|error| error.to_string())?;
+    Ring::id_of(&key).map_err(|error| error.to_string())
+}
+
+fn told(report: &KeyReport, texts: &BTreeMap<KeyId, Zeroizing<String>>) -> KeysTold {
+    let failed = |member: &crate::keys::MemberKeys| {
+        let error = member.error.clone()?;
+        Some((member.member.clone(), error))
+    };
+    let shown = |id: KeyId| match texts.get(&id) {
+        Some(text) => text.to_string(),
+        None => id.to_string(),
+    };
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let keys = report.keys.iter();
+    KeysTold {
+        failures: report.members.iter().filter_map(failed).collect(),
+        keys: keys
+            .map(|key| (shown(key.id), count(key.members)))
+            .collect(),
+        asked: count(report.members.len()),
+        answered: count(report.members.len()),
     }
 }

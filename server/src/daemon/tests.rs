@@ -65,6 +65,7 @@ fn parts(shared: &Shared, leaves: mpsc::Sender<Phase>) -> Assembled {
     Assembled {
         bound: "127.0.0.1:4567".parse().unwrap(),
         sockets: vec!["/run/a.sock".into()],
+        encryption: None,
         leave: Box::new(|| leave.boxed()),
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use muster_engine::crypto::Keyring;
 use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member, Snapshot};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
@@ -90,6 +91,10 @@ pub(crate) enum Command {
         remove: Vec<String>,
         reply: Reply<Result<Arc<Member>, EngineError>>,
     },
+    SetKeyring {
+        keyring: Option<Keyring>,
+        reply: Reply<()>,
+    },
     Report {
         reply: Reply<Report>,
     },
@@ -113,6 +118,7 @@ pub(crate) struct HandleEnds {
     pub(crate) replicated: watch::Sender<Replicated>,
     pub(crate) coordinates: Arc<Coordinates>,
     pub(crate) changes: watch::Sender<Changes>,
+    pub(crate) unknown_keys: watch::Sender<u64>,
 }
 
 /// How far the own events are replicated. Ordered: a later value is greater.
@@ -147,6 +153,7 @@ pub struct Handle {
     /// Held over a change of the tags, so that they are kept in the order in which the
     /// engine took them.
     tags: Arc<Mutex<()>>,
+    unknown_keys: watch::Receiver<u64>,
 }
 
 impl Handle {
@@ -157,12 +164,14 @@ impl Handle {
         let (replicated_end, replicated) = watch::channel(Replicated::default());
         let coordinates = Arc::new(Coordinates::default());
         let (changes_end, changes) = watch::channel(Changes::default());
+        let (unknown_keys_end, unknown_keys) = watch::channel(0);
         let ends = HandleEnds {
             commands: commands_end,
             events: events_end,
             replicated: replicated_end,
             coordinates: Arc::clone(&coordinates),
             changes: changes_end,
+            unknown_keys: unknown_keys_end,
         };
         (
             Self {
@@ -173,6 +182,7 @@ impl Handle {
                 changes,
                 keeper: None,
                 tags: Arc::default(),
+                unknown_keys,
             },
             ends,
         )
@@ -281,6 +291,23 @@ impl Handle {
         Ok(self
             .command(|reply| Command::UpdateTags { set, remove, reply })
             .await??)
+    }
+
+    /// Goes on with other keys, or without any. Returns once datagrams and new pipes
+    /// follow them; pipes under a key that is gone are closing.
+    ///
+    /// # Errors
+    /// [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn set_keyring(&self, keyring: Option<Keyring>) -> Result<(), CommandError> {
+        self.command(|reply| Command::SetKeyring { keyring, reply })
+            .await
+    }
+
+    /// Grows when datagrams came under a key that this node does not hold, at most
+    /// once a second.
+    #[must_use]
+    pub fn unknown_keys(&self) -> watch::Receiver<u64> {
+        self.unknown_keys.clone()
     }
 
     /// State of the engine.

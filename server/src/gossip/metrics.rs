@@ -78,6 +78,8 @@ counters! {
     pipes_failed_handshake,
     /// Idle pipes closed after a minute, or to make room.
     pipes_closed_idle,
+    /// Pipes closed as their key was removed, or plaintext is accepted no longer.
+    pipes_closed_key_removed,
     /// Pipes that a peer closed without a goodbye.
     pipes_closed_abruptly,
     /// Incoming: too many half-open ones.

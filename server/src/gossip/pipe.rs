@@ -14,6 +14,7 @@
 //! A pipe of kind rpc is answered by an open frame, or a goodbye; what follows is no
 //! frames but HTTP/2, with gRPC in it ([`rpc`]).
 //!
+//! A pipe is closed with a goodbye once its key is removed.
 //! Noise is NNpsk0 with a key derived from the cluster's; the preamble and the
 //! cluster name are its prologue, so that none of them can be changed on the way.
 //! The byte stream ([`stream::SealedStream`]) is usable without the frames.
@@ -52,6 +53,9 @@ pub(crate) const IDLE_CLOSE_INCOMING: Duration = Duration::from_secs(90);
 
 /// A goodbye that does not go out by then is not sent.
 pub(crate) const GOODBYE_DEADLINE: Duration = Duration::from_millis(100);
+
+/// What a peer is told whose pipe is closed for its key.
+pub(crate) const KEY_REMOVED: &str = "the key of this pipe was removed";
 
 /// Incoming pipes whose handshake is not over. Further ones are refused and counted.
 pub(crate) const HALF_OPEN_MAX: usize = 64;

@@ -109,7 +109,13 @@ pub fn rule(path: &str) -> (Rule, bool) {
         | "/muster.v1.NodeService/ForceLeave"
         | "/muster.v1.NodeService/UpdateTags"
         | "/muster.v1.NodeService/SetLogFilter"
-        | "/muster.v1.NodeService/Reload" => (Admin, false),
+        | "/muster.v1.NodeService/Reload"
+        | "/muster.v1.KeyService/ListKeys"
+        | "/muster.v1.KeyService/InstallKey"
+        | "/muster.v1.KeyService/UseKey"
+        | "/muster.v1.KeyService/RemoveKey"
+        | "/muster.v1.KeyService/RotateKey"
+        | "/muster.v1.KeyService/SetEncryption" => (Admin, false),
         // The log may tell more than the API does.
         "/muster.v1.NodeService/TailLogs" => (Admin, true),
         "/grpc.health.v1.Health/Watch" => return (Rule::Open, true),

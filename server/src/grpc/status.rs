@@ -54,6 +54,12 @@ pub(crate) fn member_not_found(name: &str) -> Status {
     )
 }
 
+/// No member has that key.
+pub(crate) fn key_not_found(id: &str) -> Status {
+    let message = format!("there is no key {id}");
+    status(Code::NotFound, "KEY_NOT_FOUND", message, &[("id", id)])
+}
+
 /// The caller may not do that.
 pub(crate) fn not_permitted(path: &str, needs: &str, uid: Option<u32>) -> Status {
     let who = uid.map_or_else(

@@ -4,6 +4,7 @@ mod coalesced;
 mod events;
 mod gate;
 mod harness;
+mod keys;
 mod members;
 mod node;
 mod queries;

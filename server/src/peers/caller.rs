@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use muster_engine::crypto::KeyId;
 use muster_engine::name::check_name;
 use tonic::Status;
 
@@ -25,6 +26,11 @@ pub struct Caller {
     /// Where its end of the connection is: its address, and a port of no meaning.
     pub from: SocketAddr,
 }
+
+/// The key of the connection that a request came by, none in clear. An extension of
+/// every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Under(pub Option<KeyId>);
 
 impl Caller {
     /// Who sent a request.

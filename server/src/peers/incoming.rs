@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::caller::Caller;
+use super::caller::{Caller, Under};
 use super::keys::Keys;
 use super::load::{Counted, InFlight, Load};
 use super::metrics::{Metrics, Up};
@@ -127,7 +127,8 @@ impl Host {
     }
 
     async fn serve(self, arrived: Arrived, routes: Routes, _place: OwnedSemaphorePermit) {
-        let (from, close) = (arrived.from(), self.keys.token(arrived.key()));
+        let (from, under) = (arrived.from(), Under(arrived.key()));
+        let close = self.keys.token(under.0);
         let stream = match arrived.accept().await {
             Ok(stream) => TokioIo::new(stream),
             Err(error) => {
@@ -140,7 +141,8 @@ impl Host {
         let (load, calls) = (Load::new(), self.metrics.clone());
         let entered = load.clone();
         let service = service_fn(move |request| {
-            let request: Request<hyper::body::Incoming> = request;
+            let mut request: Request<hyper::body::Incoming> = request;
+            request.extensions_mut().insert(under);
             let answering = answer(routes.clone(), request.map(Body::new), from, calls.clone());
             let call = entered.enter();
             async move { answering.await.map(|response| counted(response, call)) }

@@ -38,6 +38,8 @@ const PLACE_RETRY: Duration = Duration::from_millis(50);
 pub struct Channel {
     pool: Arc<Pool>,
     to: SocketAddr,
+    /// Calls fail rather than go in clear.
+    sealed: bool,
 }
 
 /// The connections to peers.
@@ -71,7 +73,16 @@ struct State {
 
 impl Channel {
     pub(super) fn new(pool: Arc<Pool>, to: SocketAddr) -> Self {
-        Self { pool, to }
+        let sealed = false;
+        Self { pool, to, sealed }
+    }
+
+    /// The same for what others must not read: a call fails as FAILED_PRECONDITION, and
+    /// nothing of it is sent, while there is no connection under a key.
+    #[must_use]
+    pub fn sealed(mut self) -> Self {
+        self.sealed = true;
+        self
     }
 }
 
@@ -85,9 +96,9 @@ impl Service<Request<Body>> for Channel {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (pool, to) = (Arc::clone(&self.pool), self.to);
+        let (pool, to, sealed) = (Arc::clone(&self.pool), self.to, self.sealed);
         Box::pin(async move {
-            let called = pool.call(to, request).await;
+            let called = pool.call(to, sealed, request).await;
             if called.is_err() {
                 pool.metrics.calls_failed.inc();
             }
@@ -113,19 +124,20 @@ impl Pool {
     async fn call(
         self: &Arc<Self>,
         to: SocketAddr,
+        sealed: bool,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Status> {
         self.metrics.calls_sent.inc();
         sign(&mut request, &self.me);
         address(&mut request);
-        let (mut sender, call) = self.link(to).await?;
+        let (mut sender, call) = self.link(to, sealed).await?;
         let sent = match sender.try_send_request(request).await {
             Ok(response) => Ok((response, call)),
             Err(mut refused) => match refused.take_message() {
                 // The connection closed before it took the call: on a new one, then.
                 Some(request) => {
                     drop((sender, call));
-                    let (mut sender, call) = self.link(to).await?;
+                    let (mut sender, call) = self.link(to, sealed).await?;
                     let sent = sender.send_request(request).await;
                     sent.map(|response| (response, call))
                 }
@@ -141,12 +153,16 @@ impl Pool {
     }
 
     /// The connection to a peer, made if need be.
-    async fn link(self: &Arc<Self>, to: SocketAddr) -> Result<(Sender, InFlight), Status> {
+    async fn link(
+        self: &Arc<Self>,
+        to: SocketAddr,
+        sealed: bool,
+    ) -> Result<(Sender, InFlight), Status> {
         let began = Instant::now();
         let slot = Arc::clone(lock(&self.slots).entry(to).or_default());
         let mut state = slot.state.lock().await;
         if let Some(link) = state.link.as_ref().filter(|link| link.is_open()) {
-            return Ok(link.enter());
+            return fit(link, sealed);
         }
         if let Some((at, status)) = &state.failed
             && *at > began
@@ -159,10 +175,10 @@ impl Pool {
         };
         match opened {
             Ok(link) => {
-                let entered = link.enter();
+                let entered = fit(&link, sealed);
                 state.link = Some(link);
                 state.failed = None;
-                Ok(entered)
+                entered
             }
             Err(status) => {
                 state.link = None;
@@ -228,6 +244,16 @@ impl Pool {
 }
 
 /// Makes the URI of a request absolute, as HTTP/2 wants it.
+/// A place on a connection, if what the call carries may travel there.
+fn fit(link: &Link, sealed: bool) -> Result<(Sender, InFlight), Status> {
+    if sealed && !link.is_sealed() {
+        return Err(Status::failed_precondition(
+            "it has no key in common with this node: peers are talked to in clear",
+        ));
+    }
+    Ok(link.enter())
+}
+
 fn address(request: &mut Request<Body>) {
     let mut parts = request.uri().clone().into_parts();
     parts.scheme = Some(Scheme::HTTP);

@@ -355,3 +355,24 @@ async fn a_peer_that_stops_reading_is_let_go() {
     drop((unread, steps));
     stop([one, two]).await;
 }
+
+#[tokio::test]
+async fn what_others_must_not_read_is_not_sent_in_clear() {
+    for (key, fits) in [(Some(1), true), (None, false)] {
+        let (one, two) = (start(key).await, start(key).await);
+        let channel = one.peers.channel(two.addr).sealed();
+        let mut client = QueryPeerServiceClient::new(channel);
+        let steps = futures_util::stream::iter([step(ECHO)]);
+        let called = timeout(SOON, client.answer(steps)).await.unwrap();
+        match called {
+            Ok(_) => assert!(fits),
+            Err(status) => {
+                assert!(!fits, "{status:?}");
+                assert_eq!(status.code(), Code::FailedPrecondition);
+                assert!(status.message().contains("in clear"), "{status:?}");
+            }
+        }
+        assert_eq!(two.metrics.calls_received.get(), u64::from(fits));
+        stop([one, two]).await;
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use muster_engine::crypto::Keyring;
 use muster_engine::{
     Accepted, Config, Engine, EngineError, EventDraft, EventError, Input, Member, Now, Output,
     Snapshot, Time,
@@ -39,6 +40,8 @@ pub trait Machine: Sized {
         set: BTreeMap<String, String>,
         remove: &[String],
     ) -> Result<(), EngineError>;
+    /// [`Engine::set_keyring`].
+    fn set_keyring(&mut self, now: Now, keyring: Option<Keyring>);
     /// [`Engine::send_event`].
     ///
     /// # Errors
@@ -92,6 +95,10 @@ impl Machine for Engine {
         remove: &[String],
     ) -> Result<(), EngineError> {
         self.update_tags(now, set, remove)
+    }
+
+    fn set_keyring(&mut self, now: Now, keyring: Option<Keyring>) {
+        self.set_keyring(now, keyring);
     }
 
     fn send_event(&mut self, now: Now, draft: EventDraft) -> Result<Accepted, EventError> {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use muster_engine::crypto::Keyring;
 use muster_engine::{EventDraft, Note, Snapshot};
 
 use crate::sim::clock::Clock;
@@ -48,6 +49,8 @@ pub(crate) struct Node<M> {
     pub(crate) disk_boot: u64,
     pub(crate) disk_snapshot: Option<Snapshot>,
     pub(crate) tags: BTreeMap<String, String>,
+    /// What it was given by the script, if anything.
+    pub(crate) keyring: Option<Option<Keyring>>,
     pub(crate) rng: Rng,
     pub(crate) traffic: Traffic,
     pub(crate) disturbed_until: u64,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use muster_engine::crypto::Keyring;
 use muster_engine::{EngineError, EventDraft, EventKind, Snapshot};
 
 use crate::sim::cluster::Sim;
@@ -56,6 +57,8 @@ pub enum Action {
     Burst(usize, usize, usize),
     /// A node sets a tag.
     Tag(usize, String, String),
+    /// A node goes on with other keys, or without any; it keeps them over restarts.
+    Rekey(usize, Option<Keyring>),
 }
 
 impl<M: Machine> Sim<M> {
@@ -100,6 +103,7 @@ impl<M: Machine> Sim<M> {
             Action::ClockJump(slot, by_ms) => self.nodes[slot].clock.wall_ahead_ms += by_ms,
             Action::Burst(slot, count, bytes) => self.burst(slot, count, bytes),
             Action::Tag(slot, key, value) => self.tag(slot, key, value),
+            Action::Rekey(slot, keyring) => self.rekey(slot, keyring),
         }
     }
 
@@ -224,6 +228,16 @@ impl<M: Machine> Sim<M> {
             check.map_err(|error| error.to_string()),
         );
         self.disturbed_at = self.now;
+        self.settle_node(slot);
+    }
+
+    fn rekey(&mut self, slot: usize, keyring: Option<Keyring>) {
+        let node = &mut self.nodes[slot];
+        node.keyring = Some(keyring.clone());
+        let now = node.clock.read(self.now);
+        if let Some(machine) = node.machine.as_mut() {
+            machine.set_keyring(now, keyring);
+        }
         self.settle_node(slot);
     }
 

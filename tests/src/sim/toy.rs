@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use muster_engine::crypto::Keyring;
 use muster_engine::{
     Accepted, Config, EngineError, Event, EventDraft, EventError, ExchangeError, ExchangeId,
     ExchangeKind, Input, Member, Now, Origin, Output, Status, Time,
@@ -262,6 +263,8 @@ impl Machine for Toy {
     ) -> Result<(), EngineError> {
         Ok(())
     }
+
+    fn set_keyring(&mut self, _now: Now, _keyring: Option<Keyring>) {}
 
     fn send_event(&mut self, now: Now, draft: EventDraft) -> Result<Accepted, EventError> {
         let origin = (self.me.name.to_string(), self.me.boot);

@@ -37,6 +37,8 @@ pub struct Opened {
     pub instance: u64,
     /// The sender's number of the datagram.
     pub counter: u64,
+    /// It came sealed.
+    pub sealed: bool,
     /// What it carries.
     pub body: Bytes,
 }
@@ -56,7 +58,7 @@ pub enum OpenError {
     /// A way of sealing that is not known.
     #[error("its suite is {0}, only 0 and 1 are known")]
     Suite(u8),
-    /// It came in clear, this node has a key.
+    /// It came in clear, this node takes only what is sealed.
     #[error("it is not sealed, and this node has a key")]
     PlaintextRefused,
     /// It came sealed, this node has no key.
@@ -117,7 +119,8 @@ impl Sealer {
     /// Bytes that sealing adds, at most.
     pub const OVERHEAD: usize = HEADER + TAG;
 
-    /// For the node `instance` of a cluster; without keys it talks in clear.
+    /// For the node `instance` of a cluster; without keys it talks in clear, with
+    /// them as the stage of the ring says.
     #[must_use]
     pub fn new(cluster: &str, keyring: Option<Keyring>, instance: u64) -> Self {
         let digest = Sha256::digest(cluster.as_bytes());
@@ -141,6 +144,11 @@ impl Sealer {
         self
     }
 
+    /// Goes on with other keys, or without any. What it remembers of senders stays.
+    pub fn set_keyring(&mut self, keyring: Option<Keyring>) {
+        self.keyring = keyring;
+    }
+
     /// Seals a body into a datagram. `random` makes the nonce unique even where
     /// two processes wrongly share an instance; 48 bits of it are used.
     #[must_use]
@@ -148,7 +156,7 @@ impl Sealer {
         self.counter += 1;
         let mut datagram = BytesMut::with_capacity(Self::OVERHEAD + body.len());
         datagram.put_u8(VERSION);
-        let key = self.keyring.as_ref().map(Keyring::primary);
+        let key = self.keyring.as_ref().and_then(Keyring::sealing);
         match key {
             Some(key) => {
                 datagram.put_u8(SUITE_SEALED);
@@ -194,8 +202,10 @@ impl Sealer {
             .split_at_checked(HEADER)
             .ok_or(OpenError::Truncated)?;
         let body = match (suite, &self.keyring) {
-            (SUITE_PLAIN, None) => self.open_plain(header, rest)?,
-            (SUITE_PLAIN, Some(_)) => return Err(OpenError::PlaintextRefused),
+            (SUITE_PLAIN, Some(keyring)) if !keyring.stage().accepts_plaintext() => {
+                return Err(OpenError::PlaintextRefused);
+            }
+            (SUITE_PLAIN, _) => self.open_plain(header, rest)?,
             (_, None) => return Err(OpenError::SealedRefused),
             (_, Some(keyring)) => self.open_sealed(keyring, header, rest)?,
         };
@@ -210,6 +220,7 @@ impl Sealer {
         Ok(Opened {
             instance,
             counter,
+            sealed: suite == SUITE_SEALED,
             body,
         })
     }

@@ -142,12 +142,6 @@ impl Engine {
         all
     }
 
-    /// Whether peers are talked to under a key.
-    #[must_use]
-    pub fn encrypted(&self) -> bool {
-        self.own.config().keyring.is_some()
-    }
-
     /// What an operator should look at.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
@@ -170,9 +164,7 @@ impl Engine {
         if self.has_left() {
             warnings.push("left: this node has left its cluster until it joins again".to_owned());
         }
-        if !self.encrypted() {
-            warnings.push("plaintext: peers talk without encryption".to_owned());
-        }
+        warnings.extend(self.plaintext_warning().map(str::to_owned));
         if self.own.clock_is_off() {
             warnings
                 .push("clock: this node's wall clock is behind that of older members".to_owned());

@@ -5,7 +5,7 @@
 //! the record that says who is meant: what lacks a record is parked and asked for.
 
 mod parked;
-mod receiving;
+pub(super) mod receiving;
 mod sending;
 mod told;
 

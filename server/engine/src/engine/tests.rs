@@ -9,6 +9,7 @@ mod agreement;
 mod bounds;
 mod coordinates;
 mod hostile;
+mod keys;
 mod naming;
 mod restoring;
 mod words;

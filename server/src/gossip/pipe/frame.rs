@@ -101,6 +101,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Frames<T> {
         }
     }
 
+    /// The stream.
+    pub(crate) fn io(&self) -> &T {
+        &self.io
+    }
+
     /// The stream after the last frame that was read or written whole: nothing beyond
     /// it was taken from the stream.
     pub(crate) fn into_inner(self) -> T {

@@ -7,6 +7,7 @@ use muster_engine::crypto::{Key, KeyId, Keyring};
 use sha2::{Digest as _, Sha256};
 use snow::HandshakeState;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::stream::{Codec, SealedStream};
@@ -23,16 +24,36 @@ const NOISE: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
 /// What is still read from a refused peer, so that it gets to read the reason:
 /// closing over unread bytes would reset the connection.
 const LINGER_BYTES_MAX: u64 = 4 << 10;
+/// Keys that one peer is offered; more are only held during several rotations at once.
+const OFFERED_KEYS_MAX: usize = 4;
 /// And for how long.
 const LINGER: Duration = Duration::from_millis(250);
 
-/// Who this node is to its peers.
+/// Who this node is to its peers. Its keys may change while pipes are open.
 #[derive(Debug)]
 pub(crate) struct Identity {
     /// Name of the cluster.
-    pub(crate) cluster: String,
+    cluster: String,
     /// Keys; `None` talks in clear.
-    pub(crate) keyring: Option<Keyring>,
+    keyring: watch::Sender<Option<Keyring>>,
+}
+
+/// How a pipe is offered to a peer.
+#[derive(Debug, Clone)]
+pub(crate) enum Offer {
+    /// In clear.
+    Plain,
+    /// Under this key.
+    Key(Key),
+}
+
+/// Which offer comes first while a cluster is on its way to encryption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prefer {
+    /// What the stage says.
+    Stage,
+    /// A key, if there is one: what is said must not be read by others.
+    Sealed,
 }
 
 /// Why there is no pipe. The texts are read by whoever asked to join.
@@ -117,17 +138,55 @@ pub(crate) fn busy_reply() -> [u8; REPLY] {
 }
 
 impl Identity {
-    fn preamble(&self) -> [u8; PREAMBLE] {
-        let (suite, id) = match &self.keyring {
-            Some(keyring) => (SUITE_SEALED, keyring.primary().id().to_bytes()),
-            None => (SUITE_PLAIN, [0; 4]),
+    /// A node of a cluster; without keys it talks in clear.
+    pub(crate) fn new(cluster: String, keyring: Option<Keyring>) -> Self {
+        Self {
+            cluster,
+            keyring: watch::Sender::new(keyring),
+        }
+    }
+
+    /// The keys as they are now.
+    pub(crate) fn keyring(&self) -> Option<Keyring> {
+        self.keyring.borrow().clone()
+    }
+
+    /// Goes on with other keys. Pipes that they do not allow see it by
+    /// [`Identity::revoked`].
+    pub(crate) fn set_keyring(&self, keyring: Option<Keyring>) {
+        self.keyring.send_replace(keyring);
+    }
+
+    /// What to offer a peer, one connection each, the best first. What comes after
+    /// is for peers whose keys or whose stage are behind.
+    pub(crate) fn offers(&self, prefer: Prefer) -> Vec<Offer> {
+        let Some(ring) = self.keyring() else {
+            return vec![Offer::Plain];
         };
-        let mut preamble = [0; PREAMBLE];
-        preamble[..4].copy_from_slice(&MAGIC);
-        preamble[4] = VERSION;
-        preamble[5] = suite;
-        preamble[6..].copy_from_slice(&id);
-        preamble
+        let primary = ring.primary().clone();
+        let others = ring.keys().filter(|key| key.id() != primary.id()).cloned();
+        let keys = std::iter::once(primary.clone()).chain(others);
+        let mut offers: Vec<Offer> = keys.take(OFFERED_KEYS_MAX).map(Offer::Key).collect();
+        if ring.stage().accepts_plaintext() {
+            let first = prefer == Prefer::Stage && !ring.stage().seals();
+            offers.insert(if first { 0 } else { offers.len() }, Offer::Plain);
+        }
+        offers
+    }
+
+    /// Waits until a pipe under this key, or in clear, must not be used any more: the key
+    /// was removed, or plaintext is accepted no longer. Cancel-safe.
+    pub(crate) async fn revoked(&self, key: Option<KeyId>) {
+        let mut keyring = self.keyring.subscribe();
+        let gone = keyring.wait_for(|ring| match (key, ring) {
+            (None, ring) => ring
+                .as_ref()
+                .is_some_and(|ring| !ring.stage().accepts_plaintext()),
+            (Some(id), Some(ring)) => ring.get(id).is_none(),
+            (Some(_), None) => true,
+        });
+        // The sender is this identity: the channel cannot be closed.
+        let _closed = gone.await.is_err();
     }
 
     fn cluster_hash(&self) -> [u8; 32] {
@@ -151,20 +210,49 @@ impl Identity {
     }
 }
 
+impl Offer {
+    fn preamble(&self) -> [u8; PREAMBLE] {
+        let (suite, id) = match self {
+            Self::Key(key) => (SUITE_SEALED, key.id().to_bytes()),
+            Self::Plain => (SUITE_PLAIN, [0; 4]),
+        };
+        let mut preamble = [0; PREAMBLE];
+        preamble[..4].copy_from_slice(&MAGIC);
+        preamble[4] = VERSION;
+        preamble[5] = suite;
+        preamble[6..].copy_from_slice(&id);
+        preamble
+    }
+}
+
+impl HandshakeError {
+    /// Whether the peer may take another offer.
+    pub(crate) const fn may_take_another(&self) -> bool {
+        matches!(
+            self,
+            Self::PlaintextRefused { .. } | Self::SealedRefused { .. } | Self::UnknownKey(_)
+        )
+    }
+}
+
 /// Opens a pipe over a new connection.
 ///
 /// # Errors
 /// Why there is none. Takes as long as the peer takes: set a deadline.
-pub(crate) async fn initiate<T>(mut io: T, me: &Identity) -> Result<SealedStream<T>, HandshakeError>
+pub(crate) async fn initiate<T>(
+    mut io: T,
+    me: &Identity,
+    offer: &Offer,
+) -> Result<SealedStream<T>, HandshakeError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let preamble = me.preamble();
-    let Some(key) = me.keyring.as_ref().map(Keyring::primary) else {
+    let preamble = offer.preamble();
+    let Offer::Key(key) = offer else {
         io.write_all(&[&preamble[..], &me.cluster_hash()].concat())
             .await?;
         io.flush().await?;
-        read_reply(&mut io, me).await?;
+        read_reply(&mut io, offer).await?;
         return Ok(SealedStream::new(io, Codec::Plain, None));
     };
     let mut state = me.noise(key, &preamble, |builder| builder.build_initiator())?;
@@ -173,7 +261,7 @@ where
     write_noise(&mut state, &mut hello[PREAMBLE..])?;
     io.write_all(&hello).await?;
     io.flush().await?;
-    read_reply(&mut io, me).await?;
+    read_reply(&mut io, offer).await?;
     let mut answer = [0; NOISE_MESSAGE];
     io.read_exact(&mut answer).await?;
     read_noise(&mut state, &answer)?;
@@ -232,8 +320,12 @@ where
         return Err(HandshakeError::Version(preamble[4]));
     }
     let (initiator, responder) = ("the peer", "this node");
-    match (preamble[5], &me.keyring) {
-        (SUITE_PLAIN, None) => {
+    let keyring = me.keyring();
+    let plaintext = keyring
+        .as_ref()
+        .is_none_or(|ring| ring.stage().accepts_plaintext());
+    match (preamble[5], &keyring) {
+        (SUITE_PLAIN, _) if plaintext => {
             let mut cluster = [0; 32];
             io.read_exact(&mut cluster).await?;
             if cluster != me.cluster_hash() {
@@ -257,7 +349,7 @@ where
             io.flush().await?;
             Ok(Some((Box::new(state), id)))
         }
-        (SUITE_PLAIN, Some(_)) => Err(HandshakeError::PlaintextRefused {
+        (SUITE_PLAIN, _) => Err(HandshakeError::PlaintextRefused {
             initiator,
             responder,
         }),
@@ -269,7 +361,7 @@ where
     }
 }
 
-async fn read_reply<T>(io: &mut T, me: &Identity) -> Result<(), HandshakeError>
+async fn read_reply<T>(io: &mut T, offer: &Offer) -> Result<(), HandshakeError>
 where
     T: AsyncRead + Unpin,
 {
@@ -281,7 +373,7 @@ where
     Err(match status.ok_or(HandshakeError::NotMuster)? {
         Status::Go => return Ok(()),
         Status::Version => HandshakeError::Version(version),
-        Status::Suite => HandshakeError::Suite(me.preamble()[5]),
+        Status::Suite => HandshakeError::Suite(offer.preamble()[5]),
         Status::PlaintextRefused => HandshakeError::PlaintextRefused {
             initiator,
             responder,
@@ -290,9 +382,9 @@ where
             initiator,
             responder,
         },
-        Status::UnknownKey => match &me.keyring {
-            Some(keyring) => HandshakeError::UnknownKey(keyring.primary().id()),
-            None => HandshakeError::NotMuster,
+        Status::UnknownKey => match offer {
+            Offer::Key(key) => HandshakeError::UnknownKey(key.id()),
+            Offer::Plain => HandshakeError::NotMuster,
         },
         Status::WrongKeyOrCluster => HandshakeError::WrongKeyOrCluster,
         Status::Busy => HandshakeError::Busy,

@@ -20,7 +20,7 @@ use super::rpc::Arrived;
 use super::stream::SealedStream;
 use super::{
     ANSWER_DEADLINE, HALF_OPEN_MAX, HANDSHAKE_DEADLINE, IDLE_CLOSE_INCOMING, INCOMING_MAX,
-    REQUEST_BYTES_MAX,
+    KEY_REMOVED, REQUEST_BYTES_MAX,
 };
 use crate::daemon::supervisor::Tasks;
 use crate::gossip::metrics::{Counters, Gauge};
@@ -155,10 +155,15 @@ impl Server {
             Purpose::Exchange(kind) => kind,
             Purpose::Rpc => return Ok(Some(frames)),
         };
-        let served = self.exchanges(&mut frames, from, kind).await;
+        let revoked = self.identity.revoked(frames.io().key());
+        let served = self.exchanges(&mut frames, from, kind, revoked).await;
         match &served {
             Ok(None) => {}
             Ok(Some(Reason::Stopping)) => frames.close(Reason::Stopping, "the node stops").await,
+            Ok(Some(Reason::KeyRemoved)) => {
+                self.counters.pipes_closed_key_removed.add(1);
+                frames.close(Reason::KeyRemoved, KEY_REMOVED).await;
+            }
             Ok(Some(_)) => frames.close(Reason::Done, "idle").await,
             Err(ServeError::Frame(FrameError::Io(_) | FrameError::Ended)) => {}
             Err(error) => frames.close(Reason::BadFrame, &error.to_string()).await,
@@ -215,13 +220,16 @@ impl Server {
         frames: &mut Frames<T>,
         from: SocketAddr,
         kind: ExchangeKind,
+        revoked: impl Future<Output = ()>,
     ) -> Result<Option<Reason>, ServeError>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
+        let mut revoked = std::pin::pin!(revoked);
         loop {
             let head = tokio::select! {
                 () = self.stop.cancelled() => return Ok(Some(Reason::Stopping)),
+                () = &mut revoked => return Ok(Some(Reason::KeyRemoved)),
                 () = sleep(IDLE_CLOSE_INCOMING) => return Ok(Some(Reason::Done)),
                 head = frames.head() => head?,
             };

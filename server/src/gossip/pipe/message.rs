@@ -56,6 +56,8 @@ pub(crate) enum Reason {
     BadFrame = 4,
     /// There are too many pipes of this kind.
     Busy = 5,
+    /// The pipe's key was removed, or plaintext is accepted no longer.
+    KeyRemoved = 6,
 }
 
 impl Open {

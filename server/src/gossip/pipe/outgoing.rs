@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::frame::{FrameError, FrameKind, Frames, Head};
-use super::handshake::{self, HandshakeError, Identity};
+use super::handshake::{self, HandshakeError, Identity, Prefer};
 use super::message::{Goodbye, Open, Reason};
 use super::stream::SealedStream;
-use super::{CONNECT_DEADLINE, HANDSHAKE_DEADLINE, IDLE_CLOSE};
+use super::{CONNECT_DEADLINE, HANDSHAKE_DEADLINE, IDLE_CLOSE, KEY_REMOVED};
 use crate::gossip::metrics::{Counters, Gauge};
 use crate::gossip::task::Arrival;
 
@@ -60,6 +60,8 @@ enum Next {
     Unused,
     /// The peer closed, or broke the rules.
     Dead,
+    /// The key of the pipe was removed.
+    Revoked,
 }
 
 impl Outgoing {
@@ -71,6 +73,12 @@ impl Outgoing {
             match self.next(&mut pipe).await {
                 Next::Job(job) => self.carry(&mut pipe, job).await,
                 Next::Dead => pipe = None,
+                Next::Revoked => {
+                    self.context.counters.pipes_closed_key_removed.add(1);
+                    if let Some(pipe) = pipe.take() {
+                        pipe.close(Reason::KeyRemoved, KEY_REMOVED).await;
+                    }
+                }
                 Next::Unused => {
                     self.context.counters.pipes_closed_idle.add(1);
                     break;
@@ -96,8 +104,10 @@ impl Outgoing {
         let Some(pipe) = pipe else {
             return self.jobs.recv().await.map_or(Next::Unused, Next::Job);
         };
+        let revoked = self.context.identity.revoked(pipe.io().key());
         tokio::select! {
             biased;
+            () = revoked => Next::Revoked,
             job = self.jobs.recv() => job.map_or(Next::Unused, Next::Job),
             head = pipe.head() => {
                 if !matches!(head, Ok(Head { kind: FrameKind::Goodbye, .. })) {
@@ -144,20 +154,17 @@ impl Outgoing {
 
     async fn open(&self) -> Result<Pipe, ExchangeError> {
         let counters = &self.context.counters;
-        let io = connect(self.to).await.inspect_err(|_| {
-            counters.pipes_failed_connect.add(1);
-        })?;
-        let shaking = timeout(
-            HANDSHAKE_DEADLINE,
-            handshake::initiate(io, &self.context.identity),
-        );
-        let stream = shaking
-            .await
-            .unwrap_or(Err(HandshakeError::Slow))
-            .map_err(|error| {
+        let dialled = dial(self.to, &self.context.identity, Prefer::Stage).await;
+        let stream = dialled.map_err(|error| match error {
+            DialError::Connect(error) => {
+                counters.pipes_failed_connect.add(1);
+                error
+            }
+            DialError::Handshake(error) => {
                 counters.pipes_failed_handshake.add(1);
                 handshake_failure(&error)
-            })?;
+            }
+        })?;
         let mut pipe = Frames::new(stream);
         let open = Open::of(self.kind).encode_to_vec();
         pipe.write(FrameKind::Open, &open)
@@ -174,8 +181,38 @@ impl Outgoing {
     }
 }
 
-/// A connection, within the deadline.
-pub(super) async fn connect(to: SocketAddr) -> Result<TcpStream, ExchangeError> {
+/// Why there is no stream to a peer.
+pub(super) enum DialError {
+    Connect(ExchangeError),
+    Handshake(HandshakeError),
+}
+
+/// Connects and shakes hands, each within its deadline. A peer that does not take the
+/// first offer gets the others, each on a new connection.
+pub(super) async fn dial(
+    to: SocketAddr,
+    me: &Identity,
+    prefer: Prefer,
+) -> Result<SealedStream<TcpStream>, DialError> {
+    let mut refused = None;
+    for offer in me.offers(prefer) {
+        let io = connect(to).await.map_err(DialError::Connect)?;
+        let shaking = timeout(HANDSHAKE_DEADLINE, handshake::initiate(io, me, &offer));
+        match shaking.await.unwrap_or(Err(HandshakeError::Slow)) {
+            Ok(stream) => return Ok(stream),
+            // What the first offer met is what people should read.
+            Err(error) if error.may_take_another() => {
+                refused.get_or_insert(error);
+            }
+            Err(error) => return Err(DialError::Handshake(error)),
+        }
+    }
+    Err(DialError::Handshake(
+        refused.unwrap_or(HandshakeError::Slow),
+    ))
+}
+
+async fn connect(to: SocketAddr) -> Result<TcpStream, ExchangeError> {
     let io = match timeout(CONNECT_DEADLINE, TcpStream::connect(to)).await {
         Ok(Ok(io)) => io,
         Ok(Err(error)) => return Err(ExchangeError::Connect(error.to_string())),
@@ -229,7 +266,7 @@ fn goodbye_failure(body: &[u8]) -> Failure {
     };
     let told = ExchangeError::Broken(format!("the peer closed: {}", goodbye.text));
     match goodbye.reason() {
-        Reason::Done | Reason::Stopping | Reason::Busy => Failure::Stale(told),
+        Reason::Done | Reason::Stopping | Reason::Busy | Reason::KeyRemoved => Failure::Stale(told),
         Reason::BadFrame => Failure::Final(told),
         Reason::UnknownKind | Reason::UnknownVersion => {
             Failure::Final(ExchangeError::Handshake(goodbye.text))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use muster_engine::crypto::Keyring;
 use muster_engine::{ExchangeError, ExchangeKind};
 use tokio::sync::mpsc;
 
@@ -63,6 +64,11 @@ impl Pool {
         }
         self.open(to, kind, job);
         Ok(())
+    }
+
+    /// Goes on with other keys: pipes that they do not allow are closed.
+    pub(crate) fn set_keyring(&self, keyring: Option<Keyring>) {
+        self.context.identity.set_keyring(keyring);
     }
 
     /// The exchange of a slot is over.

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::sync::Arc;
 
+use muster_engine::ExchangeError;
 use muster_engine::crypto::KeyId;
 use prost::Message as _;
 use tokio::net::TcpStream;
@@ -12,9 +13,9 @@ use tokio::time::timeout;
 
 use super::HANDSHAKE_DEADLINE;
 use super::frame::{FrameError, FrameKind, Frames};
-use super::handshake::{self, HandshakeError, Identity};
+use super::handshake::{HandshakeError, Identity, Prefer};
 use super::message::{Goodbye, Open, Purpose, Reason};
-use super::outgoing::connect;
+use super::outgoing;
 use super::stream::SealedStream;
 use crate::gossip::metrics::Counters;
 
@@ -89,18 +90,28 @@ impl Dialer {
     /// # Errors
     /// Why there is none.
     pub(crate) async fn dial(&self, to: SocketAddr) -> Result<RpcStream, DialError> {
-        let io = match connect(to).await {
-            Ok(io) => io,
-            Err(error) => {
-                self.counters.pipes_failed_connect.add(1);
-                return Err(DialError::Connect(error.to_string()));
+        let counters = &self.counters;
+        let stream = match outgoing::dial(to, &self.identity, Prefer::Sealed).await {
+            Ok(stream) => stream,
+            Err(outgoing::DialError::Connect(error)) => {
+                counters.pipes_failed_connect.add(1);
+                return Err(DialError::Connect(match error {
+                    ExchangeError::Connect(why) => why,
+                    error @ (ExchangeError::Handshake(_)
+                    | ExchangeError::Timeout
+                    | ExchangeError::Broken(_)
+                    | ExchangeError::Busy) => error.to_string(),
+                }));
+            }
+            Err(outgoing::DialError::Handshake(error)) => {
+                counters.pipes_failed_handshake.add(1);
+                return Err(error.into());
             }
         };
-        let opened = match timeout(HANDSHAKE_DEADLINE, self.open(io)).await {
+        let opened = match timeout(HANDSHAKE_DEADLINE, open(stream)).await {
             Ok(opened) => opened,
             Err(_) => Err(HandshakeError::Slow.into()),
         };
-        let counters = &self.counters;
         let counter = match &opened {
             Ok(_) => &counters.pipes_opened,
             Err(_) => &counters.pipes_failed_handshake,
@@ -108,24 +119,22 @@ impl Dialer {
         counter.add(1);
         opened
     }
+}
 
-    async fn open(&self, io: TcpStream) -> Result<RpcStream, DialError> {
-        let stream = handshake::initiate(io, &self.identity).await?;
-        let mut frames = Frames::new(stream);
-        let open = Open::rpc().encode_to_vec();
-        frames.write(FrameKind::Open, &open).await?;
-        let head = frames.head().await?;
-        let body = frames.body(head).await?;
-        match head.kind {
-            FrameKind::Open if Open::understand(&body) == Ok(Purpose::Rpc) => {
-                Ok(frames.into_inner())
-            }
-            FrameKind::Goodbye => match Goodbye::decode(body) {
-                Ok(goodbye) => Err(DialError::Refused(goodbye)),
-                Err(_) => Err(DialError::Senseless),
-            },
-            FrameKind::Open | FrameKind::Body => Err(DialError::Senseless),
-        }
+/// Says what the pipe is for, and waits until the peer agrees.
+async fn open(stream: RpcStream) -> Result<RpcStream, DialError> {
+    let mut frames = Frames::new(stream);
+    let open = Open::rpc().encode_to_vec();
+    frames.write(FrameKind::Open, &open).await?;
+    let head = frames.head().await?;
+    let body = frames.body(head).await?;
+    match head.kind {
+        FrameKind::Open if Open::understand(&body) == Ok(Purpose::Rpc) => Ok(frames.into_inner()),
+        FrameKind::Goodbye => match Goodbye::decode(body) {
+            Ok(goodbye) => Err(DialError::Refused(goodbye)),
+            Err(_) => Err(DialError::Senseless),
+        },
+        FrameKind::Open | FrameKind::Body => Err(DialError::Senseless),
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) struct Parts<N> {
     pub(crate) replicated: watch::Sender<Replicated>,
     pub(crate) coordinates: Arc<Coordinates>,
     pub(crate) changes: watch::Sender<Changes>,
+    pub(crate) unknown_keys: watch::Sender<u64>,
 }
 
 /// The only owner of the engine.
@@ -46,6 +47,8 @@ pub(crate) struct Core<N> {
     replicated: watch::Sender<Replicated>,
     coordinates: Arc<Coordinates>,
     changes: watch::Sender<Changes>,
+    /// Times that datagrams under unknown keys were told of.
+    unknown_keys: watch::Sender<u64>,
     /// Boot of what the engine says of own events.
     boot: u64,
     /// For the sink, gathered over one turn.
@@ -84,6 +87,7 @@ impl<N: Net> Core<N> {
             replicated: parts.replicated,
             coordinates: parts.coordinates,
             changes: parts.changes,
+            unknown_keys: parts.unknown_keys,
             members: Vec::new(),
             events: Vec::new(),
             queries: Vec::new(),
@@ -206,6 +210,12 @@ impl<N: Net> Core<N> {
                 self.drain(now);
                 respond(reply, result.map(|()| self.engine.me()));
             }
+            Command::SetKeyring { keyring, reply } => {
+                self.net.set_keyring(keyring.clone());
+                self.engine.set_keyring(now, keyring);
+                self.drain(now);
+                respond(reply, ());
+            }
             Command::Report { reply } => respond(reply, self.report()),
             Command::Snapshot { reply } => respond(reply, self.engine.snapshot(now)),
         }
@@ -326,6 +336,9 @@ impl<N: Net> Core<N> {
                     let sequence = 0;
                     self.replicated.send_replace(Replicated { boot, sequence });
                     self.sink.boot_raised(boot);
+                }
+                if let Note::UnknownKey { .. } = note {
+                    self.unknown_keys.send_modify(|times| *times += 1);
                 }
                 notes::log(&note);
             }

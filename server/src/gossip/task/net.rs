@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use muster_engine::crypto::Keyring;
 use muster_engine::{ExchangeError, ExchangeKind};
 use tokio::sync::{Mutex, mpsc};
 
@@ -29,6 +30,8 @@ pub(crate) trait Net {
     fn freed(&mut self, slot: u64);
     /// The pipe of a slot has ended.
     fn closed(&mut self, slot: u64);
+    /// Goes on with other keys.
+    fn set_keyring(&mut self, keyring: Option<Keyring>);
     /// Brings one [`Arrival::Seeds`].
     fn resolve_seeds(&mut self);
     /// Brings one [`Arrival::Join`].
@@ -67,6 +70,10 @@ impl Net for Sockets {
 
     fn closed(&mut self, slot: u64) {
         self.pool.closed(slot);
+    }
+
+    fn set_keyring(&mut self, keyring: Option<Keyring>) {
+        self.pool.set_keyring(keyring);
     }
 
     fn resolve_seeds(&mut self) {

@@ -24,6 +24,9 @@ pub(super) fn log(note: &Note) {
             tracing::warn!(said_unix_ms, used_unix_ms, "the wall clock is off");
         }
         Note::Joined { through } => tracing::info!(%through, "joined the cluster"),
+        Note::UnknownKey { key } => {
+            tracing::debug!(%key, "a datagram came under a key that is not known here");
+        }
         Note::Alone => tracing::info!("no other member is reachable"),
     }
 }

@@ -165,6 +165,7 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
     };
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
     let hooks = Arc::new(TestHooks::default());
+    let keys = crate::keys::testing::alone(&hub, &handle, &Tasks::default(), 7);
     let deliveries = Arc::new(Deliveries::new(Arc::clone(&hub), Default::default()));
     let queries = Queries {
         asker: Asker::new(
@@ -181,6 +182,7 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         handle,
         Arc::clone(&deliveries),
         queries.clone(),
+        keys,
         config,
         hooks.clone(),
         metrics.clone(),
@@ -274,6 +276,7 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
                 _ = reply.send(Ok(Arc::new(tagged)));
             }
             Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
+            Command::SetKeyring { reply, .. } => _ = reply.send(()),
             Command::Report { reply } => {
                 _ = reply.send(Report {
                     me: Arc::clone(&me),

@@ -32,6 +32,7 @@ pub(super) type Sender = http2::SendRequest<Body>;
 pub(super) struct Link {
     sender: Sender,
     load: Load,
+    sealed: bool,
 }
 
 /// A stream that fails once it is cut: what hyper does with it elsewhere ends.
@@ -65,6 +66,7 @@ impl Link {
             tracing::debug!(%to, %error, busy = error.is_busy(), "no gRPC to a peer");
             Status::unavailable(format!("no way to the peer at {to}: {error}"))
         })?;
+        let sealed = stream.key().is_some();
         let close = pool.keys.token(stream.key());
         let cut = CancellationToken::new();
         let stream = TokioIo::new(Severable {
@@ -96,12 +98,21 @@ impl Link {
         };
         pool.tasks
             .spawn_guarded("calls to peer", life.run(connection));
-        Ok(Self { sender, load })
+        Ok(Self {
+            sender,
+            load,
+            sealed,
+        })
     }
 
     /// Whether calls can still be sent, as far as is known.
     pub(super) fn is_open(&self) -> bool {
         !self.sender.is_closed()
+    }
+
+    /// Whether it is under a key.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed
     }
 
     /// For one call.

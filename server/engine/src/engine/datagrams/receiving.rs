@@ -20,8 +20,9 @@ impl Engine {
     pub(in crate::engine) fn on_datagram(&mut self, now: Now, from: SocketAddr, bytes: &Bytes) {
         let opened = match self.sealer.open(now.at, bytes) {
             Ok(opened) => opened,
-            Err(error) => return self.count(dropped(&error)),
+            Err(error) => return self.drop_datagram(now, &error),
         };
+        self.count_plaintext(&opened);
         match Packet::decode(opened.body) {
             Ok(packet) => self.on_packet(now, from, packet),
             Err(_) => self.count("datagrams_dropped_malformed"),
@@ -158,7 +159,7 @@ impl Engine {
     }
 }
 
-fn dropped(error: &OpenError) -> &'static str {
+pub(in crate::engine) fn dropped(error: &OpenError) -> &'static str {
     match error {
         OpenError::Truncated => "datagrams_dropped_truncated",
         OpenError::Oversized => "datagrams_dropped_oversized",

@@ -4,8 +4,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::super::message::Goodbye;
 use super::*;
-use crate::gossip::pipe::handshake::initiate;
 use crate::gossip::pipe::testing::identity;
+use crate::gossip::pipe::testing::initiate_first;
 
 /// A server whose engine is the test.
 struct Bench {
@@ -41,7 +41,7 @@ impl Bench {
 }
 
 async fn client(io: DuplexStream) -> Frames<SealedStream<DuplexStream>> {
-    Frames::new(initiate(io, &identity("c", Some(1))).await.unwrap())
+    Frames::new(initiate_first(io, &identity("c", Some(1))).await.unwrap())
 }
 
 async fn goodbye(frames: &mut Frames<SealedStream<DuplexStream>>) -> Reason {
@@ -166,7 +166,7 @@ async fn an_oversized_frame_is_refused_and_counted() {
     let bench = bench();
     let (near, far) = duplex(1_000);
     let asking = async {
-        let mut stream = initiate(near, &identity("c", Some(1))).await.unwrap();
+        let mut stream = initiate_first(near, &identity("c", Some(1))).await.unwrap();
         let open = open();
         stream.write_u32(open.len() as u32).await.unwrap();
         stream.write_u8(0).await.unwrap();

@@ -2,6 +2,7 @@ use std::collections::BTreeMap as Map;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use muster_engine::crypto::{Key, Keyring};
 use muster_engine::{EventDraft, ExchangeKind, Gap, Limits, Origin};
 
 use super::*;
@@ -14,6 +15,7 @@ struct World {
     jobs: Vec<Job>,
     freed: Vec<u64>,
     joins: Vec<(u64, Vec<String>)>,
+    keyrings: Vec<Option<Keyring>>,
     seeds: usize,
     busy: bool,
 }
@@ -37,6 +39,10 @@ impl Net for World {
 
     fn closed(&mut self, slot: u64) {
         self.freed.push(slot);
+    }
+
+    fn set_keyring(&mut self, keyring: Option<Keyring>) {
+        self.keyrings.push(keyring);
     }
 
     fn resolve_seeds(&mut self) {
@@ -103,6 +109,7 @@ fn bench(limits: Limits) -> Bench {
         replicated: sender,
         coordinates: Arc::default(),
         changes: watch::channel(Changes::default()).0,
+        unknown_keys: watch::Sender::new(0),
     });
     core.begin(clock.now());
     Bench {
@@ -362,4 +369,27 @@ async fn an_event_that_nobody_waits_for_is_not_sent() {
         1,
         "the first one"
     );
+}
+
+#[tokio::test]
+async fn new_keys_reach_the_engine_and_the_pipes() {
+    let mut bench = bench(Limits::default());
+    assert!(!bench.core.report().encrypted);
+    let (reply, mut answer) = oneshot::channel();
+    let keyring = Some(Keyring::new(Key::new(&[1; 32]).unwrap()));
+    let command = Command::SetKeyring { keyring, reply };
+    bench.core.command(bench.clock.now(), command);
+    answer.try_recv().unwrap();
+    assert!(bench.core.report().encrypted);
+    assert_eq!(bench.core.net().keyrings.len(), 1);
+}
+
+#[tokio::test]
+async fn unknown_keys_are_told_of() {
+    let mut bench = bench(Limits::default());
+    let told = bench.core.unknown_keys.subscribe();
+    let key = Key::new(&[1; 32]).unwrap().id();
+    let note = Output::Note(Note::UnknownKey { key });
+    bench.core.act(bench.clock.now(), note);
+    assert_eq!(*told.borrow(), 1);
 }

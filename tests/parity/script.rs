@@ -239,7 +239,7 @@ impl Play {
         let wanted = [
             "Name: \"first\"",
             "Name: \"second\"",
-            "member-update",
+            "\"zone\":\"moved\"",
             "Name: \"last\"",
         ];
         muster_tests::harness::wait::holds("all events shown", limit, async || {
@@ -255,7 +255,7 @@ impl Play {
             let lines = normal::sorted(normal::lines(&block, &self.side.addresses()));
             self.scenes.push(Scene { step, lines });
         }
-        let block = block(&text, "Event: \"member-update\"");
+        let block = block(&text, "\"zone\":\"moved\"");
         let lines = normal::sorted(normal::lines(&block, &self.side.addresses()));
         let step = "monitor-update";
         self.scenes.push(Scene { step, lines });
@@ -297,7 +297,9 @@ impl Play {
         self.step("prune", &["force-leave", "-prune", "gamma"])
             .await;
         let gone = |text: &str| !text.contains("gamma");
-        self.side.until("alpha", &["members"], gone, SOON).await;
+        for node in ["beta", "alpha"] {
+            self.side.until(node, &["members"], gone, SOON).await;
+        }
         self.step("pruned", &["members", "-name=gamma"]).await;
     }
 

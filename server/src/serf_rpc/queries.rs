@@ -81,12 +81,12 @@ fn question(request: request::Query) -> Ask {
 
 /// In serf's words where it has some.
 fn refusal(error: &AskError) -> String {
-    match error {
-        AskError::Reserved(name) if name.starts_with(SERF_PREFIX) => {
-            format!("Queries cannot contain the '{SERF_PREFIX}' prefix")
-        }
-        error => error.to_string(),
+    if let AskError::Reserved(name) = error
+        && name.starts_with(SERF_PREFIX)
+    {
+        return format!("Queries cannot contain the '{SERF_PREFIX}' prefix");
     }
+    error.to_string()
 }
 
 /// What a client is told of it; of the begin nothing, and of a failed answer nothing,

@@ -7,7 +7,7 @@ use crate::tree::{File, is_test, production, read, sources_below};
 /// Modules of the daemon, and what of its other modules each may name. The daemon
 /// module is the composition root and config fills everybody's settings: they may
 /// name all.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 10] = [
     ("filter", &[]),
     ("coalesce", &[]),
     ("deliver", &["hub", "peers"]),

@@ -60,7 +60,13 @@ impl Delivery {
     pub(super) async fn to_myself(&mut self, asker: &Asker, me: &Me) {
         let key = (self.query.id.boot, self.query.id.sequence);
         let answered = async {
-            let place = asker.begin(key, me.name(), me.boot()).await?;
+            let place = loop {
+                match asker.begin(key, me.name(), me.boot()).await {
+                    // Until the deadline of the query.
+                    Err(Refused::NotYet) => sleep(RETRY_FIRST).await,
+                    begun => break begun?,
+                }
+            };
             let outcome = tokio::select! {
                 outcome = self.outcome() => outcome,
                 () = place.over() => return Err(Refused::Unknown),

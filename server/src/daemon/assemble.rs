@@ -273,16 +273,13 @@ async fn services(
         left: shared.left.clone(),
     });
     let stop = shared.tasks.stop_token();
-    let services = grpc::services(
-        core.hub,
-        core.handle,
-        core.deliveries,
+    let parts = grpc::Parts {
+        hub: core.hub,
+        handle: core.handle,
+        deliveries: core.deliveries,
         queries,
-        api,
-        hooks,
-        metrics,
-        stop.clone(),
-    );
+    };
+    let services = grpc::services(parts, api, hooks, metrics, stop.clone());
     let (gate, health) = services.await?;
     let mut phase = shared.phase.clone();
     shared.tasks.spawn("health", async move {

@@ -64,6 +64,7 @@ use self::watch::group::Views;
 use crate::deliver::Deliveries;
 use crate::gossip::Handle;
 use crate::hub::Hub;
+use crate::keys::Keys;
 use crate::routes::Routes;
 
 /// Settings of the API.
@@ -79,22 +80,40 @@ pub struct Config {
     pub calls_max: usize,
 }
 
+/// What the API shows and commands.
+#[derive(Debug)]
+pub struct Parts {
+    /// Members and events.
+    pub hub: Arc<Hub>,
+    /// Commands to the engine.
+    pub handle: Handle,
+    /// Receipts of level DELIVERED.
+    pub deliveries: Arc<Deliveries>,
+    /// Queries.
+    pub queries: Queries,
+    /// The keys of the cluster.
+    pub keys: Keys,
+}
+
 /// The whole API as one service, and the handle on its health. Streams end with
 /// UNAVAILABLE once `stop` is cancelled; calls that answer once are left to end.
 ///
 /// # Errors
 /// The built-in descriptors cannot be served: a bug.
 pub async fn services(
-    hub: Arc<Hub>,
-    handle: Handle,
-    deliveries: Arc<Deliveries>,
-    queries: Queries,
-    keys: crate::keys::Keys,
+    parts: Parts,
     config: Config,
     hooks: Arc<dyn Hooks>,
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(Gate, HealthHandle), tonic_reflection::server::Error> {
+    let Parts {
+        hub,
+        handle,
+        deliveries,
+        queries,
+        keys,
+    } = parts;
     let decode_max = config.payload_bytes_max + limits::DECODE_SLACK_BYTES;
     let views = Arc::new(Views::new());
     let membership = Arc::new(Membership {

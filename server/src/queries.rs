@@ -195,6 +195,4 @@ pub fn default_timeout(members: usize) -> Duration {
 }
 
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;

@@ -10,7 +10,6 @@ use muster_tests::harness::cluster::{see, see_alive};
 use muster_tests::harness::muster::Running;
 use muster_tests::harness::wait::{self, DETECTION, SOON};
 use muster_tests::harness::{Cluster, Daemon};
-use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -328,7 +327,7 @@ async fn a_member_that_restarts_midway_does_not_hold_up_the_end() {
     )
     .await;
     let ended = tokio::spawn(all(asked));
-    cluster.node_mut(2).signal(Signal::KILL);
+    cluster.node_mut(2).kill().await;
     cluster.node_mut(2).restart().await;
     see_alive(cluster.node(0), 3).await;
     let begun = Instant::now();

@@ -79,17 +79,14 @@ pub(super) async fn services(
         keys: keys.clone(),
     });
     let stop = shared.tasks.stop_token();
-    let services = grpc::services(
-        core.hub,
-        core.handle,
-        core.deliveries,
+    let parts = grpc::Parts {
+        hub: core.hub,
+        handle: core.handle,
+        deliveries: core.deliveries,
         queries,
         keys,
-        api,
-        hooks,
-        metrics,
-        stop.clone(),
-    );
+    };
+    let services = grpc::services(parts, api, hooks, metrics, stop.clone());
     let (gate, health) = services.await?;
     let mut phase = shared.phase.clone();
     shared.tasks.spawn("health", async move {

@@ -1,6 +1,6 @@
 //! The queries that this node asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -16,6 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::intake::Refused;
 use super::metrics::Metrics;
 use super::progress::Progress;
 use super::service::Service;
@@ -135,7 +136,7 @@ pub(super) struct Inner {
     asks: Mutex<BTreeMap<Key, Arc<Asked>>>,
     /// Queries on their way to the engine: their ids are not known yet, and answers may
     /// be faster.
-    launching: watch::Sender<usize>,
+    launching: watch::Sender<Launches>,
     places: Arc<Semaphore>,
     /// In [`ROOM_UNIT`]s.
     pub(super) room: Arc<Semaphore>,
@@ -176,19 +177,36 @@ pub struct Asking {
     over: bool,
 }
 
-/// Counts a query as launching while it lives.
-struct Launching<'a>(&'a watch::Sender<usize>);
+/// Queries on their way to the engine, by number; at most [`ASKED_MAX`].
+#[derive(Debug, Default)]
+struct Launches {
+    next: u64,
+    open: BTreeSet<u64>,
+}
+
+/// One of them, while it lives.
+struct Launching<'a> {
+    launches: &'a watch::Sender<Launches>,
+    number: u64,
+}
 
 impl<'a> Launching<'a> {
-    fn new(count: &'a watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count)
+    fn new(launches: &'a watch::Sender<Launches>) -> Self {
+        let mut number = 0;
+        launches.send_modify(|launches| {
+            number = launches.next;
+            launches.next += 1;
+            launches.open.insert(number);
+        });
+        Self { launches, number }
     }
 }
 
 impl Drop for Launching<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        self.launches.send_modify(|launches| {
+            launches.open.remove(&self.number);
+        });
     }
 }
 
@@ -203,7 +221,7 @@ impl Asker {
             me,
             tasks,
             asks: Mutex::default(),
-            launching: watch::Sender::new(0),
+            launching: watch::Sender::new(Launches::default()),
             places: Arc::new(Semaphore::new(ASKED_MAX)),
             room: Arc::new(Semaphore::new(ANSWERS_BYTES_MAX / ROOM_UNIT)),
         };
@@ -258,24 +276,28 @@ impl Asker {
     }
 
     /// The query with that key, also if it is only just being sent.
-    pub(super) async fn find(&self, key: Key) -> Option<Arc<Asked>> {
-        let mut launching = self.inner.launching.subscribe();
+    pub(super) async fn find(&self, key: Key) -> Result<Arc<Asked>, Refused> {
+        let mut launches = self.inner.launching.subscribe();
+        // What is launched from now on has another key.
+        let horizon = launches.borrow().next;
         let finding = async {
             loop {
-                // Before the look: what is sent after it has another key.
-                let some = *launching.borrow_and_update() > 0;
+                // Before the look: a launch that ends after it is waited for.
+                let first = launches.borrow_and_update().open.first().copied();
                 let found = lock(&self.inner.asks).get(&key).cloned();
-                if found.is_some() || !some || launching.changed().await.is_err() {
-                    return found;
+                let more = first.is_some_and(|first| first < horizon);
+                if found.is_some() || !more || launches.changed().await.is_err() {
+                    return found.ok_or(Refused::Unknown);
                 }
             }
         };
-        timeout(LAUNCH_WAIT, finding).await.ok().flatten()
+        let found = timeout(LAUNCH_WAIT, finding).await;
+        found.unwrap_or(Err(Refused::NotYet))
     }
 }
 
 /// How long an answer waits for its question to be known.
-const LAUNCH_WAIT: Duration = Duration::from_secs(2);
+const LAUNCH_WAIT: Duration = Duration::from_secs(30);
 
 impl Inner {
     fn patience(&self, ask: &Ask) -> Result<Duration, AskError> {

@@ -57,10 +57,16 @@ impl Delivery {
     }
 
     /// Answers a query of this node.
-    pub(super) async fn to_myself(&mut self, asker: &Asker, me: &Me) {
+    pub(super) async fn answer_myself(&mut self, asker: &Asker, me: &Me) {
         let key = (self.query.id.boot, self.query.id.sequence);
         let answered = async {
-            let place = asker.begin(key, me.name(), me.boot()).await?;
+            let place = loop {
+                match asker.begin(key, me.name(), me.boot()).await {
+                    // Until the deadline of the query.
+                    Err(Refused::NotYet) => sleep(RETRY_FIRST).await,
+                    begun => break begun?,
+                }
+            };
             let outcome = tokio::select! {
                 outcome = self.outcome() => outcome,
                 () = place.over() => return Err(Refused::Unknown),
@@ -76,7 +82,7 @@ impl Delivery {
 
     /// Answers a query of a peer. Tries until it is taken or no longer wanted, or the
     /// asker does not live any more.
-    pub(super) async fn to(&mut self, channel: Channel, lives: impl Fn() -> bool) {
+    pub(super) async fn answer_peer(&mut self, channel: Channel, lives: impl Fn() -> bool) {
         let client = QueryPeerServiceClient::new(channel);
         let client = client.max_decoding_message_size(MESSAGE_BYTES_MAX);
         let mut pause = RETRY_FIRST;
@@ -174,6 +180,16 @@ fn judge(status: Status) -> Ended {
         | Code::InvalidArgument
         | Code::Unimplemented
         | Code::PermissionDenied => Ended::Unwanted,
-        _ => Ended::Broken(status),
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => Ended::Broken(status),
     }
 }

@@ -66,7 +66,7 @@ impl Asker {
     }
 
     async fn admit(&self, key: Key, name: &str, boot: u64) -> Result<Place, Refused> {
-        let asked = self.find(key).await.ok_or(Refused::Unknown)?;
+        let asked = self.find(key).await?;
         let hub = &self.inner.hub;
         let member = by_boot(hub, name, boot).ok_or(Refused::NotYet)?;
         let name = Arc::clone(member.display_name());

@@ -113,11 +113,13 @@ impl Receiver {
         let mine = *query.id.origin == **self.me.name() && query.id.boot == self.me.boot();
         let delivering = async {
             if mine {
-                return delivery.to_myself(&self.asker, &self.me).await;
+                return delivery.answer_myself(&self.asker, &self.me).await;
             }
             if let Some(asker) = self.asker_of(&query).await {
                 let lives = || self.lives(&query);
-                delivery.to(self.peers.channel(asker.addr), lives).await;
+                delivery
+                    .answer_peer(self.peers.channel(asker.addr), lives)
+                    .await;
             } else {
                 self.metrics.unreachable.inc();
             }

@@ -1,6 +1,5 @@
 //! What peers call to answer this node's queries.
 
-use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use muster_proto::peer::answer_request::Step;
 use muster_proto::peer::query_peer_service_server::QueryPeerService;
@@ -122,9 +121,7 @@ impl Outcome {
     pub(super) fn into_result(self) -> AnswerResult {
         let truncated = matches!(&self, Self::Answer(answer) if answer.truncated);
         let result = match self {
-            Self::Answer(answer) => {
-                Some(answer_result::Result::Payload(Bytes::from(answer.payload)))
-            }
+            Self::Answer(answer) => Some(answer_result::Result::Payload(answer.payload)),
             Self::Failed(error) => Some(answer_result::Result::Error(error)),
             Self::Nothing => None,
         };

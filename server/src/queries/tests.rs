@@ -1,3 +1,5 @@
+mod harness;
+
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
@@ -7,7 +9,7 @@ use muster_proto::peer::{AnswerBegin, AnswerReady, AnswerRequest, AnswerResult, 
 use muster_proto::v1 as pb;
 use tokio::time::timeout;
 
-use super::testing::{Cluster, SOON, all, answers, done, query, until};
+use self::harness::{Cluster, SOON, all, answers, done, query, until};
 use super::*;
 use crate::hub::lock;
 use crate::hub::testing::with_tag;

@@ -177,17 +177,14 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         ),
         responders: Responders::default(),
     };
-    let made = services(
-        Arc::clone(&hub),
+    let parts = Parts {
+        hub: Arc::clone(&hub),
         handle,
-        Arc::clone(&deliveries),
-        queries.clone(),
+        deliveries: Arc::clone(&deliveries),
+        queries: queries.clone(),
         keys,
-        config,
-        hooks.clone(),
-        metrics.clone(),
-        stop.clone(),
-    );
+    };
+    let made = services(parts, config, hooks.clone(), metrics.clone(), stop.clone());
     let (gate, health) = made.await.unwrap();
     Served {
         hub,

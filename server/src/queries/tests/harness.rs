@@ -10,8 +10,6 @@ use muster_engine::{Accepted, Event, Member};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::receiver::{Inbox, inbox};
-use super::{Answer, Answered, Ask, Asker, Asking, Metrics, Patterns, Receiver, Responders};
 use crate::daemon::supervisor::Tasks;
 use crate::gossip::Handle;
 use crate::gossip::handle::EventCommand;
@@ -19,6 +17,10 @@ use crate::gossip::rpc::testing::node;
 use crate::hub::testing::{member, updated, with_status};
 use crate::hub::{Hub, lock};
 use crate::peers::{self, Me, Peers};
+use crate::queries::receiver::{Inbox, inbox};
+use crate::queries::{
+    Answer, Answered, Ask, Asker, Asking, Metrics, Patterns, Receiver, Responders,
+};
 use crate::routes::Routes;
 
 pub(super) const SOON: Duration = Duration::from_secs(30);

@@ -118,8 +118,11 @@ impl<K: Ord, T> Coalescer<K, T> {
 
     /// Those that `wanted` picks, in order of arrival; the others wait on.
     pub fn take_where(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<Merged<T>> {
-        let picked = self.held.extract_if(.., |_, held| wanted(&held.item));
-        let picked = sorted(picked.map(|(_, held)| held).collect());
+        let all = std::mem::take(&mut self.held).into_iter();
+        let (picked, rest): (BTreeMap<K, Held<T>>, _) =
+            all.partition(|(_, held)| wanted(&held.item));
+        self.held = rest;
+        let picked = sorted(picked.into_values().collect());
         if self.held.is_empty() {
             self.since = None;
         }

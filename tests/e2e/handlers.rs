@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use muster_proto::v1::MemberStatus;
+use muster_proto::v1::query_service_client::QueryServiceClient;
+use muster_proto::v1::{MemberStatus, QueryRequest, query_answer, query_response};
 use muster_tests::harness::cluster::see;
 use muster_tests::harness::wait::{self, DETECTION, SOON};
 use muster_tests::harness::{Daemon, DaemonBuilder};
@@ -245,11 +246,36 @@ async fn a_query_is_answered_by_a_script_on_another_member() {
     let two = daemon("two").join(one.addr()).ready().await;
     see(&two, "one", MemberStatus::Alive, SOON).await;
     see(&one, "two", MemberStatus::Alive, SOON).await;
-    let ran = two.muster().run(&["query", "load"]).await;
-    assert!(ran.stdout.contains("load of one for two"), "{ran:?}");
-    let ran = two.muster().run(&["query", "bad"]).await;
-    let said = format!("{}{}", ran.stdout, ran.stderr);
-    assert!(said.contains("exit code 4: broken"), "{ran:?}");
+    assert_eq!(
+        answer(&two, "load").await,
+        Ok("load of one for two\n".to_owned())
+    );
+    assert_eq!(
+        answer(&two, "bad").await,
+        Err("exit code 4: broken".to_owned())
+    );
+}
+
+/// The first answer to a query that a daemon asks.
+async fn answer(from: &Daemon, name: &str) -> Result<String, String> {
+    let mut client = QueryServiceClient::new(from.api().await.channel);
+    let request = QueryRequest {
+        name: name.to_owned(),
+        ..QueryRequest::default()
+    };
+    let mut answers = client.query(request).await.unwrap().into_inner();
+    let first = async {
+        while let Some(message) = answers.message().await.unwrap() {
+            if let Some(query_response::Event::Answer(answer)) = message.event {
+                return answer.result.expect("an answer says something");
+            }
+        }
+        panic!("nobody answered {name}")
+    };
+    match tokio::time::timeout(SOON, first).await.expect("no answer") {
+        query_answer::Result::Payload(payload) => Ok(String::from_utf8_lossy(&payload).into()),
+        query_answer::Result::Error(error) => Err(error),
+    }
 }
 
 /// A daemon that hangs in event 2 and dies there by SIGKILL, event 3 waiting, event 4

@@ -27,9 +27,12 @@ mod monitor;
 mod node;
 mod out;
 mod proto;
+mod query;
 mod roles;
+mod rtt;
 mod screen;
 mod serf;
+mod serve_query;
 mod table;
 mod text;
 mod token;
@@ -109,8 +112,12 @@ impl Context {
             Command::Watch(Watch::Events(args)) => watch_events::run(self, args).await,
             Command::Watch(Watch::Role(args)) => watch_role::run(self, args).await,
             Command::Event(args) => event::run(self, args).await,
+            Command::Query(args) => query::run(self, args).await,
+            Command::ServeQuery(args) => serve_query::run(self, args).await,
+            Command::Reachability(args) => query::reachability(self, args).await,
             Command::Resolve(args) => roles::resolve(self, args).await,
             Command::Roles => roles::list(self).await,
+            Command::Rtt(args) => rtt::run(self, &args).await,
             Command::Join(args) => node::join(self, args).await,
             Command::Leave(args) => node::leave(self, &args).await,
             Command::ForceLeave(args) => node::force_leave(self, &args).await,

@@ -14,6 +14,7 @@ use crate::pb;
 use crate::pb::membership_service_client::MembershipServiceClient;
 use crate::pb::node_service_client::NodeServiceClient;
 use crate::pb::resolver_service_client::ResolverServiceClient;
+use crate::query::{self, Query, QueryAnswers, QueryHandler};
 use crate::role_watch::{RoleWatch, RolesWatch};
 use crate::send::{self, EventSender, Outcome, Receipts};
 use crate::socket::SocketPath;
@@ -224,6 +225,22 @@ impl Client {
         }
     }
 
+    /// Asks members, and streams what they answer.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, too many queries at once, or the daemon cannot be reached.
+    pub async fn query(&self, query: Query) -> Result<QueryAnswers, Error> {
+        query::ask(self.channel(), query).await
+    }
+
+    /// Answers queries of these names (exact, or prefixes with a final `*`) from now on.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `PERMISSION_DENIED`, or the daemon cannot be reached.
+    pub async fn serve_queries(&self, names: Vec<String>) -> Result<QueryHandler, Error> {
+        query::serve(self.channel(), names).await
+    }
+
     /// What the daemon says about itself.
     ///
     /// # Errors
@@ -288,6 +305,22 @@ impl Client {
         answer
             .self_
             .ok_or_else(|| Error::protocol("UpdateTags", "an answer without a member"))
+    }
+
+    /// Estimated round trip time from a member to another one, or to this node.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, or `FAILED_PRECONDITION` when a coordinate is not known.
+    pub async fn round_trip(
+        &self,
+        member: &str,
+        other: Option<&str>,
+    ) -> Result<pb::GetRoundTripResponse, Error> {
+        let request = pb::GetRoundTripRequest {
+            member: member.into(),
+            other: other.unwrap_or_default().into(),
+        };
+        unary("GetRoundTrip", self.node().get_round_trip(request).await)
     }
 
     /// Changes what the daemon logs until it restarts: the filter before.

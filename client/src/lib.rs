@@ -28,6 +28,7 @@ mod event_watch;
 mod link;
 mod member_watch;
 mod position;
+mod query;
 mod role_watch;
 mod send;
 mod socket;
@@ -41,6 +42,7 @@ pub use member_watch::{
     Change, ChangeKind, MemberKey, MemberUpdate, MemberWatch, MemberWatchOptions,
 };
 pub use position::EventPositions;
+pub use query::{Query, QueryAnswers, QueryHandler, Replier};
 pub use role_watch::{RoleUpdate, RoleWatch, RolesUpdate, RolesWatch};
 pub use send::{EventOptions, EventSender, Outcome, Receipt, Receipts};
 pub use socket::{SocketError, SocketPath};

@@ -4,11 +4,13 @@
 //! Nothing here touches the process: arguments, environment and machine come in
 //! as [`Inputs`].
 
+mod addresses;
 mod args;
 mod build;
 mod changes;
 mod env;
 mod file;
+mod handling;
 mod layers;
 mod machine;
 mod print;
@@ -27,6 +29,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_engine::{Limits, Role};
+
+use crate::handlers;
 
 pub use crate::grpc::Capability;
 use crate::serf_rpc;
@@ -55,6 +59,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long dead members are shown.
     pub members: Members,
+    /// What is run when something happens.
+    pub handlers: handlers::Config,
     /// The process itself.
     pub process: Process,
     /// What a person should look at, for the log.
@@ -91,6 +97,23 @@ pub struct Peers {
     pub join: Vec<String>,
     /// Keys, or none by wish.
     pub security: Security,
+    /// Whether this node finds its network coordinate and tells it.
+    pub coordinates: bool,
+    /// Longest pause between tries to join.
+    pub retry_interval: Duration,
+    /// Come back after a leave with what the snapshot holds.
+    pub rejoin: bool,
+    /// Whom to look for by multicast, if anybody.
+    pub discovery: Option<Discovery>,
+}
+
+/// How members are found on the local network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovery {
+    /// What those that find each other have in common.
+    pub name: String,
+    /// The only interface to use, if not all.
+    pub interface: Option<String>,
 }
 
 /// Where clients reach a member.
@@ -124,6 +147,8 @@ pub struct Members {
 pub struct Process {
     /// Where state outlives a restart.
     pub data_dir: Option<PathBuf>,
+    /// File of the snapshot, if anything is kept.
+    pub snapshot: Option<PathBuf>,
     /// What is logged at first.
     pub log_filter: String,
     /// How it is written.

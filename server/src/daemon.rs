@@ -2,12 +2,14 @@
 
 mod assemble;
 mod dump;
+mod handling;
 pub mod identity;
 pub mod notify;
 pub mod reload;
 mod serf;
 pub mod shutdown;
 pub mod signal;
+pub mod snapshots;
 pub mod supervisor;
 
 use std::collections::BTreeMap;
@@ -34,6 +36,7 @@ use notify::Notifier;
 use reload::{Live, Reread};
 use shutdown::{Ending, Lifecycle, Phase, Timing, Wishes};
 use signal::{ProcessSignals, Signals};
+use snapshots::{SnapshotConfig, Snapshots};
 use supervisor::{Heartbeat, Tasks};
 
 /// Version of the daemon.
@@ -57,6 +60,8 @@ pub struct Setup {
 pub struct Shared {
     /// Checked settings of the start.
     pub config: Arc<Config>,
+    /// The environment of the process.
+    pub environment: Arc<BTreeMap<String, String>>,
     /// The settings that hold: those of the start with what reloads applied. Parts that
     /// can follow a reload wait for changes here.
     pub reload: watch::Receiver<Arc<Config>>,
@@ -68,6 +73,8 @@ pub struct Shared {
     pub identity: Identity,
     /// Keeps the boot number should the engine raise it; its warning belongs into info.
     pub boots: BootStore,
+    /// Keeps what the next start should know; its warning belongs into info.
+    pub snapshots: Snapshots,
     /// Every task is spawned here.
     pub tasks: Tasks,
     /// Every metric is registered here.
@@ -185,6 +192,12 @@ fn shared(
         tasks.register(registry);
         setup.log.writer.register(registry);
     });
+    let snapshots = Snapshots::new(SnapshotConfig {
+        file: setup.config.process.snapshot.clone(),
+        rejoin: setup.config.peers.rejoin,
+        cluster: setup.config.node.cluster.clone(),
+    });
+    metrics.register(|registry| snapshots.metrics().register(registry));
     let config = Arc::new(setup.config);
     let (settings, reload) = watch::channel(Arc::clone(&config));
     let node = &config.node;
@@ -203,10 +216,12 @@ fn shared(
     Ok(Shared {
         identity: Identity::begin(&boots, started_unix_ms, &mut rand::rng()),
         config,
+        environment: Arc::new(setup.environment),
         reload,
         live,
         wishes: Wishes::default(),
         boots,
+        snapshots,
         tasks,
         metrics,
         log: setup.log,

@@ -106,6 +106,7 @@ impl Deliveries {
         timeout: Duration,
     ) -> Tracking {
         let changes = self.hub.members().subscribe();
+        let seen = self.hub.members().revision();
         let meant = self.hub.meant(target);
         let members: BTreeSet<Arc<str>> = meant
             .iter()
@@ -134,7 +135,7 @@ impl Deliveries {
             slot,
             id,
             members,
-            (reports, changes),
+            (reports, changes, seen),
             timeout,
         )
     }

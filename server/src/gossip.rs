@@ -4,7 +4,9 @@
 //! Nothing on it waits for files, names or other threads.
 
 mod clock;
+pub mod coordinates;
 pub mod handle;
+pub mod mdns;
 mod metrics;
 mod pipe;
 pub mod resolve;
@@ -19,7 +21,7 @@ use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
-use muster_engine::Engine;
+use muster_engine::{Engine, Snapshot};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -37,7 +39,8 @@ use self::sockets::Sockets;
 use self::task::{ARRIVALS_MAX, Core, Network, Parts, Sources, Task};
 use self::udp::Udp;
 use crate::daemon::supervisor::{Heartbeat, Tasks};
-pub use handle::{CommandError, Handle, JoinOutcome, Replicated, Report, TagKeeper};
+pub use coordinates::{Coordinates, Places};
+pub use handle::{Changes, CommandError, Handle, JoinOutcome, Replicated, Report, TagKeeper};
 pub use sink::{EventUpdate, MemberUpdate, Sink};
 
 /// Threads for files and the C library's resolver; further calls wait.
@@ -52,6 +55,10 @@ pub struct Config {
     pub seeds: Vec<String>,
     /// For the engine. Port 0 in `advertise` becomes the bound port.
     pub engine: muster_engine::Config,
+    /// What the run before kept.
+    pub restore: Option<Snapshot>,
+    /// Addresses found by other means: seeds as well.
+    pub found: Option<mdns::Found>,
 }
 
 /// A running driver.
@@ -102,7 +109,7 @@ pub fn start(
     heart: Heartbeat,
 ) -> anyhow::Result<(Handle, Driver)> {
     let counters = Arc::new(Counters::default());
-    let seeds = Seeds::new(config.seeds, Arc::clone(&counters))?;
+    let seeds = Seeds::new(config.seeds, Arc::clone(&counters))?.and_found(config.found);
     let sockets = Sockets::bind(config.bind)?;
     let local_addr = sockets.addr;
     if config.engine.advertise.port() == 0 {
@@ -120,6 +127,7 @@ pub fn start(
         identity,
         rpc,
         engine: config.engine,
+        restore: config.restore,
         seeds,
         sockets,
         ends,
@@ -152,6 +160,7 @@ struct Setup {
     engine: muster_engine::Config,
     identity: Arc<Identity>,
     rpc: mpsc::Sender<Arrived>,
+    restore: Option<Snapshot>,
     seeds: Seeds,
     sockets: Sockets,
     ends: HandleEnds,
@@ -225,13 +234,19 @@ impl Setup {
             tasks: tasks.clone(),
         };
         let clock = Clock::start();
+        let mut engine = Engine::new(self.engine, rand::random(), clock.now());
+        if let Some(snapshot) = &self.restore {
+            engine.restore(clock.now(), snapshot);
+        }
         let core = Core::new(Parts {
-            engine: Engine::new(self.engine, rand::random(), clock.now()),
+            engine,
             net,
             sink: self.sink,
             clock,
             counters: Arc::clone(&counters),
             replicated: self.ends.replicated,
+            coordinates: self.ends.coordinates,
+            changes: self.ends.changes,
         });
         let sources = Sources {
             commands: self.ends.commands,

@@ -24,6 +24,7 @@ pub mod node;
 pub mod peer;
 mod queries;
 mod resolver;
+mod round_trip;
 pub mod serve;
 pub mod socket;
 mod status;
@@ -102,6 +103,7 @@ pub async fn services(
     let resolver = Arc::new(Resolver {
         hub: Arc::clone(&hub),
         views,
+        coordinates: handle.coordinates(),
         rotations: Mutex::new(BTreeMap::new()),
         metrics: metrics.clone(),
         decode_max,

@@ -193,3 +193,8 @@ pub fn default_timeout(members: usize) -> Duration {
     }
     Duration::from_millis(200) * 16 * rounds
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use crate::storage::{StorageError, replace_file};
+use crate::storage::{StorageError, StoredFile};
 
 /// Largest tags file that is read, bytes. All tags of a member have 64 KiB at most, and
 /// JSON writes a byte with six at worst.
@@ -162,7 +162,8 @@ impl TagStore {
         changes.note(configured, set, remove);
         if let Some(path) = &self.path {
             // Under the lock, so that the last change is what stays in the file.
-            self.written(replace_file(path, changes.to_json().as_bytes()));
+            let file = StoredFile::new(path.clone());
+            self.written(file.write_bytes(changes.to_json().as_bytes()));
         }
     }
 

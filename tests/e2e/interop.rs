@@ -158,6 +158,24 @@ async fn python_with_grpcio_and_no_options() {
     let Some(stage) = Stage::open().await else {
         return;
     };
+    let (python, out) = generated(&stage).await;
+    let client = root()
+        .join("client/examples/python/client.py")
+        .display()
+        .to_string();
+    let target = format!("unix:{}", stage.socket());
+    let env = [
+        ("PYTHONPATH", out.as_str()),
+        ("PYTHONDONTWRITEBYTECODE", "1"),
+    ];
+    let printed = stage
+        .run_with(&python, &[&client, &target, "web"], &env)
+        .await;
+    is_complete(&printed, "Python", "MEMBER_STATUS_ALIVE");
+}
+
+/// The interpreter, and the directory of the generated code.
+async fn generated(stage: &Stage) -> (PathBuf, String) {
     let protos = stage.protos().await;
     let python = stage.tools.join("python/bin/python");
     let generated = stage.dir.path().join("generated");
@@ -173,20 +191,41 @@ async fn python_with_grpcio_and_no_options() {
     let mut args = vec!["-m", "grpc_tools.protoc", &include, &messages, &services];
     args.extend(muster_proto::PROTO_FILES.iter().map(|(path, _text)| *path));
     stage.run(&python, &args).await;
+    (python, out)
+}
 
-    let client = root()
-        .join("client/examples/python/client.py")
-        .display()
-        .to_string();
+#[tokio::test]
+async fn a_query_handler_in_python() {
+    let Some(stage) = Stage::open().await else {
+        return;
+    };
+    let (python, out) = generated(&stage).await;
+    let handler = root().join("client/examples/python/serve_query.py");
     let target = format!("unix:{}", stage.socket());
+    let args = [handler.into_os_string(), target.into(), "uptime".into()];
     let env = [
-        ("PYTHONPATH", out.as_str()),
-        ("PYTHONDONTWRITEBYTECODE", "1"),
+        ("PYTHONPATH".to_owned(), out),
+        ("PYTHONDONTWRITEBYTECODE".to_owned(), "1".to_owned()),
     ];
-    let printed = stage
-        .run_with(&python, &[&client, &target, "web"], &env)
-        .await;
-    is_complete(&printed, "Python", "MEMBER_STATUS_ALIVE");
+    let handler = Process::start(
+        "handler",
+        python.as_os_str(),
+        &args,
+        &env,
+        stage.dir.path(),
+        Stdio::null(),
+    );
+    wait::holds("a registered handler", SETUP, async || {
+        handler.stdout_text().contains("serving")
+    })
+    .await;
+    let muster = stage.node.muster();
+    let text = muster.ok(&["query", "uptime", "now"]).await;
+    assert!(text.contains("asked with 'now' by one"), "{text}");
+    let ran = muster.run(&["query", "uptime", "fail"]).await;
+    assert!(ran.stdout.contains("told to fail"), "{}", ran.stdout);
+    ran.expect_code(1);
+    assert!(handler.stdout_text().contains("answered uptime of one"));
 }
 
 #[tokio::test]
@@ -223,6 +262,7 @@ async fn grpcurl_by_reflection_alone() {
         "EventService",
         "ResolverService",
         "NodeService",
+        "QueryService",
     ] {
         assert!(listed.contains(&format!("muster.v1.{service}")), "{listed}");
     }

@@ -7,8 +7,10 @@
 #![expect(clippy::print_stdout, reason = "what a scenario took is worth reading")]
 
 mod bursts;
+mod coordinates;
 mod faults;
 mod planted;
+mod restart;
 mod seeds;
 mod start;
 mod support;

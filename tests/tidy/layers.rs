@@ -7,7 +7,7 @@ use crate::tree::{File, is_test, production, read, sources_below};
 /// Modules of the daemon, and what of its other modules each may name. The daemon
 /// module is the composition root and config fills everybody's settings: they may
 /// name all.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: &[(&str, &[&str])] = &[
     ("filter", &[]),
     ("coalesce", &[]),
     ("deliver", &["hub", "peers"]),
@@ -16,6 +16,18 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("tags", &["storage"]),
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
+    ("process", &[]),
+    (
+        "handlers",
+        &[
+            "coalesce",
+            "hub",
+            "process",
+            "queries",
+            "storage",
+            "daemon::supervisor",
+        ],
+    ),
     (
         "peers",
         &["gossip::rpc", "hub::lock", "routes", "daemon::supervisor"],

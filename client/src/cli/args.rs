@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::cli::text;
-use crate::pb;
+use crate::{pb, status_name};
 
 /// See and steer a Muster cluster through the daemon on this host.
 #[derive(Debug, Parser)]
@@ -54,10 +54,19 @@ pub(super) enum Command {
     Watch(Watch),
     /// Send an event to the whole cluster
     Event(Event),
+    /// Ask members, and print their answers as they come
+    Query(Query),
+    /// Answer queries with a command: the payload on its standard input, the answer from
+    /// its standard output
+    ServeQuery(ServeQuery),
+    /// Ask every live member for a sign, and compare with the list of members
+    Reachability(Reachability),
     /// Print where a role is served
     Resolve(Resolve),
     /// List all roles
     Roles,
+    /// Estimate the round trip time between two members
+    Rtt(Rtt),
     /// Make the daemon join others
     Join(Join),
     /// Make the daemon leave the cluster and exit
@@ -145,8 +154,9 @@ pub(super) struct MemberList {
 
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Members {
-    /// Only these states: alive, suspect, leaving, left, failed, or several joined by | (repeatable)
-    #[arg(long, value_name = "STATUS", value_parser = statuses)]
+    /// Only these states, or those that an anchored regular expression matches: alive, suspect,
+    /// leaving, left, failed (repeatable)
+    #[arg(long, value_name = "STATUS", value_parser = some_statuses)]
     pub(super) status: Vec<Statuses>,
     /// Only members with one of these roles (repeatable)
     #[arg(long)]
@@ -159,28 +169,38 @@ pub(super) struct Members {
     pub(super) tags: Vec<(String, String)>,
 }
 
+/// Largest compiled regular expression on states, bytes: there are five short words to
+/// tell apart.
+const STATUS_REGEX_BYTES_MAX: usize = 64 << 10;
+
 /// States of one `--status`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Statuses(pub(super) Vec<pb::MemberStatus>);
 
-/// Reads states joined by `|`, in parentheses or not: the regular expressions that
-/// people give to serf's `-status`.
+/// Reads an anchored regular expression on states, as serf's `-status`. One that
+/// matches no state is most likely a slip.
+fn some_statuses(text: &str) -> Result<Statuses, String> {
+    let statuses = statuses(text)?;
+    if statuses.0.is_empty() {
+        return Err(format!(
+            "{text:?} matches no state: expected alive, suspect, leaving, left or failed"
+        ));
+    }
+    Ok(statuses)
+}
+
+/// States that an anchored regular expression matches.
 pub(super) fn statuses(text: &str) -> Result<Statuses, String> {
-    let inner = text
-        .strip_prefix('(')
-        .and_then(|text| text.strip_suffix(')'));
-    let state = |word: &str| match word {
-        "alive" => Ok(pb::MemberStatus::Alive),
-        "suspect" => Ok(pb::MemberStatus::Suspect),
-        "leaving" => Ok(pb::MemberStatus::Leaving),
-        "left" => Ok(pb::MemberStatus::Left),
-        "failed" => Ok(pb::MemberStatus::Failed),
-        _ => Err(format!(
-            "{word:?} is no state: expected alive, suspect, leaving, left or failed"
-        )),
-    };
-    let states = inner.unwrap_or(text).split('|').map(state);
-    states.collect::<Result<_, _>>().map(Statuses)
+    use pb::MemberStatus::{Alive, Failed, Leaving, Left, Suspect};
+    let regex = regex::RegexBuilder::new(&format!("^(?:{text})$"))
+        .size_limit(STATUS_REGEX_BYTES_MAX)
+        .build()
+        .map_err(|error| format!("{text:?} is no regular expression: {error}"))?;
+    let states = [Alive, Suspect, Leaving, Left, Failed];
+    let matching = states
+        .into_iter()
+        .filter(|status| regex.is_match(status_name(*status)));
+    Ok(Statuses(matching.collect()))
 }
 
 #[derive(Debug, Args)]
@@ -266,6 +286,43 @@ pub(super) enum Receipt {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Query {
+    /// Name of the query
+    pub(super) name: String,
+    /// Payload; - reads it from standard input
+    pub(super) payload: Option<String>,
+    /// Only these members, by name or alias (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(super) member: Vec<String>,
+    /// Only tags that match (repeatable; all must hold)
+    #[arg(long = "tag", value_name = "KEY=REGEX", value_parser = text::parse_pair)]
+    pub(super) tags: Vec<(String, String)>,
+    /// Only members with one of these roles (repeatable)
+    #[arg(long)]
+    pub(super) role: Vec<String>,
+    /// Do not print who got it
+    #[arg(long)]
+    pub(super) no_ack: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServeQuery {
+    /// Names of queries, or prefixes with a final *
+    #[arg(required = true, value_name = "NAME", num_args = 1..=64)]
+    pub(super) names: Vec<String>,
+    /// What answers them; an exit code other than 0 is an error
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(super) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Reachability {
+    /// Also print each sign
+    #[arg(long, short)]
+    pub(super) verbose: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Resolve {
     /// The role
     pub(super) role: String,
@@ -275,6 +332,17 @@ pub(super) struct Resolve {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(super) limit: u32,
+    /// Nearest first: short for --policy nearest
+    #[arg(long, conflicts_with = "policy")]
+    pub(super) nearest: bool,
+    /// With nearest: from this member on [default: this node]
+    #[arg(
+        long,
+        value_name = "MEMBER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(super) near: String,
     /// Leave suspect members out
     #[arg(long)]
     pub(super) exclude_suspect: bool,
@@ -294,10 +362,22 @@ pub(super) enum Policy {
     All,
     /// The one of the oldest member
     Oldest,
+    /// By estimated round trip time
+    Nearest,
     /// Shuffled
     Random,
     /// Rotated by one per call
     RoundRobin,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rtt {
+    /// Name or alias of a member
+    #[arg(value_name = "NODE1")]
+    pub(super) member: String,
+    /// Name or alias of another one [default: this node]
+    #[arg(value_name = "NODE2")]
+    pub(super) other: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -410,14 +490,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_are_words_joined_by_bars() {
-        use pb::MemberStatus::{Alive, Failed, Left};
-        let read = |text| statuses(text).map(|statuses| statuses.0);
+    fn states_are_those_that_a_regular_expression_matches() {
+        use pb::MemberStatus::{Alive, Failed, Leaving, Left};
+        let read = |text| some_statuses(text).map(|statuses| statuses.0);
         assert_eq!(read("alive"), Ok(vec![Alive]));
         assert_eq!(read("left|failed"), Ok(vec![Left, Failed]));
         assert_eq!(read("(alive|left)"), Ok(vec![Alive, Left]));
-        for text in ["", "Alive", "alive|", "(alive", ".*", "dead"] {
-            assert!(statuses(text).is_err(), "{text:?}");
+        assert_eq!(read("le.*"), Ok(vec![Leaving, Left]));
+        for text in ["", "Alive", "(alive", "dead", "(.{1000}){1000}"] {
+            assert!(read(text).is_err(), "{text:?}");
         }
+        assert_eq!(statuses("dead"), Ok(Statuses(Vec::new())));
     }
 }

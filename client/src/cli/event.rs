@@ -219,7 +219,7 @@ pub(super) fn refusal(rejected: &pb::EventRejected) -> String {
     }
 }
 
-async fn read_payload() -> Result<Vec<u8>, Failure> {
+pub(super) async fn read_payload() -> Result<Vec<u8>, Failure> {
     let mut payload = Vec::new();
     let mut input = tokio::io::stdin().take(PAYLOAD_BYTES_MAX + 1);
     let read = input.read_to_end(&mut payload).await;

@@ -60,6 +60,8 @@ pub(super) async fn list(context: &mut Context) -> Result<(), Failure> {
 /// The request of the API for the options of the command line.
 pub(super) fn request(args: Resolve) -> pb::ResolveRoleRequest {
     let policy = match args.policy {
+        _ if args.nearest => pb::SelectionPolicy::Nearest,
+        Policy::Nearest => pb::SelectionPolicy::Nearest,
         Policy::All => pb::SelectionPolicy::All,
         Policy::Oldest => pb::SelectionPolicy::Oldest,
         Policy::Random => pb::SelectionPolicy::Random,
@@ -70,6 +72,7 @@ pub(super) fn request(args: Resolve) -> pb::ResolveRoleRequest {
         policy: policy.into(),
         limit: args.limit,
         exclude_suspect: args.exclude_suspect,
+        near: args.near,
         client_key: args.client_key,
         ..pb::ResolveRoleRequest::default()
     }

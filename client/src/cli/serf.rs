@@ -83,6 +83,10 @@ async fn members(context: &mut Context, line: &Line) -> Result<(), Failure> {
     }
     if let Some(text) = line.last("status") {
         let mut statuses = args::statuses(text).map_err(Failure::refused)?.0;
+        if statuses.is_empty() {
+            // The API would take no state for all.
+            return show(context, line, &[]);
+        }
         if statuses.contains(&pb::MemberStatus::Alive) {
             statuses.push(pb::MemberStatus::Suspect);
         }
@@ -92,17 +96,20 @@ async fn members(context: &mut Context, line: &Line) -> Result<(), Failure> {
     let found = context
         .deadline(CALL_TIMEOUT, client.members(filter))
         .await?;
+    show(context, line, &found.members)
+}
+
+fn show(context: &mut Context, line: &Line, members: &[pb::Member]) -> Result<(), Failure> {
     match line.last("format").unwrap_or("text") {
         "json" => {
-            let members = found.members.iter().map(Member::of).collect();
+            let members = members.iter().map(Member::of).collect();
             let object = Members { members };
             let text = serde_json::to_string_pretty(&object);
             let text = text.map_err(|error| Failure::refused(error.to_string()))?;
             context.out.line(&text)
         }
         "text" => {
-            let rows = found
-                .members
+            let rows = members
                 .iter()
                 .map(|member| row(member, line.has("detailed")));
             context.out.line(&columns(&rows.collect::<Vec<_>>()))

@@ -295,7 +295,8 @@ fn watching_and_resolving_roles() {
     let fake = Fake::start();
     fake.plan(|plan| {
         let sets = || Script::then_hang([set("e1", &["a"]), set("e2", &[])]);
-        plan.resolve.extend([sets(), sets(), sets(), sets()]);
+        plan.resolve
+            .extend([sets(), sets(), sets(), sets(), sets()]);
         plan.roles
             .push_back(Script::then_end([pb::WatchRolesResponse {
                 position: None,
@@ -328,6 +329,10 @@ fn watching_and_resolving_roles() {
         fake.plan(|plan| plan.resolve_requests[1].policy()),
         pb::SelectionPolicy::Random
     );
+    with(&fake, &["resolve", "web", "--nearest", "--near", "b"]);
+    let asked = fake.plan(|plan| plan.resolve_requests[2].clone());
+    assert_eq!(asked.policy(), pb::SelectionPolicy::Nearest);
+    assert_eq!(asked.near, "b");
     let ran = with(&fake, &["watch", "role", "web", "--timeout", "200ms"]);
     assert_eq!(ran.out, "web: a 127.0.0.1:8080\nweb: no member serves it\n");
     let ran = with(
@@ -468,6 +473,12 @@ fn steering_the_node() {
     let ran = with(&fake, &["log-level", "debug", "--format", "json"]);
     assert_eq!(ran.json(), json!({"previous": "info", "filter": "debug"}));
     assert_eq!(with(&fake, &["log-level", "!"]).code, 2);
+    let ran = with(&fake, &["rtt", "a", "b"]);
+    assert_eq!(ran.out, "Estimated a <-> b rtt: 0.610 ms\n");
+    let ran = with(&fake, &["rtt", "a"]);
+    assert_eq!(ran.out, "Estimated a <-> me rtt: 0.610 ms\n");
+    let ran = with(&fake, &["rtt", "far"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     assert!(with(&fake, &["leave", "--stay"]).out.contains("stays up"));
 }
 

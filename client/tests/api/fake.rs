@@ -278,7 +278,7 @@ fn receipts(
         let silent = Vec::from_iter((request.name == "half").then(|| "n3".to_owned()));
         all.push(answer(Receipt::Delivery(pb::EventDelivery {
             id,
-            expected: 1 + silent.len() as u32,
+            expected: u32::try_from(1 + silent.len()).unwrap(),
             delivered: 1,
             silent,
         })));
@@ -391,6 +391,25 @@ impl NodeService for Daemon {
                 tags: plan.tags.clone(),
                 ..pb::Member::default()
             }),
+        }))
+    }
+
+    async fn get_round_trip(
+        &self,
+        request: Request<pb::GetRoundTripRequest>,
+    ) -> Result<Response<pb::GetRoundTripResponse>, Status> {
+        let pb::GetRoundTripRequest { member, other } = request.into_inner();
+        if member == "far" {
+            return Err(Status::failed_precondition("far tells none"));
+        }
+        Ok(Response::new(pb::GetRoundTripResponse {
+            round_trip: Some(prost_types::Duration {
+                seconds: 0,
+                nanos: 610_400,
+            }),
+            member,
+            other: if other.is_empty() { "me".into() } else { other },
+            ..pb::GetRoundTripResponse::default()
         }))
     }
 

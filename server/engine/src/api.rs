@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::coordinate::Coordinate;
 use crate::crypto::Keyring;
 use crate::event::{Event, Gap};
 use crate::ident::BOOT_MAX;
@@ -38,6 +39,10 @@ pub struct Config {
     pub reap_left: Duration,
     /// How long failed members are shown.
     pub reap_failed: Duration,
+    /// Whether this node finds its network coordinate and tells it.
+    pub coordinates: bool,
+    /// Longest pause between tries to join while alone; they begin with 250 ms.
+    pub retry_interval: Duration,
 }
 
 impl Config {
@@ -247,6 +252,15 @@ pub enum Output {
     Replicated {
         /// Last replicated sequence of this boot.
         sequence: u64,
+    },
+    /// A member answered a probe and said where it is; this node moved.
+    Coordinate {
+        /// Where this node is now.
+        me: Coordinate,
+        /// Which member.
+        member: MemberKey,
+        /// Where it is; `None` if that is no longer known.
+        place: Option<Coordinate>,
     },
     /// There is room for events again after [`crate::EventError::Full`].
     EventRoom,

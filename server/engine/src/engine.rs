@@ -2,10 +2,11 @@
 //!
 //! Reading order: this file (what comes in, what goes out), `datagrams` (the bulk
 //! of the talk), `members` (what an update does), `naming` (whose a name is), `exchange` and `joining` (state
-//! exchanges), `leaving`, `forcing`, `commands`.
+//! exchanges), `leaving`, `forcing`, `coordinates`, `commands`.
 
 mod check;
 mod commands;
+mod coordinates;
 mod datagrams;
 mod exchange;
 mod forcing;
@@ -13,6 +14,7 @@ mod joining;
 mod leaving;
 mod members;
 mod naming;
+mod restoring;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -37,6 +39,7 @@ use crate::swim::{Swim, SwimOutput, Update};
 use crate::table::Table;
 use crate::time::{Now, Time};
 
+use coordinates::Coordinates;
 #[cfg(test)]
 pub(crate) use datagrams::ident_bytes;
 use datagrams::{Extra, Parked};
@@ -44,6 +47,7 @@ use exchange::Exchanges;
 use forcing::Forcing;
 use joining::Joining;
 use leaving::Leaving;
+use restoring::Remembered;
 use upkeep::Upkeep;
 
 /// One node of a cluster.
@@ -65,10 +69,14 @@ pub struct Engine {
     leaving: Option<Leaving>,
     forcing: Forcing,
     parked: Parked,
+    coordinates: Coordinates,
     upkeep: Upkeep,
+    remembered: Remembered,
     counters: BTreeMap<&'static str, u64>,
     /// Members whose public view may have changed in this step.
     touched: BTreeSet<u64>,
+    /// Changes of members, for [`Engine::revision`].
+    changes: u64,
     outputs: VecDeque<Output>,
 }
 
@@ -80,6 +88,7 @@ impl Engine {
         let mut rng = StdRng::seed_from_u64(seed);
         let instance = rng.next_u64();
         let limits = config.limits.clone();
+        let places = config.coordinates;
         let sealer = Sealer::new(&config.cluster, config.keyring.clone(), instance);
         let own = Own::new(config, instance, now);
         let name: Arc<str> = Arc::from(own.config().name.as_str());
@@ -100,10 +109,13 @@ impl Engine {
             leaving: None,
             forcing: Forcing::default(),
             parked: Parked::default(),
+            coordinates: Coordinates::new(places, mix64(instance)),
             upkeep: Upkeep::new(now.at, &mut rng),
             rng,
+            remembered: Remembered::default(),
             counters: BTreeMap::new(),
             touched: BTreeSet::new(),
+            changes: 0,
             outputs: VecDeque::new(),
         };
         engine.settle_own(now);
@@ -155,9 +167,10 @@ impl Engine {
         self.own.shown()
     }
 
-    /// Every member, this node first.
+    /// Every member, this node first; those last that were not met since a restart.
     pub fn members(&self) -> impl Iterator<Item = Arc<Member>> {
-        std::iter::once(self.own.shown()).chain(self.table.shown().cloned())
+        let others = self.table.shown().chain(self.remembered.shown());
+        std::iter::once(self.own.shown()).chain(others.cloned())
     }
 
     fn on_tick(&mut self, now: Now) {
@@ -170,6 +183,7 @@ impl Engine {
         self.tick_joining(now);
         self.tick_leaving(now);
         self.tick_upkeep(now);
+        self.tick_remembered(now);
     }
 
     /// Carries out everything that a step set in motion, then shows what changed.
@@ -264,9 +278,11 @@ impl Engine {
             if let Some(old) = old.filter(|old| old.key() != member.key()) {
                 self.outputs.push_back(Output::MemberRemoved(old.key()));
             }
+            self.changes += 1;
             self.outputs.push_back(Output::MemberUpdated(member));
         }
         while let Some(hash) = self.touched.pop_first() {
+            self.changes += 1;
             if let Some((member, moved)) = self.table.show(hash) {
                 self.outputs.extend(moved.map(Output::MemberRemoved));
                 self.outputs.push_back(Output::MemberUpdated(member));
@@ -291,6 +307,7 @@ impl Engine {
         let value = active.map(|peer| view_value(peer.ident, peer.record.version()));
         self.settle.set(now.at, hash, value);
         self.touched.insert(hash);
+        self.recognise(hash);
     }
 
     fn me_ref(&self) -> NodeRef {

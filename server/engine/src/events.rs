@@ -20,6 +20,7 @@ mod holes;
 mod log;
 mod pull;
 mod replicate;
+mod restore;
 mod settle;
 mod spread;
 mod store;
@@ -157,6 +158,10 @@ pub(crate) struct Events {
     active: (Time, usize),
     out: VecDeque<EventsOutput>,
     count: Counts,
+    /// Positions of an earlier run were restored: streams go on and begin nowhere.
+    restored: bool,
+    /// Times that a position moved.
+    moves: u64,
     #[cfg(test)]
     bug: Option<tests::Bug>,
 }
@@ -191,6 +196,8 @@ impl Events {
             active: (Time::default(), 1),
             out: VecDeque::new(),
             count: Counts::default(),
+            restored: false,
+            moves: 0,
             #[cfg(test)]
             bug: None,
         }
@@ -323,7 +330,8 @@ impl Events {
                 continue;
             }
             let untouched = self.logs.get(&key).is_none_or(Log::is_untouched);
-            if joining && key.hash != self.me.hash && untouched && position.sequence > 0 {
+            let begins = joining && !self.restored;
+            if begins && key.hash != self.me.hash && untouched && position.sequence > 0 {
                 self.begin_at(now, key, &position.name, position.sequence);
                 continue;
             }

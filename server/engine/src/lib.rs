@@ -18,6 +18,7 @@
 
 pub mod api;
 mod broadcast;
+pub mod coordinate;
 pub mod crypto;
 pub mod engine;
 pub mod event;
@@ -28,6 +29,7 @@ pub mod name;
 mod own;
 mod record;
 mod settle;
+pub mod snapshot;
 mod suspicion;
 mod swim;
 mod table;
@@ -39,7 +41,9 @@ mod wire;
 pub use api::{
     Config, EngineError, ExchangeError, ExchangeId, ExchangeKind, Input, Limits, Note, Output,
 };
+pub use coordinate::Coordinate;
 pub use engine::Engine;
 pub use event::{Accepted, Event, EventDraft, EventError, EventKind, Gap, Origin};
 pub use member::{Member, MemberKey, Role, Status, StatusChange, StatusReason};
+pub use snapshot::Snapshot;
 pub use time::{Now, Time};

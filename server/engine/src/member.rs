@@ -67,6 +67,8 @@ pub enum StatusReason {
     ForcedOut,
     /// Another member had it so in a state exchange.
     Learnt,
+    /// A member of this node's run before the restart that was not met since.
+    NotMet,
 }
 
 impl StatusReason {
@@ -83,6 +85,7 @@ impl StatusReason {
             Self::Left => "left",
             Self::ForcedOut => "was forced out",
             Self::Learnt => "learnt in a state exchange",
+            Self::NotMet => "was not met since the restart",
         }
     }
 }

@@ -151,6 +151,15 @@ impl Table {
         }
     }
 
+    /// The key under which surfaces see a member.
+    pub(crate) fn key_of(&self, hash: u64) -> Option<MemberKey> {
+        self.peers
+            .get(&hash)?
+            .shown
+            .as_ref()
+            .map(|shown| shown.key())
+    }
+
     /// The peer called so, by name or alias.
     pub(crate) fn find(&self, name: &str) -> Option<&Peer> {
         self.peers.values().find(|peer| {

@@ -54,6 +54,9 @@ pub(crate) struct Packet {
     /// Incarnation of the sender plus one, where `swim` does not say it.
     #[prost(uint32, tag = "12")]
     pub(crate) incarnation: u32,
+    /// Where the sender is, with answers to probes: see `coordinate::encode`.
+    #[prost(bytes = "bytes", tag = "13")]
+    pub(crate) coordinate: Bytes,
 }
 
 /// One member's word that another one does not answer.

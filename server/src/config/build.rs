@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use muster_engine::{Limits, Role};
 
+use super::addresses;
 use super::layers::Layers;
-use super::machine::{Machine, address_to_advertise, is_private};
+use super::machine::Machine;
 use super::problem::Problem;
 use super::secrets::{self, Secrets, Security};
 use super::values;
-use super::{Api, Config, Members, Node, Peers, Process, units};
+use super::{Api, Config, Discovery, Members, Node, Peers, Process, units};
 use crate::gossip::resolve::SEEDS_MAX;
 use crate::grpc::Capability;
 use crate::serf_rpc;
@@ -41,6 +42,7 @@ pub(super) fn build(
         serf_rpc,
         limits,
         members: members(layers),
+        handlers: super::handling::build(layers, machine),
         process: process(layers),
         warnings: layers.take_warnings(),
         held: BTreeMap::new(),
@@ -128,12 +130,12 @@ fn roles(layers: &mut Layers, default: SocketAddr) -> Vec<Role> {
 }
 
 fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers {
-    let bind = layers.value("bind", values::address);
-    let advertise = advertise(layers, machine, bind);
+    let bind = addresses::bind(layers, machine);
+    let advertise = addresses::advertise(layers, machine, bind);
     // Without a key and without this wish another mistake was noted already.
     let wished = layers.entry("insecure-plaintext").is_some();
     if wished && matches!(secrets.security, Security::Plaintext) {
-        refuse_public(layers, machine, bind, advertise);
+        addresses::refuse_public(layers, machine, bind, advertise);
     }
     let mut join = layers.list("join", values::join);
     if let Some(token) = &secrets.token {
@@ -154,59 +156,13 @@ fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers
         advertise,
         join,
         security: secrets.security.clone(),
-    }
-}
-
-fn advertise(layers: &mut Layers, machine: &dyn Machine, bind: SocketAddr) -> SocketAddr {
-    if let Some(address) = layers.optional("advertise", values::address) {
-        if address.ip().is_unspecified() || address.ip().is_multicast() {
-            layers.refuse("advertise", "peers cannot reach that address");
-        }
-        return address;
-    }
-    if !bind.ip().is_unspecified() {
-        return bind;
-    }
-    match address_to_advertise(machine, bind.ip()) {
-        Some(ip) => SocketAddr::new(ip, bind.port()),
-        None if layers.entry("advertise").is_some() => bind,
-        None => {
-            let why = "no network interface has a private address to advertise: set --advertise";
-            layers.refuse("bind", why);
-            bind
-        }
-    }
-}
-
-/// Plaintext is for loopback and private networks only.
-fn refuse_public(
-    layers: &mut Layers,
-    machine: &dyn Machine,
-    bind: SocketAddr,
-    advertise: SocketAddr,
-) {
-    let all: Vec<IpAddr> = match bind.ip() {
-        // [::] listens for both families.
-        ip if ip.is_unspecified() => {
-            let interfaces = machine.interfaces().into_iter().map(|(_, ip)| ip);
-            interfaces
-                .filter(|found| ip.is_ipv6() || found.is_ipv4())
-                .collect()
-        }
-        ip => vec![ip],
-    };
-    if let Some(public) = all.into_iter().find(|ip| !is_private(*ip)) {
-        layers.refuse(
-            "insecure-plaintext",
-            &format!("bind {bind} listens on the public address {public}"),
-        );
-    }
-    if advertise.ip() != bind.ip()
-        && !advertise.ip().is_unspecified()
-        && !is_private(advertise.ip())
-    {
-        let why = format!("the advertised address {} is public", advertise.ip());
-        layers.refuse("insecure-plaintext", &why);
+        coordinates: !layers.value("disable-coordinates", units::boolean),
+        retry_interval: layers.value("retry-interval", |text| {
+            let range = Duration::from_secs(1)..=Duration::from_secs(3_600);
+            units::within(units::duration(text)?, range)
+        }),
+        rejoin: layers.value("rejoin", units::boolean),
+        discovery: discovery(layers, machine),
     }
 }
 
@@ -345,8 +301,11 @@ fn process(layers: &mut Layers) -> Process {
             Duration::ZERO..=Duration::from_secs(60),
         )
     };
+    let data_dir = layers.optional("data-dir", values::path);
+    let snapshot = layers.optional("snapshot", values::path);
     Process {
-        data_dir: layers.optional("data-dir", values::path),
+        snapshot: snapshot.or_else(|| Some(data_dir.as_ref()?.join("snapshot"))),
+        data_dir,
         log_filter: layers.value("log-filter", values::log_filter),
         log_format: layers.value("log-format", values::log_format),
         leave_on_terminate: layers.value("leave-on-terminate", units::boolean),
@@ -358,6 +317,21 @@ fn process(layers: &mut Layers) -> Process {
             .optional("exit-with-stdin", units::boolean)
             .unwrap_or(false),
     }
+}
+
+/// Whom to look for on the local network.
+fn discovery(layers: &mut Layers, machine: &dyn Machine) -> Option<Discovery> {
+    let interface = layers.optional("mdns-iface", values::interface);
+    let interface = match interface {
+        Some(name) if machine.interfaces().iter().all(|(known, _)| *known != name) => {
+            layers.refuse("mdns-iface", "there is none with an address");
+            None
+        }
+        Some(name) => Some(name),
+        None => layers.optional("iface", values::interface),
+    };
+    let name = layers.optional("discover", values::member_name)?;
+    Some(Discovery { name, interface })
 }
 
 /// Ranges of the table keep these far below any `usize` of a supported machine.

@@ -59,6 +59,7 @@ impl Config {
         let mut config = self.clone();
         config.warnings.clone_from(&new.warnings);
         config.node.tags.clone_from(&new.node.tags);
+        config.handlers.specs.clone_from(&new.handlers.specs);
         config
             .process
             .log_filter

@@ -1,6 +1,6 @@
 //! What configuration asks the machine; tests hand in a fake one.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs as _};
 
 /// The machine, as far as defaults depend on it.
 pub trait Machine {
@@ -12,6 +12,13 @@ pub trait Machine {
     fn interfaces(&self) -> Vec<(String, IpAddr)>;
     /// The number of a group.
     fn group_id(&self, name: &str) -> Option<u32>;
+    /// The addresses of a host name; may wait for the system's resolver.
+    ///
+    /// # Errors
+    /// What the resolver said.
+    fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, String>;
+    /// The table of users, in the form of `/etc/passwd`.
+    fn users(&self) -> String;
 }
 
 /// The machine that the process runs on.
@@ -42,6 +49,17 @@ impl Machine for ThisMachine {
         let groups = std::fs::read_to_string("/etc/group").ok()?;
         find_group(&groups, name)
     }
+
+    fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, String> {
+        let found = (host, 0).to_socket_addrs();
+        let found = found.map_err(|error| error.to_string())?;
+        Ok(found.map(|addr| addr.ip().to_canonical()).collect())
+    }
+
+    fn users(&self) -> String {
+        // No table is one without users: the name is then told as unknown.
+        std::fs::read_to_string("/etc/passwd").unwrap_or_default()
+    }
 }
 
 /// Whether an address is on this machine or in a private network: loopback,
@@ -54,21 +72,28 @@ pub(super) fn is_private(ip: IpAddr) -> bool {
     }
 }
 
+/// Whether an address means something on one link only.
+#[must_use]
+pub(super) fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
 /// The address to advertise when the daemon listens on all: the first private one
-/// of the same family that is neither loopback nor link-local. Bridges that
+/// that is neither loopback nor link-local, of the same family; `[::]` listens for
+/// IPv4 as well, which is taken if there is no such IPv6 address. Bridges that
 /// container engines make come last, since peers cannot reach them.
 #[must_use]
 pub(super) fn address_to_advertise(machine: &dyn Machine, bind: IpAddr) -> Option<IpAddr> {
     let usable = |ip: IpAddr| {
-        let local = match ip {
-            IpAddr::V4(ip) => ip.is_link_local(),
-            IpAddr::V6(ip) => ip.is_unicast_link_local(),
-        };
-        ip.is_ipv4() == bind.is_ipv4() && is_private(ip) && !ip.is_loopback() && !local
+        let served = ip.is_ipv4() || bind.is_ipv6();
+        served && is_private(ip) && !ip.is_loopback() && !is_link_local(ip)
     };
     let mut found: Vec<_> = machine.interfaces();
     found.retain(|(_, ip)| usable(*ip));
-    found.sort_by_key(|(name, _)| is_bridge(name));
+    found.sort_by_key(|(name, ip)| (is_bridge(name), ip.is_ipv4() != bind.is_ipv4()));
     found.first().map(|(_, ip)| *ip)
 }
 

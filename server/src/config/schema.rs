@@ -223,6 +223,10 @@ pub const SECTIONS: &[Section] = &[
         settings: BOUNDS,
     },
     Section {
+        title: "Handlers",
+        settings: HANDLERS,
+    },
+    Section {
         title: "Process",
         settings: PROCESS,
     },
@@ -297,10 +301,18 @@ const PEERS: &[Setting] = &[
     )
     .or("127.0.0.1:7946"),
     one(
+        "iface",
+        "NAME",
+        "a network interface with an address that is not link-local",
+        "Listen on the address of this network interface, an IPv4 one unless bind is [::]. With an \
+         address in bind it only checks that the interface has it.",
+    ),
+    one(
         "advertise",
-        "IP:PORT",
-        "IP:PORT that peers can reach, so neither 0.0.0.0 nor [::]; port 0 is the bound port",
-        "Address that peers use.",
+        "ADDR",
+        "IP, IP:PORT, NAME or NAME:PORT that peers can reach, so neither 0.0.0.0 nor [::]; without \
+         a port or with port 0 it is the bound port",
+        "Address that peers use. A name is resolved once, at the start.",
     )
     .derived(
         "the address of bind; if that is 0.0.0.0 or [::], the first private address of a network \
@@ -312,6 +324,38 @@ const PEERS: &[Setting] = &[
         "IP, IP:PORT, NAME, NAME:PORT or the SRV name _service._proto.NAME; at most 64",
         "A member to join through. Names are resolved again on every try, and tries never end. A \
          token brings addresses along.",
+    ),
+    switch(
+        "disable-coordinates",
+        "Do not find this node's network coordinate, and tell none: no estimates of round trips.",
+    ),
+    one(
+        "discover",
+        "NAME",
+        NAME,
+        "Find members on the local network by multicast DNS: all that discover the same name try \
+         to join each other. Anybody there can see who they are and where; what they send each \
+         other is sealed all the same.",
+    ),
+    one(
+        "mdns-iface",
+        "NAME",
+        "a network interface with an address",
+        "The only network interface to use for discover.",
+    )
+    .derived("the one of iface; all interfaces without one"),
+    one(
+        "retry-interval",
+        "DURATION",
+        "a duration from 1s to 1h",
+        "Longest pause between tries to join while no other member is known. Tries begin 250 ms \
+         apart and slow down to this.",
+    )
+    .or("5s"),
+    switch(
+        "rejoin",
+        "Look for the members of the snapshot also if this node left before. Without it a node that \
+         left joins through `join` only.",
     ),
     one(
         "profile",
@@ -459,14 +503,89 @@ const BOUNDS: &[Setting] = &[
     .or("24h"),
 ];
 
+const HANDLERS: &[Setting] = &[
+    list(
+        "event-handler",
+        "[FILTER[,FILTER...]=]SCRIPT",
+        "filters of serf (member-join, member-leave, member-failed, member-update, member-reap, \
+         user, user:NAME, query, query:NAME, *), selectors (role:, name:, tag:KEY=) and options, \
+         then = and a script; a script that holds = needs *= before it",
+        "A script that is run when something happens, by /bin/sh -c and with the contract of \
+         serf. See docs/handlers.md. Values that hold a comma can be given by flag or file.",
+    )
+    .live(),
+    one(
+        "handler-dir",
+        "DIR",
+        PATH,
+        "Directory of programs that are run for the event, query or kind of member event that \
+         they are named after. It is read again as it changes.",
+    ),
+    one(
+        "handler-timeout",
+        "DURATION",
+        "a duration from 10ms to 24h",
+        "When a call of a handler is killed, with its whole process group.",
+    )
+    .or("60s"),
+    one(
+        "handler-concurrency",
+        "N",
+        "a number from 1 to 256",
+        "User events of different origins, and queries, that one handler works on at a time. \
+         Events of one origin always come one after another, and so do member events.",
+    )
+    .or("4"),
+    one(
+        "handler-queue",
+        "N",
+        "a number from 1 to 65536",
+        "Events that wait for one handler; beyond it they wait in the log of events, and queries \
+         are answered as busy.",
+    )
+    .or("256"),
+    one(
+        "handler-user",
+        "USER",
+        "a name or number in /etc/passwd; only root may change the user",
+        "User as whom handlers are run, with its primary group and no other.",
+    )
+    .derived("the user of the daemon"),
+    one(
+        "handler-coalesce",
+        "DURATION",
+        "a duration from 0s to 60s; 0s does not wait",
+        "How long changes of members are collected for one call, from the first on; a third of \
+         it without a change ends it sooner.",
+    )
+    .or("3s"),
+    switch(
+        "handler-json",
+        "Give handlers one line of JSON on standard input instead of the lines of serf.",
+    ),
+    switch(
+        "handler-redeliver",
+        "After a crash, run what was being run again, marked by MUSTER_REDELIVERED=1. Otherwise \
+         an event is run at most once. Needs data-dir.",
+    ),
+];
+
 const PROCESS: &[Setting] = &[
     one(
         "data-dir",
         "DIR",
         PATH,
         "Directory for what should outlive a restart. It is created with mode 0700 and belongs to \
-         one daemon. Without one nothing is written.",
+         one daemon. Without one nothing is written but a snapshot that is given by itself.",
     ),
+    one(
+        "snapshot",
+        "FILE",
+        PATH,
+        "File that keeps members, addresses and event positions for the next start. A snapshot of \
+         serf is taken over once.",
+    )
+    .derived("`snapshot` in `data-dir`; nothing is kept without one"),
     one(
         "log-filter",
         "FILTER",

@@ -1,3 +1,5 @@
+mod addresses;
+
 use std::net::IpAddr;
 
 use super::*;
@@ -46,8 +48,23 @@ impl Machine for FakeMachine {
         self.interfaces.clone()
     }
 
+    fn users(&self) -> String {
+        "root:x:0:0:root:/root:/bin/sh\nrunner:x:998:997::/srv:/bin/false\n".to_owned()
+    }
+
     fn group_id(&self, name: &str) -> Option<u32> {
         (name == "muster").then_some(998)
+    }
+
+    fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, String> {
+        match host {
+            "both.example" => Ok(vec![
+                "fd00::9".parse().unwrap(),
+                "10.0.0.9".parse().unwrap(),
+            ]),
+            "six.example" => Ok(vec!["fd00::9".parse().unwrap()]),
+            _ => Err("no such host".to_owned()),
+        }
     }
 }
 

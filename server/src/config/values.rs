@@ -16,6 +16,9 @@ pub(super) const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Longest tag key, bytes.
 pub(super) const TAG_KEY_BYTES_MAX: usize = 128;
 
+/// Longest name of a network interface, bytes: `IFNAMSIZ` less its final zero.
+const INTERFACE_BYTES_MAX: usize = 15;
+
 /// Longest log filter, bytes.
 pub(super) const LOG_FILTER_BYTES_MAX: usize = 4_096;
 
@@ -48,6 +51,52 @@ pub(super) fn address(text: &str) -> Read<SocketAddr> {
             "it is not IP:PORT".to_owned()
         }
     })
+}
+
+/// What peers are to be told, before a name is resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Advertise {
+    /// An address; port 0 is the bound port.
+    Addr(SocketAddr),
+    /// A host name and a port.
+    Name {
+        /// The host.
+        host: String,
+        /// Its port; 0 is the bound port.
+        port: u16,
+    },
+}
+
+/// `IP`, `IP:PORT`, `NAME` or `NAME:PORT`.
+pub(super) fn advertise(text: &str) -> Read<Advertise> {
+    if let Ok(addr) = text.parse() {
+        return Ok(Advertise::Addr(addr));
+    }
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    if let Ok(ip) = bare.unwrap_or(text).parse() {
+        return Ok(Advertise::Addr(SocketAddr::new(ip, 0)));
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, text)) => (host, port(text)?),
+        None => (text, 0),
+    };
+    match host.parse::<Seed>() {
+        Ok(Seed::Name { host, .. }) => Ok(Advertise::Name { host, port }),
+        Ok(Seed::Addr(_) | Seed::Srv(_)) | Err(_) => {
+            Err("it is neither an IP address nor a host name".to_owned())
+        }
+    }
+}
+
+/// The name of a network interface.
+pub(super) fn interface(text: &str) -> Read<String> {
+    let sound = |c: char| !c.is_whitespace() && c != '/' && !c.is_control();
+    if text.is_empty() || text.len() > INTERFACE_BYTES_MAX || !text.chars().all(sound) {
+        return Err("it is no name of an interface".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// An IP address.
@@ -177,6 +226,42 @@ mod tests {
         assert_eq!(address("[::1]:80"), Ok("[::1]:80".parse().unwrap()));
         assert_eq!(address("10.0.0.1"), Err("the port is missing".to_owned()));
         assert!(address("localhost:7946").is_err());
+    }
+
+    #[test]
+    fn what_is_advertised() {
+        let addr = |text: &str| Ok(Advertise::Addr(text.parse().unwrap()));
+        let name = |host: &str, port| {
+            let host = host.to_owned();
+            Ok(Advertise::Name { host, port })
+        };
+        for (text, expected) in [
+            ("10.0.0.1:7946", addr("10.0.0.1:7946")),
+            ("10.0.0.1", addr("10.0.0.1:0")),
+            ("fd00::1", addr("[fd00::1]:0")),
+            ("[fd00::1]", addr("[fd00::1]:0")),
+            ("[fd00::1]:0", addr("[fd00::1]:0")),
+            ("db.example.com", name("db.example.com", 0)),
+            ("db:7000", name("db", 7000)),
+        ] {
+            assert_eq!(advertise(text), expected, "{text}");
+        }
+        for text in [
+            "",
+            ":1",
+            "a b",
+            "a:b",
+            "1.2.3",
+            "_a._tcp.example.com",
+            "[::1",
+            "http://a",
+        ] {
+            assert!(advertise(text).is_err(), "{text:?}");
+        }
+        for text in ["", "a/b", "a b", "0123456789abcdef"] {
+            assert!(interface(text).is_err(), "{text:?}");
+        }
+        assert_eq!(interface("br-0a1b"), Ok("br-0a1b".to_owned()));
     }
 
     #[test]

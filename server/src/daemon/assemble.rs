@@ -11,18 +11,22 @@ use muster_engine::crypto::{Key, Keyring};
 use tokio::sync::watch;
 
 use super::dump::Dump;
+use super::handling;
 use super::identity::BootStore;
 use super::reload::Reloader;
 use super::serf;
 use super::shutdown::Phase;
+use super::snapshots::Snapshots;
 use super::{Assembled, Shared, VERSION};
 use crate::config::{Config, Problems, Security};
 use crate::deliver::{self, Deliveries, Post, Reporter};
+use crate::gossip::mdns::{self, MdnsConfig};
 use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Report, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
 use crate::grpc::{self, Access, Gate, Hooks, Queries, Reloaded, SocketKind};
+use crate::handlers::Handlers;
 use crate::hub::Hub;
 use crate::peers::{self, Me, Peers};
 use crate::queries::receiver::{Inbox, Received};
@@ -66,22 +70,55 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         disk: tokio::runtime::Handle::current(),
     });
     let tags = shared.live.tags.over(&config.node.tags);
-    let gossip = gossip_config(&config, tags, shared.identity.boot)?;
+    let mut gossip = gossip_config(&config, tags, shared.identity.boot)?;
+    let restored = shared.snapshots.load();
+    let cursors = handling::cursors(&shared).await;
+    gossip.restore = restored.snapshot.map(|mut snapshot| {
+        for (origin, sequence) in cursors.unfinished() {
+            snapshot.hold_back(&origin, sequence);
+        }
+        snapshot
+    });
+    let discovery = config.peers.discovery.as_ref().map(|discovery| {
+        let (sender, found) = mdns::channel();
+        gossip.found = Some(found);
+        (discovery, sender)
+    });
     let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
     let handle = handle.keeping(Arc::new(shared.live.tags.clone()));
-    let reloader = on_signals(&shared, &hub, &handle);
+    let snapshots = shared.snapshots.clone();
+    let (keeping, stop) = (handle.clone(), shared.tasks.stop_token());
+    shared.tasks.spawn_guarded(
+        "snapshot",
+        snapshots.keep(keeping, restored.stays_left, stop),
+    );
+    if let Some((discovery, found)) = discovery {
+        let mdns = MdnsConfig {
+            discover: discovery.name.clone(),
+            member: config.node.name.clone(),
+            addr: driver.advertise(),
+            interface: discovery.interface.clone(),
+        };
+        let stop = shared.tasks.stop_token();
+        shared
+            .tasks
+            .spawn_guarded("mdns", mdns::run(mdns, found, stop));
+    }
     let deliveries = deliveries(&shared, &hub);
     let core = Core {
-        hub,
+        hub: Arc::clone(&hub),
         me,
         handle: handle.clone(),
         deliveries,
     };
     let queries = serve_peers(&shared, &core, &mut driver, (received, query_metrics))?;
+    let reloader = on_signals(&shared, &core.hub, &handle);
     if let Some(listener) = serf_rpc {
         serf::spawn(&shared, listener, &core.hub, &handle, &queries);
     }
-    let gate = services(&shared, core, queries, &driver, &sockets, reloader).await?;
+    let handlers = handling::start(&shared, hub, cursors, queries.responders.clone());
+    let parts = (core, queries, handlers);
+    let gate = services(&shared, parts, &driver, &sockets, reloader).await?;
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -177,12 +214,16 @@ fn gossip_config(config: &Config, tags: Tags, boot: u64) -> anyhow::Result<gossi
         limits: config.limits.clone(),
         reap_left: config.members.reap_left,
         reap_failed: config.members.reap_failed,
+        coordinates: config.peers.coordinates,
+        retry_interval: config.peers.retry_interval,
     };
     engine.check().context("cannot be a member")?;
     Ok(gossip::Config {
         bind: config.peers.bind,
         seeds: config.peers.join.clone(),
         engine,
+        restore: None,
+        found: None,
     })
 }
 
@@ -233,8 +274,8 @@ fn serve_peers(
     let routes = Routes::default()
         .add(asker.service())
         .add(deliver::service(Arc::clone(&core.deliveries)));
-    tasks.spawn("peer calls", server.run(routes));
     report(shared, core, peers.clone());
+    tasks.spawn("peer calls", server.run(routes));
     let receiver = Receiver {
         hub: Arc::clone(&core.hub),
         me: core.me.clone(),
@@ -274,8 +315,7 @@ fn report(shared: &Shared, core: &Core, peers: Peers) {
 /// The gRPC services, with their health following the phase of the daemon.
 async fn services(
     shared: &Shared,
-    core: Core,
-    queries: Queries,
+    (core, queries, handlers): (Core, Queries, Handlers),
     driver: &Driver,
     sockets: &[PathBuf],
     reloader: Reloader,
@@ -311,6 +351,8 @@ async fn services(
         log: shared.log.clone(),
         config: shared.reload.clone(),
         boots: shared.boots.clone(),
+        snapshots: shared.snapshots.clone(),
+        handlers,
         tags: shared.live.tags.clone(),
         left: shared.left.clone(),
         reloader,
@@ -377,6 +419,8 @@ struct Surroundings {
     log: Log,
     config: watch::Receiver<Arc<Config>>,
     boots: BootStore,
+    snapshots: Snapshots,
+    handlers: Handlers,
     tags: TagStore,
     left: tokio_util::sync::CancellationToken,
     reloader: Reloader,
@@ -407,6 +451,9 @@ impl Hooks for Surroundings {
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.config.borrow().warnings.clone();
         warnings.extend(self.boots.warning());
+        warnings.extend(self.snapshots.warning());
+        let handlers = self.handlers.report();
+        warnings.extend(handlers.iter().filter_map(|report| report.warning()));
         warnings.extend(self.tags.warning());
         warnings
     }

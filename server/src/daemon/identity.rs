@@ -81,6 +81,12 @@ impl BootStore {
         self.note(written.err(), "the boot number is not kept");
     }
 
+    /// The data directory, if there is one that can be used.
+    #[must_use]
+    pub fn data(&self) -> Option<Arc<DataDir>> {
+        self.data.clone()
+    }
+
     /// What an operator should know of the disk.
     #[must_use]
     pub fn warning(&self) -> Option<String> {

@@ -150,10 +150,12 @@ impl Reloader {
                 );
             }
         }
-        let status = match &outcome {
-            Ok(_) => "running".to_owned(),
-            Err(problems) => format!("running; {} mistakes in a reload", problems.0.len()),
+        let state = match &outcome {
+            Ok(_) => "reloaded".to_owned(),
+            Err(problems) => format!("{} mistakes in a reload", problems.0.len()),
         };
+        let node = self.live.config.borrow().node.clone();
+        let status = format!("{} of cluster {}; {state}", node.name, node.cluster);
         self.live.notifier.ready(&status);
         outcome
     }

@@ -61,7 +61,7 @@ impl Tracking {
         slot: Slot,
         id: (u64, u64),
         awaited: BTreeSet<Arc<str>>,
-        (reports, changes): (mpsc::Receiver<Arc<str>>, watch::Receiver<u64>),
+        (reports, changes, seen): (mpsc::Receiver<Arc<str>>, watch::Receiver<u64>, u64),
         timeout: Duration,
     ) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl Tracking {
             gone: BTreeSet::new(),
             reports,
             members: WatchStream::new(changes),
-            seen: 0,
+            seen,
             deadline: Box::pin(tokio::time::sleep(timeout)),
             done: false,
         }

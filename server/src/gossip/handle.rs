@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
+use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member, Snapshot};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
+
+use super::coordinates::Coordinates;
 
 /// Commands that wait for the engine; more callers wait up to [`SEND_WAIT`].
 pub const COMMANDS_MAX: usize = 64;
@@ -91,6 +93,9 @@ pub(crate) enum Command {
     Report {
         reply: Reply<Report>,
     },
+    Snapshot {
+        reply: Reply<Snapshot>,
+    },
 }
 
 /// An event on its way to the engine.
@@ -106,6 +111,8 @@ pub(crate) struct HandleEnds {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: mpsc::Receiver<EventCommand>,
     pub(crate) replicated: watch::Sender<Replicated>,
+    pub(crate) coordinates: Arc<Coordinates>,
+    pub(crate) changes: watch::Sender<Changes>,
 }
 
 /// How far the own events are replicated. Ordered: a later value is greater.
@@ -117,12 +124,25 @@ pub struct Replicated {
     pub sequence: u64,
 }
 
+/// What a snapshot is worth taking for.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Grows with each change.
+    pub revision: u64,
+    /// This node leaves or has left.
+    pub left: bool,
+    /// What the engine knew when it stopped.
+    pub last: Option<Arc<Snapshot>>,
+}
+
 /// Commands the engine from any task or thread.
 #[derive(Debug, Clone)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     events: mpsc::Sender<EventCommand>,
     replicated: watch::Receiver<Replicated>,
+    coordinates: Arc<Coordinates>,
+    changes: watch::Receiver<Changes>,
     keeper: Option<Arc<dyn TagKeeper>>,
     /// Held over a change of the tags, so that they are kept in the order in which the
     /// engine took them.
@@ -135,16 +155,22 @@ impl Handle {
         let (commands, commands_end) = mpsc::channel(COMMANDS_MAX);
         let (events, events_end) = mpsc::channel(EVENTS_MAX);
         let (replicated_end, replicated) = watch::channel(Replicated::default());
+        let coordinates = Arc::new(Coordinates::default());
+        let (changes_end, changes) = watch::channel(Changes::default());
         let ends = HandleEnds {
             commands: commands_end,
             events: events_end,
             replicated: replicated_end,
+            coordinates: Arc::clone(&coordinates),
+            changes: changes_end,
         };
         (
             Self {
                 commands,
                 events,
                 replicated,
+                coordinates,
+                changes,
                 keeper: None,
                 tags: Arc::default(),
             },
@@ -170,6 +196,12 @@ impl Handle {
     #[must_use]
     pub fn replicated(&self) -> watch::Receiver<Replicated> {
         self.replicated.clone()
+    }
+
+    /// Where members are in the space of round trip times, to be read at any time.
+    #[must_use]
+    pub fn coordinates(&self) -> Arc<Coordinates> {
+        Arc::clone(&self.coordinates)
     }
 
     /// Contacts addresses (names are resolved) and merges with whoever answers.
@@ -257,6 +289,20 @@ impl Handle {
     /// [`CommandError::Stopped`], [`CommandError::Busy`].
     pub async fn report(&self) -> Result<Report, CommandError> {
         self.command(|reply| Command::Report { reply }).await
+    }
+
+    /// What the next run should know.
+    ///
+    /// # Errors
+    /// [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn snapshot(&self) -> Result<Snapshot, CommandError> {
+        self.command(|reply| Command::Snapshot { reply }).await
+    }
+
+    /// Tells when [`Handle::snapshot`] would give something new.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Changes> {
+        self.changes.clone()
     }
 
     async fn command<T>(&self, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {

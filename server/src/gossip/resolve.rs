@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
+use super::mdns::Found;
 use super::metrics::Counters;
 pub use seed::{DEFAULT_PORT, Seed, SeedError};
 
@@ -50,6 +51,8 @@ pub(crate) struct Seeds {
     texts: Vec<String>,
     /// What each failed with last.
     failures: BTreeMap<String, String>,
+    /// Addresses found by other means.
+    found: Option<Found>,
     counters: Arc<Counters>,
 }
 
@@ -75,8 +78,15 @@ impl Seeds {
         Ok(Self {
             texts,
             failures: BTreeMap::new(),
+            found: None,
             counters,
         })
+    }
+
+    /// Adds what is found by other means, whatever that is at the time.
+    pub(crate) fn and_found(mut self, found: Option<Found>) -> Self {
+        self.found = found;
+        self
     }
 
     /// All addresses of all seeds now, without doubles.
@@ -84,6 +94,9 @@ impl Seeds {
         let mut addrs = BTreeSet::new();
         for resolved in resolve(self.texts.clone(), &self.counters).await {
             addrs.extend(self.note(resolved));
+        }
+        if let Some(found) = &self.found {
+            addrs.extend(found.borrow().iter().copied());
         }
         addrs.into_iter().collect()
     }

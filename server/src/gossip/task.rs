@@ -108,6 +108,7 @@ impl Task {
                 yield_now().await;
             }
         }
+        self.core.end(self.clock.now());
         self.finish().await;
         Ok(())
     }

@@ -145,7 +145,11 @@ fn config(name: &str, key: Option<u8>, seeds: &[String]) -> Config {
             limits: Limits::default(),
             reap_left: Duration::from_secs(600),
             reap_failed: Duration::from_secs(86_400),
+            coordinates: true,
+            retry_interval: Duration::from_secs(5),
         },
+        restore: None,
+        found: None,
     }
 }
 

@@ -99,9 +99,9 @@ pub fn rule(path: &str) -> (Rule, bool) {
         | "/muster.v1.ResolverService/ResolveRole"
         | "/muster.v1.ResolverService/WatchRoles"
         | "/muster.v1.EventService/WatchEvents" => (Read, true),
-        "/muster.v1.MembershipService/GetMember" | "/muster.v1.NodeService/GetMetrics" => {
-            (Read, false)
-        }
+        "/muster.v1.MembershipService/GetMember"
+        | "/muster.v1.NodeService/GetMetrics"
+        | "/muster.v1.NodeService/GetRoundTrip" => (Read, false),
         "/muster.v1.EventService/SendEvent" | "/muster.v1.QueryService/Query" => (Events, true),
         "/muster.v1.QueryService/ServeQueries" => (Admin, true),
         "/muster.v1.NodeService/Join"
@@ -165,7 +165,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(methods, 15);
+        assert_eq!(methods, 17);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::access::{Capabilities, Capability};
 use super::limits::{JOIN_ADDRESS_BYTES_MAX, JOIN_ADDRESSES_MAX, LOG_FILTER_BYTES_MAX};
 use super::members::{check_member_name, position};
 use super::metrics::Metrics;
+use super::round_trip;
 use super::status::{invalid, join_failed, member_not_found, precondition};
 use super::{convert, logs};
 use crate::gossip::{Handle, JoinOutcome, Report};
@@ -244,6 +245,16 @@ impl NodeService for Node {
         let shown = self.shown(me.display_name(), same).await;
         let self_ = Some(shown.unwrap_or_else(|| convert::bare_member(&me)));
         Ok(Response::new(pb::UpdateTagsResponse { self_ }))
+    }
+
+    async fn get_round_trip(
+        &self,
+        request: Request<pb::GetRoundTripRequest>,
+    ) -> Result<Response<pb::GetRoundTripResponse>, Status> {
+        let coordinates = self.handle.coordinates();
+        let request = request.into_inner();
+        let answer = round_trip::estimate(&self.hub, &coordinates, &request)?;
+        Ok(Response::new(answer))
     }
 
     async fn set_log_filter(

@@ -20,10 +20,12 @@ use super::frames::{self, Opened, Streams};
 use super::limits::{CLIENT_KEY_BYTES_MAX, RESOLVE_INTERVAL_DEFAULT};
 use super::members::Members;
 use super::metrics::Metrics;
+use super::round_trip;
 use super::status::invalid;
 use super::watch::group::Views;
 use super::watch::pulse::{heartbeat_interval, min_interval};
 use crate::filter::Filter;
+use crate::gossip::Coordinates;
 use crate::hub::{Hub, lock};
 
 /// Roles whose ROUND_ROBIN calls are counted; beyond it counting starts anew.
@@ -34,6 +36,7 @@ const ROTATIONS_MAX: usize = 4_096;
 pub(crate) struct Resolver {
     pub(crate) hub: Arc<Hub>,
     pub(crate) views: Arc<Views<Members>>,
+    pub(crate) coordinates: Arc<Coordinates>,
     pub(crate) rotations: Mutex<BTreeMap<String, usize>>,
     pub(crate) metrics: Metrics,
     pub(crate) decode_max: usize,
@@ -58,7 +61,7 @@ impl Resolver {
             heartbeat: heartbeat_interval(request.heartbeat_interval)?,
             pause: min_interval(request.min_interval, RESOLVE_INTERVAL_DEFAULT)?,
         };
-        let order = self.order(&role, request.policy, request.client_key)?;
+        let order = self.order(&role, request.policy, request.client_key, request.near)?;
         let everybody = match extra {
             true => Some(self.views.of(Filter::role(&role)?)),
             false => None,
@@ -75,7 +78,13 @@ impl Resolver {
         Ok(Answers::open(Arc::clone(&self.hub), endpoints, &ask, count))
     }
 
-    fn order(&self, role: &str, policy: i32, client_key: String) -> Result<Order, Status> {
+    fn order(
+        &self,
+        role: &str,
+        policy: i32,
+        client_key: String,
+        near: String,
+    ) -> Result<Order, Status> {
         let policy = pb::SelectionPolicy::try_from(policy).map_err(|_unknown| {
             let message = format!("{policy} is no selection policy");
             invalid("BAD_POLICY", "policy", message)
@@ -85,9 +94,20 @@ impl Resolver {
             let message = format!("{bytes} bytes, at most {CLIENT_KEY_BYTES_MAX} are allowed");
             return Err(invalid("CLIENT_KEY_TOO_LONG", "client_key", message));
         }
+        if !near.is_empty() {
+            if policy != pb::SelectionPolicy::Nearest {
+                let message = "only the policy NEAREST has a point of view";
+                return Err(invalid("NEAR_WITHOUT_NEAREST", "near", message));
+            }
+            round_trip::find(&self.hub, "near", &near)?;
+        }
         Ok(match policy {
             pb::SelectionPolicy::Unspecified | pb::SelectionPolicy::All => Order::Oldest,
             pb::SelectionPolicy::Oldest => Order::OnlyOldest,
+            pb::SelectionPolicy::Nearest => Order::Nearest {
+                coordinates: Arc::clone(&self.coordinates),
+                from: near,
+            },
             pb::SelectionPolicy::Random => Order::shuffled(client_key),
             pb::SelectionPolicy::RoundRobin => Order::Rotated(self.rotation(role)),
         })

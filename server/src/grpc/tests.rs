@@ -6,5 +6,6 @@ mod gate;
 mod harness;
 mod members;
 mod node;
+mod queries;
 mod resolver;
 mod send;

@@ -55,6 +55,12 @@ impl Drop for Up {
 }
 
 impl Metrics {
+    /// Calls to peers so far.
+    #[cfg(test)]
+    pub(crate) fn sent(&self) -> u64 {
+        self.calls_sent.get()
+    }
+
     /// Puts the metrics on show, as `muster_peers_...`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("muster_peers");

@@ -13,7 +13,7 @@ use muster_engine::{EventDraft, EventKind, Member};
 use muster_proto::peer::query_peer_service_server::QueryPeerServiceServer;
 use muster_proto::v1 as pb;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
@@ -243,24 +243,16 @@ impl Asker {
             told,
         });
         let expected = lock(&asked.progress).expected();
-        let key = match expected.is_empty() {
-            true => (inner.me.boot(), 0),
-            false => inner.launch(ask, &asked, patience).await?,
+        let key = if expected.is_empty() {
+            let key = (inner.me.boot(), 0);
+            inner.begin(&asked, key, deadline);
+            key
+        } else {
+            inner.launch(ask, &asked, deadline).await?
         };
         inner.metrics.asked.inc();
-        let id = QueryId {
-            origin: Arc::clone(inner.me.name()),
-            boot: key.0,
-            sequence: key.1,
-        };
-        tracing::debug!(%id, expected = expected.len(), "query asked");
-        let answered = Answered::Started {
-            id,
-            expected,
-            deadline,
-        };
         let watcher = Watcher::new(Arc::clone(inner), asked, key, deadline, place);
-        let watching = watcher.run(answered, inner.tasks.stop_token());
+        let watching = watcher.run(inner.tasks.stop_token());
         inner.tasks.spawn_guarded("query", watching);
         Ok(asking)
     }
@@ -299,8 +291,9 @@ impl Inner {
         &self,
         ask: Ask,
         asked: &Arc<Asked>,
-        patience: Duration,
+        deadline: Instant,
     ) -> Result<Key, AskError> {
+        let patience = deadline.saturating_duration_since(Instant::now());
         let draft = EventDraft {
             kind: EventKind::Query,
             target: asked.target.clone(),
@@ -309,12 +302,32 @@ impl Inner {
             ..EventDraft::new(ask.name, ask.payload)
         };
         let _launching = Launching::new(&self.launching);
-        let sent = timeout(patience, self.handle.send_event(draft)).await;
+        let sent = timeout_at(deadline, self.handle.send_event(draft)).await;
         let accepted = sent.map_err(|_elapsed| AskError::NotSent)??;
         let key = (accepted.boot, accepted.sequence);
+        // Before anybody can find it: the start is told before all else.
+        self.begin(asked, key, deadline);
         lock(&self.asks).insert(key, Arc::clone(asked));
         self.metrics.asking.inc();
         Ok(key)
+    }
+
+    /// Tells the start of a query; the queue is empty.
+    fn begin(&self, asked: &Asked, (boot, sequence): Key, deadline: Instant) {
+        let id = QueryId {
+            origin: Arc::clone(self.me.name()),
+            boot,
+            sequence,
+        };
+        let expected = lock(&asked.progress).expected();
+        tracing::debug!(%id, expected = expected.len(), "query asked");
+        let answered = Answered::Started {
+            id,
+            expected,
+            deadline,
+        };
+        let hold = None;
+        let _gone = asked.told.try_send(Told { answered, hold }).is_err();
     }
 
     /// Nobody waits for it any more.

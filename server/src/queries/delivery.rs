@@ -74,8 +74,9 @@ impl Delivery {
         };
     }
 
-    /// Answers a query of a peer. Tries until it is taken or no longer wanted.
-    pub(super) async fn to(&mut self, channel: Channel) {
+    /// Answers a query of a peer. Tries until it is taken or no longer wanted, or the
+    /// asker does not live any more.
+    pub(super) async fn to(&mut self, channel: Channel, lives: impl Fn() -> bool) {
         let client = QueryPeerServiceClient::new(channel);
         let client = client.max_decoding_message_size(MESSAGE_BYTES_MAX);
         let mut pause = RETRY_FIRST;
@@ -90,6 +91,10 @@ impl Delivery {
                     return;
                 }
                 Ended::Broken(status) => {
+                    if !lives() {
+                        self.metrics.unreachable.inc();
+                        return;
+                    }
                     self.metrics.retried.inc();
                     let (id, status) = (&self.query.id, status.to_string());
                     tracing::debug!(%id, status, "an answer did not arrive, trying again");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_engine::{Event, Member};
+use muster_engine::{Event, Member, Status};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 
@@ -116,7 +116,8 @@ impl Receiver {
                 return delivery.to_myself(&self.asker, &self.me).await;
             }
             if let Some(asker) = self.asker_of(&query).await {
-                delivery.to(self.peers.channel(asker.addr)).await;
+                let lives = || self.lives(&query);
+                delivery.to(self.peers.channel(asker.addr), lives).await;
             } else {
                 self.metrics.unreachable.inc();
             }
@@ -125,6 +126,13 @@ impl Receiver {
             self.metrics.unreachable.inc();
             tracing::debug!(id = %query.id, name = query.name, "query not answered in time");
         }
+    }
+
+    /// Whether the run of a member that asks is neither failed nor gone, as far as is
+    /// known here.
+    fn lives(&self, query: &Query) -> bool {
+        let asker = by_boot(&self.hub, &query.id.origin, query.id.boot);
+        asker.is_some_and(|asker| !matches!(asker.status, Status::Failed | Status::Left))
     }
 
     /// Who asks, once it is known here: a query may be faster than the news of a new

@@ -37,16 +37,11 @@ impl Watcher {
         }
     }
 
-    /// Tells the start, waits for the end, tells it.
-    pub(super) async fn run(self, started: Answered, stop: CancellationToken) {
+    /// Waits for the end and tells it.
+    pub(super) async fn run(self, stop: CancellationToken) {
         let asked = &self.asked;
-        let telling = async {
-            if self.tell(started).await {
-                self.wait().await;
-            }
-        };
         let stopped = tokio::select! {
-            () = telling => false,
+            () = self.wait() => false,
             () = stop.cancelled() => true,
         };
         self.inner.end(self.key);
@@ -61,17 +56,14 @@ impl Watcher {
             silent,
             unfinished,
         };
+        let told = Told {
+            answered: done,
+            hold: None,
+        };
         tokio::select! {
-            _heard = self.tell(done) => {}
+            _heard = asked.told.send(told) => {}
             () = stop.cancelled() => {}
         }
-    }
-
-    /// False if nobody listens.
-    async fn tell(&self, answered: Answered) -> bool {
-        let hold = None;
-        let told = Told { answered, hold };
-        self.asked.told.send(told).await.is_ok()
     }
 
     /// Until everybody is done, the time is over, or nobody listens.

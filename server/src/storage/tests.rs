@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::file::{HEADER_BYTES, crc32, frame, unframe};
 use super::*;
 
 #[derive(Clone, PartialEq, Eq, Message)]

@@ -188,6 +188,7 @@ impl Net {
                 Output::MemberUpdated(_)
                 | Output::MemberRemoved(_)
                 | Output::Gap(_)
+                | Output::Coordinate { .. }
                 | Output::Query(_)
                 | Output::EventPassed { .. }
                 | Output::EventBase { .. }
@@ -222,6 +223,8 @@ fn config(node: usize, key: &Key) -> Config {
         limits: Limits::default(),
         reap_left: Duration::from_secs(600),
         reap_failed: Duration::from_secs(86_400),
+        coordinates: true,
+        retry_interval: Duration::from_secs(5),
     }
 }
 

@@ -189,6 +189,7 @@ impl<M: Machine> Sim<M> {
             Next::Act(action) => self.apply(*action),
             Next::Check => {
                 self.check_all();
+                self.save_snapshots();
                 self.queue.push(self.now + CHECK_EVERY_US, Next::Check);
             }
         }

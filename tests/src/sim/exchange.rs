@@ -127,7 +127,7 @@ impl<M: Machine> Sim<M> {
                 .queue
                 .push(self.now + syn_again(tries), Next::Step(uid));
         }
-        let round_trip = 2 * self.network.latency(&mut self.rng);
+        let round_trip = 2 * self.network.latency(slot, peer, &mut self.rng);
         let refused = self.nodes[peer].state == State::Down;
         if refused {
             let error = ExchangeError::Connect("connection refused".to_owned());
@@ -173,7 +173,7 @@ impl<M: Machine> Sim<M> {
     /// When a frame that leaves `from` now is all at `to`.
     fn carry(&mut self, from: usize, to: usize, body: usize) -> u64 {
         let bytes = wire_bytes(body);
-        let latency = self.network.latency(&mut self.rng);
+        let latency = self.network.latency(from, to, &mut self.rng);
         let loss = self.network.weather.loss_ppm;
         let held = retransmissions(&mut self.rng, loss, bytes, 2 * latency);
         self.nodes[from].traffic.stream_bytes_out += bytes;
@@ -231,7 +231,7 @@ impl<M: Machine> Sim<M> {
         };
         let Some(body) = body else {
             let error = ExchangeError::Broken("closed by the peer".to_owned());
-            let latency = self.network.latency(&mut self.rng);
+            let latency = self.network.latency(slot, to, &mut self.rng);
             return self.fail_exchange(id.0, error, latency);
         };
         let at = self.carry(slot, to, body.len());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use muster_engine::crypto::{Key, Keyring};
-use muster_engine::{Config, Input};
+use muster_engine::{Config, Input, Snapshot};
 
 use crate::sim::clock::Clock;
 use crate::sim::cluster::{Next, Sim};
@@ -64,11 +64,44 @@ impl<M: Machine> Sim<M> {
             limits: self.setup.limits.clone(),
             reap_left: self.setup.reap_left,
             reap_failed: self.setup.reap_failed,
+            coordinates: true,
+            retry_interval: self.setup.retry_interval,
         };
-        node.machine = Some(M::start(config, seed, now));
+        let mut machine = M::start(config, seed, now);
+        let stays_away = |snapshot: &Snapshot| snapshot.left && !self.setup.rejoin;
+        match node.disk_snapshot.clone() {
+            Some(kept) if stays_away(&kept) => machine.restore(now, &kept.without_members()),
+            Some(kept) => machine.restore(now, &kept),
+            None => {}
+        }
+        node.machine = Some(machine);
         self.disturbed_at = self.now;
         self.note_owner(slot);
         self.settle_node(slot);
+    }
+
+    /// Writes snapshots whose time has come, as the daemon does.
+    pub(crate) fn save_snapshots(&mut self) {
+        let every = self.setup.snapshot_secs;
+        for slot in 0..self.nodes.len() {
+            let turn = self.now / 1_000_000 + slot as u64;
+            if every > 0 && turn.is_multiple_of(every) && self.nodes[slot].up() {
+                self.save_snapshot(slot);
+            }
+        }
+    }
+
+    /// Writes a snapshot, unless it knows less than nothing.
+    pub(crate) fn save_snapshot(&mut self, slot: usize) {
+        let node = &mut self.nodes[slot];
+        let now = node.clock.read(self.now);
+        let snapshot = node
+            .machine
+            .as_ref()
+            .and_then(|machine| machine.snapshot(now));
+        if let Some(snapshot) = snapshot.filter(|snapshot| !snapshot.knows_nobody()) {
+            node.disk_snapshot = Some(snapshot);
+        }
     }
 
     /// Ends a process.
@@ -163,6 +196,7 @@ impl<M: Machine> Sim<M> {
                 wall_gain_ppm: 0,
             },
             disk_boot: 0,
+            disk_snapshot: None,
             tags: BTreeMap::new(),
             rng,
             traffic: Traffic::default(),

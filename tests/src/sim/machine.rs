@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use muster_engine::{
-    Accepted, Config, Engine, EngineError, EventDraft, EventError, Input, Member, Now, Output, Time,
+    Accepted, Config, Engine, EngineError, EventDraft, EventError, Input, Member, Now, Output,
+    Snapshot, Time,
 };
 
 /// The engine as the simulator drives it. A trait, so that the simulator's own
@@ -47,6 +48,12 @@ pub trait Machine: Sized {
     fn me(&self) -> Arc<Member>;
     /// [`Engine::counters`].
     fn counters(&self) -> Vec<(&'static str, u64)>;
+    /// [`Engine::snapshot`], of what has one.
+    fn snapshot(&self, _now: Now) -> Option<Snapshot> {
+        None
+    }
+    /// [`Engine::restore`].
+    fn restore(&mut self, _now: Now, _snapshot: &Snapshot) {}
 }
 
 impl Machine for Engine {
@@ -97,5 +104,13 @@ impl Machine for Engine {
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         self.counters()
+    }
+
+    fn snapshot(&self, now: Now) -> Option<Snapshot> {
+        Some(self.snapshot(now))
+    }
+
+    fn restore(&mut self, now: Now, snapshot: &Snapshot) {
+        self.restore(now, snapshot);
     }
 }

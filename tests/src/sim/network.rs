@@ -7,6 +7,9 @@ use crate::sim::rng::{PPM, Rng};
 pub struct Weather {
     /// One-way latency, uniform between these, microseconds.
     pub latency_us: (u64, u64),
+    /// Added one-way latency between sites, microseconds; host n is at site n modulo
+    /// their number. Empty: one site.
+    pub sites_us: Vec<Vec<u64>>,
     /// Datagrams lost, per million.
     pub loss_ppm: u32,
     /// Datagrams delivered twice, per million.
@@ -21,6 +24,7 @@ impl Default for Weather {
     fn default() -> Self {
         Self {
             latency_us: (200, 2_000),
+            sites_us: Vec::new(),
             loss_ppm: 0,
             duplicate_ppm: 0,
             reorder_ppm: 0,
@@ -105,8 +109,13 @@ impl Network {
     }
 
     /// One-way latency of one packet.
-    pub(crate) fn latency(&self, rng: &mut Rng) -> u64 {
-        rng.between(self.weather.latency_us.0, self.weather.latency_us.1)
+    pub(crate) fn latency(&self, from: usize, to: usize, rng: &mut Rng) -> u64 {
+        let sites = &self.weather.sites_us;
+        let far = match sites.len() {
+            0 => 0,
+            count => sites[from % count][to % count],
+        };
+        far + rng.between(self.weather.latency_us.0, self.weather.latency_us.1)
     }
 
     /// When the copies of one datagram arrive, as delays: none, one or two.
@@ -115,7 +124,7 @@ impl Network {
         if lost || (!self.cuts.is_empty() && rng.chance(self.drop_ppm(from, to))) {
             return [None, None];
         }
-        let mut delay = self.latency(rng);
+        let mut delay = self.latency(from, to, rng);
         if rng.chance(self.weather.reorder_ppm) {
             delay += rng.below(self.weather.reorder_us);
         }

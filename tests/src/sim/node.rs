@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use muster_engine::{EventDraft, Note};
+use muster_engine::{EventDraft, Note, Snapshot};
 
 use crate::sim::clock::Clock;
 use crate::sim::pipe::{Link, Pipe};
@@ -46,6 +46,7 @@ pub(crate) struct Node<M> {
     pub(crate) address: u32,
     pub(crate) clock: Clock,
     pub(crate) disk_boot: u64,
+    pub(crate) disk_snapshot: Option<Snapshot>,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) rng: Rng,
     pub(crate) traffic: Traffic,

@@ -44,6 +44,8 @@ impl<M: Machine> Sim<M> {
             Output::Gap(gap) => self.gap_told(slot, &gap),
             Output::EventBase { origin, sequence } => self.base_told(slot, &origin, sequence),
             Output::Replicated { sequence } => self.replicated(slot, sequence),
+            // Read from the engine by whoever wants it.
+            Output::Coordinate { .. } => {}
             Output::EventRoom => self.send_waiting(slot),
             Output::JoinResult {
                 attempt, result, ..
@@ -153,6 +155,9 @@ impl<M: Machine> Sim<M> {
             self.check(slot, "leave_in_time", check);
         }
         if self.nodes[slot].state != State::Down {
+            if self.setup.snapshot_secs > 0 {
+                self.save_snapshot(slot);
+            }
             self.stop(slot);
         }
     }

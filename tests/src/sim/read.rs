@@ -139,6 +139,13 @@ impl<M: Machine> Sim<M> {
         &self.streams
     }
 
+    /// The newest stream of a host's node, if it ever sent an event.
+    #[must_use]
+    pub fn newest_stream(&self, slot: usize) -> Option<usize> {
+        let name = self.nodes[slot].name_id;
+        self.streams.iter().rposition(|stream| stream.name == name)
+    }
+
     /// Where a node stands in a stream.
     #[must_use]
     pub fn cursor(&self, slot: usize, stream: usize) -> Option<&Cursor> {

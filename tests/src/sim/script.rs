@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use muster_engine::{EngineError, EventDraft, EventKind};
+use muster_engine::{EngineError, EventDraft, EventKind, Snapshot};
 
 use crate::sim::cluster::Sim;
 use crate::sim::machine::Machine;
@@ -110,6 +110,22 @@ impl<M: Machine> Sim<M> {
             let at = Duration::from_micros(self.rng.below(range + 1));
             self.after(at, Action::Start(slot));
         }
+    }
+
+    /// From now on nobody has seeds.
+    pub fn forget_seeds(&mut self) {
+        self.setup.seeds.clear();
+    }
+
+    /// From now on a node that left comes back with all that it knew.
+    pub fn rejoin(&mut self) {
+        self.setup.rejoin = true;
+    }
+
+    /// What a host's disk holds for its next start.
+    #[must_use]
+    pub fn kept(&self, slot: usize) -> Option<&Snapshot> {
+        self.nodes[slot].disk_snapshot.as_ref()
     }
 
     /// Gives a host another node name: before its start.

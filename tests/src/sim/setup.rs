@@ -22,6 +22,11 @@ pub struct Setup {
     pub dns_loss_ppm: u32,
     /// Boot numbers survive restarts.
     pub disk: bool,
+    /// Snapshots survive restarts: written every so many seconds, and at a leave; 0
+    /// for never.
+    pub snapshot_secs: u64,
+    /// A node that left comes back with all that it knew.
+    pub rejoin: bool,
     /// Wall clocks stand off by up to this much either way, milliseconds.
     pub wall_skew_ms: u64,
     /// Wake-ups come late by up to this much, microseconds: tokio's timers have
@@ -41,6 +46,8 @@ pub struct Setup {
     pub reap_left: Duration,
     /// How long failed members are shown.
     pub reap_failed: Duration,
+    /// Longest pause between tries to join.
+    pub retry_interval: Duration,
     /// What is demanded.
     pub demands: Demands,
 }
@@ -73,6 +80,8 @@ impl Default for Setup {
             seeds: vec![0],
             dns_loss_ppm: 0,
             disk: true,
+            snapshot_secs: 0,
+            rejoin: false,
             wall_skew_ms: 0,
             timer_slack_us: 1_000,
             socket_buffer_bytes: 2 << 20,
@@ -82,6 +91,7 @@ impl Default for Setup {
             limits: Limits::default(),
             reap_left: Duration::from_secs(600),
             reap_failed: Duration::from_secs(86_400),
+            retry_interval: Duration::from_secs(5),
             demands: Demands::default(),
         }
     }

@@ -98,6 +98,7 @@ impl Trace {
             Output::Replicated { sequence } => self.word(18 ^ sequence << 8),
             Output::ResolveSeeds => self.word(19),
             Output::EventRoom => self.word(20),
+            Output::Coordinate { me, .. } => self.word(24 ^ me.vec[0].to_bits() << 8),
             Output::JoinResult { attempt, .. } => self.word(21 ^ attempt << 8),
             Output::LeaveDone => self.word(22),
             Output::Note(_) => self.word(23),

@@ -43,14 +43,16 @@ impl Engine {
         if name == &**self.own.shown().display_name() {
             return Err(EngineError::MemberLive(name.to_owned(), self.own.status));
         }
-        let peer = self
-            .table
-            .find(name)
-            .ok_or_else(|| EngineError::UnknownMember(name.to_owned()))?;
-        if peer.is_active() {
-            return Err(EngineError::MemberLive(name.to_owned(), peer.status()));
-        }
-        let (subject, by) = (peer.ident, self.own.ident.hash);
+        let subject = match self.table.find(name) {
+            Some(peer) if peer.is_active() => {
+                return Err(EngineError::MemberLive(name.to_owned(), peer.status()));
+            }
+            Some(peer) => peer.ident,
+            None => self
+                .find_remembered(name)
+                .ok_or_else(|| EngineError::UnknownMember(name.to_owned()))?,
+        };
+        let by = self.own.ident.hash;
         self.force_out(now, subject, prune, by);
         // Digests leave dead members out: an exchange makes up for lost gossip.
         if let Some(node) = self.table.active().choose(&mut self.rng).copied() {
@@ -122,6 +124,7 @@ impl Engine {
             ("members_known", gauge(self.table.len()) + 1),
             ("members_active", gauge(self.table.active().len()) + 1),
             ("members_refused", self.table.refused()),
+            ("members_not_met", gauge(self.remembered.len())),
             ("protocol", u64::from(self.protocol())),
             ("suspicions_open", gauge(self.suspicions.len())),
             ("swim_backlog", gauge(self.swim.backlog())),
@@ -129,6 +132,8 @@ impl Engine {
             ("broadcast_backlog", gauge(self.broadcasts.len())),
             ("broadcast_overflows", self.broadcasts.overflows()),
             ("parked", gauge(self.parked.len())),
+            ("coordinates_known", gauge(self.coordinates.known())),
+            ("coordinates_reset", self.coordinates.resets()),
             ("exchanges_pending", gauge(self.exchanges.pending.len())),
             ("replay_senders", gauge(self.sealer.senders())),
         ]);

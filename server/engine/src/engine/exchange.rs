@@ -7,7 +7,7 @@
 //! What a member is told this way it believes like gossip, with one exception: that
 //! somebody it holds for alive is dead is only an accusation.
 
-mod answering;
+pub(super) mod answering;
 mod asking;
 mod hearing;
 mod learning;
@@ -194,6 +194,6 @@ impl Engine {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -52,6 +52,10 @@ impl Engine {
     /// node is the last to see it fail.
     pub(super) fn force_out(&mut self, now: Now, subject: Ident, prune: bool, by: u64) {
         let Some(peer) = self.table.get(subject.hash) else {
+            if self.forget_remembered(subject.hash) {
+                self.broadcasts.push(Topic::Forced(subject, prune, by));
+                self.upkeep.gossip_soon(now.at);
+            }
             if prune && subject.hash != self.own.ident.hash {
                 self.upkeep.remember_pruned(now.at, subject);
             }

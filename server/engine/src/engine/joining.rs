@@ -1,13 +1,14 @@
 //! Finding the cluster, and finding it again: seeds and past members are dialled
 //! for ever, all at once while this node is alone, now and then afterwards.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
-use rand::seq::IndexedRandom as _;
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
 
 use super::Engine;
 use super::exchange::EXCHANGE_TIMEOUT;
@@ -15,11 +16,9 @@ use crate::api::{Note, Output};
 use crate::member::Status;
 use crate::time::{Now, Time};
 
-/// First pause between tries while alone; doubles, with jitter, up to [`PAUSE_MAX`].
+/// First pause between tries while alone; doubles, with jitter, up to
+/// [`crate::Config::retry_interval`].
 const PAUSE_MIN: Duration = Duration::from_millis(250);
-
-/// Longest pause between tries while alone.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// How long the first try of a join may take; twice as long after each that was too
 /// slow, up to [`EXCHANGE_TIMEOUT`]: a lost packet of a handshake is sent again only
@@ -42,14 +41,21 @@ const SEEDS_MAX: usize = 256;
 /// Addresses of past members kept, least recently seen out first.
 const PAST_MAX: usize = 1_024;
 
-/// Past members dialled at once while alone.
+/// Past members dialled at once while alone; the next ones follow [`PAST_PAUSE`] later,
+/// until each had its turn.
 const PAST_AT_ONCE: usize = 8;
+
+/// Pause between past members that are dialled in turn.
+const PAST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Whom to dial, and when.
 #[derive(Debug)]
 pub(super) struct Joining {
     seeds: Vec<SocketAddr>,
     past: VecDeque<SocketAddr>,
+    /// Past members still to be dialled before the longer pauses.
+    turn: Vec<SocketAddr>,
+    changes: u64,
     next: Time,
     pause: Duration,
     joined: bool,
@@ -63,6 +69,8 @@ impl Joining {
         Self {
             seeds: Vec::new(),
             past: VecDeque::new(),
+            turn: Vec::new(),
+            changes: 0,
             next: now,
             pause: PAUSE_MIN,
             joined: false,
@@ -89,12 +97,60 @@ impl Joining {
     /// Keeps the address of a member that was lost.
     pub(super) fn remember(&mut self, now: Time, addr: SocketAddr) {
         self.last_loss = Some(now);
+        self.recall(addr);
+        self.next = self.next.min(now + LOOK_SOON);
+    }
+
+    /// Keeps an address as the most recently seen one.
+    pub(super) fn recall(&mut self, addr: SocketAddr) {
         self.past.retain(|known| *known != addr);
         if self.past.len() >= PAST_MAX {
             self.past.pop_front();
         }
         self.past.push_back(addr);
-        self.next = self.next.min(now + LOOK_SOON);
+        self.changes += 1;
+    }
+
+    /// Others are known from an earlier run: they are looked for as if just lost.
+    pub(super) fn expect_others(&mut self, now: Time) {
+        self.last_loss = Some(now);
+    }
+
+    /// Drops the address of a member that left of its own will, or was met.
+    pub(super) fn let_go(&mut self, addr: SocketAddr) {
+        let before = self.past.len();
+        self.past.retain(|known| *known != addr);
+        self.changes += u64::from(self.past.len() != before);
+    }
+
+    /// Addresses of past members, least recently seen first.
+    pub(super) fn past(&self) -> Vec<SocketAddr> {
+        self.past.iter().copied().collect()
+    }
+
+    /// Changes of the past members.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The next past members to dial while alone: all of them in turn, in an order
+    /// that is new each time. `usable` tells who is worth it.
+    fn next_turn(
+        &mut self,
+        now: Time,
+        rng: &mut StdRng,
+        usable: impl Fn(&&SocketAddr) -> bool,
+    ) -> Vec<SocketAddr> {
+        if self.turn.is_empty() {
+            self.turn = self.past.iter().filter(usable).copied().collect();
+            self.turn.shuffle(rng);
+        }
+        let rest = self.turn.len().saturating_sub(PAST_AT_ONCE);
+        let targets = self.turn.split_off(rest);
+        if rest > 0 {
+            self.next = self.next.min(now + PAST_PAUSE);
+        }
+        targets
     }
 }
 
@@ -106,7 +162,7 @@ impl Engine {
         let away = matches!(self.own.status, Status::Left | Status::Leaving);
         let alone = self.table.active().is_empty();
         let pause = if alone {
-            self.joining.pause = (self.joining.pause * 2).min(PAUSE_MAX);
+            self.joining.pause = (self.joining.pause * 2).min(self.own.config().retry_interval);
             self.joining.pause / 2
         } else {
             let fresh = self
@@ -142,13 +198,11 @@ impl Engine {
         let usable = |addr: &&SocketAddr| **addr != here && !live.contains(addr);
         let alone = live.is_empty();
         let seeds: Vec<_> = self.joining.seeds.iter().filter(usable).copied().collect();
-        let past: Vec<_> = self.joining.past.iter().filter(usable).copied().collect();
         let targets: Vec<_> = if alone {
-            seeds
-                .into_iter()
-                .chain(past.sample(&mut self.rng, PAST_AT_ONCE).copied())
-                .collect()
+            let past = self.joining.next_turn(now.at, &mut self.rng, usable);
+            seeds.into_iter().chain(past).collect()
         } else {
+            let past: Vec<_> = self.joining.past.iter().filter(usable).copied().collect();
             let seed = seeds.choose(&mut self.rng).copied();
             seed.into_iter()
                 .chain(past.choose(&mut self.rng).copied())
@@ -178,12 +232,13 @@ impl Engine {
             }
             return;
         };
-        self.joining.past.retain(|known| *known != to);
+        self.joining.let_go(to);
         if !join {
             return;
         }
         self.joining.patience = PATIENCE;
         self.hurry(now);
+        self.remembered.met_somebody(now.at);
         if self.joining.alone {
             self.joining.alone = false;
             self.joining.pause = PAUSE_MIN;
@@ -221,4 +276,12 @@ impl Engine {
             });
         }
     }
+}
+
+/// The most recently seen addresses, each once, least recently seen first.
+pub(super) fn newest(addrs: Vec<SocketAddr>) -> impl Iterator<Item = SocketAddr> {
+    let mut seen = BTreeSet::new();
+    let newest = addrs.into_iter().rev().filter(|addr| seen.insert(*addr));
+    let newest: Vec<_> = newest.take(PAST_MAX).collect();
+    newest.into_iter().rev()
 }

@@ -37,6 +37,7 @@ impl Engine {
             if !self.table.insert(now, update, record, word) {
                 return false;
             }
+            self.forget_coordinate(id.hash);
             self.broadcasts.push(Topic::Record(id.hash));
             self.note_conflict_won(id.hash);
         }
@@ -69,14 +70,18 @@ impl Engine {
             }
             State::Alive => self.suspicions.close(id.hash),
             State::Down => {
-                let addr = peer.record.parsed().addr;
-                if peer.left {
+                let (addr, left) = (peer.record.parsed().addr, peer.left);
+                if left {
                     // Whoever hears of the end must not miss that it was a leave.
                     self.broadcasts.push(Topic::Record(id.hash));
                 }
                 self.suspicions.close(id.hash);
                 self.events.member_down(now, id.node());
-                self.joining.remember(now.at, addr);
+                if left {
+                    self.joining.let_go(addr);
+                } else {
+                    self.joining.remember(now.at, addr);
+                }
             }
         }
     }
@@ -298,6 +303,7 @@ impl Engine {
     /// Forgets a dead member.
     pub(super) fn forget(&mut self, now: Now, hash: u64) {
         self.tell_swim(now, true);
+        self.forget_coordinate(hash);
         if let Some((peer, key)) = self.table.remove(hash) {
             self.swim.forget(peer.ident);
             self.touched.remove(&hash);

@@ -7,8 +7,10 @@
 
 mod agreement;
 mod bounds;
+mod coordinates;
 mod hostile;
 mod naming;
+mod restoring;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -58,6 +60,8 @@ pub(super) fn config(name: &str, n: u16, boot: u64) -> Config {
         limits: Limits::default(),
         reap_left: Duration::from_secs(600),
         reap_failed: Duration::from_secs(86_400),
+        coordinates: true,
+        retry_interval: Duration::from_secs(5),
     }
 }
 

@@ -267,7 +267,13 @@ impl Events {
 
     /// Nothing more of this boot was found: the next one may begin.
     fn end_boot(&mut self, now: Now, key: NodeRef) {
+        let hunt = self.hunts.by_log.get(&key);
+        let gone = hunt.and_then(|hunt| hunt.low_floor);
         self.drop_hunt(key);
+        if let Some(floor) = gone {
+            // There was more, and whoever answered holds it no longer.
+            self.skip_to(now, key, floor);
+        }
         let next = self.boots(key.hash).find(|boot| *boot > key.boot);
         if let Some(boot) = next {
             let hash = key.hash;

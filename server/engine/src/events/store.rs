@@ -160,6 +160,7 @@ impl Events {
     /// The position moved: the digest waits, and others hear of it.
     pub(super) fn moved(&mut self, now: Time, key: NodeRef) {
         self.unsettle(key);
+        self.moves += 1;
         let Some(log) = self.logs.get_mut(&key) else {
             return;
         };

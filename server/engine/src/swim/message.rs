@@ -81,6 +81,14 @@ impl Parts {
         self.message.first() == Some(&TAG_TURN_UNDEAD)
     }
 
+    /// The number of the probe that it answers, if it is such an answer.
+    pub(crate) fn answers(&self) -> Option<u8> {
+        match self.message[..] {
+            [TAG_ACK, number] => Some(number),
+            _ => None,
+        }
+    }
+
     /// foca's form again, addressed to `me`.
     pub(crate) fn restore(&self, me: Ident) -> Bytes {
         let updates = self.updates.len() * UPDATE_BYTES;
@@ -128,6 +136,22 @@ pub(crate) fn to_wire(foca: &Bytes, me: Ident, former: Option<Ident>) -> Option<
 pub(crate) fn incarnation(foca: &Bytes) -> Option<u16> {
     let mut bytes = foca.get(IDENT_BYTES..IDENT_BYTES + 2)?;
     Some(bytes.get_u16())
+}
+
+/// A direct probe or the answer to one, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Probe {
+    Ping(u8),
+    Ack(u8),
+}
+
+/// What a message that foca built has to do with a direct probe.
+pub(crate) fn probe(foca: &Bytes) -> Option<Probe> {
+    match *foca.get(FOCA_HEAD..FOCA_HEAD + 2)? {
+        [TAG_PING, number] => Some(Probe::Ping(number)),
+        [TAG_ACK, number] => Some(Probe::Ack(number)),
+        _ => None,
+    }
 }
 
 /// Whether a message carries no updates, not even their count.

@@ -112,6 +112,18 @@ fn state() -> MemberState {
     }
 }
 
+fn place() -> crate::Coordinate {
+    let mut place = crate::Coordinate {
+        error: 0.25,
+        adjustment: -0.000_02,
+        height: 0.000_15,
+        ..crate::Coordinate::default()
+    };
+    place.vec[0] = 0.012;
+    place.vec[7] = -0.000_3;
+    place
+}
+
 #[test]
 fn golden_datagram() {
     let packet = Packet {
@@ -133,6 +145,7 @@ fn golden_datagram() {
         }],
         events: Bytes::from_static(b"section"),
         ask_digest: true,
+        coordinate: crate::coordinate::encode(&place()),
         ..Packet::default()
     };
     hold_message("packet", &packet);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::ResolverOpts;
 use hickory_resolver::proto::rr::RData;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -100,11 +101,7 @@ impl Names {
 async fn system_resolver() -> Result<TokioResolver, String> {
     let built = tokio::task::spawn_blocking(|| {
         let mut builder = TokioResolver::builder_tokio()?;
-        let options = builder.options_mut();
-        options.timeout = Duration::from_secs(1);
-        options.attempts = 2;
-        // One round asks each name once.
-        options.cache_size = 0;
+        set_options(builder.options_mut());
         builder.build()
     });
     match built.await {
@@ -113,3 +110,13 @@ async fn system_resolver() -> Result<TokioResolver, String> {
         Err(_) => Err("no DNS configuration: reading it failed".to_owned()),
     }
 }
+
+fn set_options(options: &mut ResolverOpts) {
+    options.timeout = Duration::from_secs(1);
+    options.attempts = 2;
+    // One round asks each name once.
+    options.cache_size = 0;
+}
+
+#[cfg(test)]
+mod tests;

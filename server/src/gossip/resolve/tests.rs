@@ -51,6 +51,21 @@ async fn seeds_give_each_address_once() {
     assert_eq!(addrs.len(), 2);
 }
 
+#[tokio::test]
+async fn what_was_found_is_a_seed_on_every_try() {
+    let (sender, found) = crate::gossip::mdns::channel();
+    let seeds = Seeds::new(texts(&["127.0.0.1:7000"]), Arc::default()).unwrap();
+    let mut seeds = seeds.and_found(Some(found));
+    assert_eq!(seeds.resolve().await.len(), 1);
+    sender.send_replace(vec![
+        "10.0.0.9:1".parse().unwrap(),
+        "127.0.0.1:7000".parse().unwrap(),
+    ]);
+    for _ in 0..3 {
+        assert_eq!(seeds.resolve().await.len(), 2, "whether it answered or not");
+    }
+}
+
 #[test]
 fn all_bad_seeds_are_named_at_once() {
     let list = texts(&["10.0.0.1", "a b", "host:0"]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_engine::{
-    Engine, Event, EventError, ExchangeError, ExchangeId, Input, Note, Now, Output, Time,
+    Engine, Event, EventError, ExchangeError, ExchangeId, Input, Note, Now, Output, Status, Time,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -15,7 +15,8 @@ use super::joins::Joins;
 use super::net::Net;
 use super::{Arrival, notes};
 use crate::gossip::clock::Clock;
-use crate::gossip::handle::{Command, EventCommand, Replicated, Reply, Report};
+use crate::gossip::coordinates::Coordinates;
+use crate::gossip::handle::{Changes, Command, EventCommand, Replicated, Reply, Report};
 use crate::gossip::metrics::{Counters, merged};
 use crate::gossip::pipe::outgoing::Job;
 use crate::gossip::sink::{EventUpdate, MemberUpdate, Sink};
@@ -31,6 +32,8 @@ pub(crate) struct Parts<N> {
     pub(crate) clock: Clock,
     pub(crate) counters: Arc<Counters>,
     pub(crate) replicated: watch::Sender<Replicated>,
+    pub(crate) coordinates: Arc<Coordinates>,
+    pub(crate) changes: watch::Sender<Changes>,
 }
 
 /// The only owner of the engine.
@@ -41,6 +44,8 @@ pub(crate) struct Core<N> {
     clock: Clock,
     counters: Arc<Counters>,
     replicated: watch::Sender<Replicated>,
+    coordinates: Arc<Coordinates>,
+    changes: watch::Sender<Changes>,
     /// Boot of what the engine says of own events.
     boot: u64,
     /// For the sink, gathered over one turn.
@@ -77,6 +82,8 @@ impl<N: Net> Core<N> {
             clock: parts.clock,
             counters: parts.counters,
             replicated: parts.replicated,
+            coordinates: parts.coordinates,
+            changes: parts.changes,
             members: Vec::new(),
             events: Vec::new(),
             queries: Vec::new(),
@@ -101,6 +108,7 @@ impl<N: Net> Core<N> {
 
     /// What the engine wants at its start.
     pub(crate) fn begin(&mut self, now: Now) {
+        self.coordinates.set_own(self.engine.coordinate());
         self.drain(now);
         self.flush();
     }
@@ -199,6 +207,7 @@ impl<N: Net> Core<N> {
                 respond(reply, result.map(|()| self.engine.me()));
             }
             Command::Report { reply } => respond(reply, self.report()),
+            Command::Snapshot { reply } => respond(reply, self.engine.snapshot(now)),
         }
     }
 
@@ -221,6 +230,24 @@ impl<N: Net> Core<N> {
         if !self.events.is_empty() {
             self.sink.push_events(std::mem::take(&mut self.events));
         }
+        self.tell_changes();
+    }
+
+    /// Tells what the engine knows at its end, for the next run.
+    pub(crate) fn end(&mut self, now: Now) {
+        let last = Some(Arc::new(self.engine.snapshot(now)));
+        self.changes.send_modify(|changes| changes.last = last);
+    }
+
+    fn tell_changes(&self) {
+        let revision = self.engine.revision();
+        let status = self.engine.me().status;
+        let left = matches!(status, Status::Leaving | Status::Left);
+        self.changes.send_if_modified(|changes| {
+            let news = changes.revision != revision;
+            (changes.revision, changes.left) = (revision, left);
+            news
+        });
     }
 
     fn input(&mut self, now: Now, input: Input) {
@@ -258,7 +285,14 @@ impl<N: Net> Core<N> {
             }
             Output::ResolveSeeds => self.net.resolve_seeds(),
             Output::MemberUpdated(member) => self.members.push(MemberUpdate::Updated(member)),
-            Output::MemberRemoved(key) => self.members.push(MemberUpdate::Removed(key)),
+            Output::MemberRemoved(key) => {
+                self.coordinates.set(key.clone(), None);
+                self.members.push(MemberUpdate::Removed(key));
+            }
+            Output::Coordinate { me, member, place } => {
+                self.coordinates.set_own(Some(me));
+                self.coordinates.set(member, place);
+            }
             Output::Event(event) => self.events.push(EventUpdate::Event(event)),
             Output::Query(query) => self.queries.push(query),
             Output::EventPassed { origin, sequence } => {

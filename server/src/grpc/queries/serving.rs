@@ -76,6 +76,7 @@ impl Serving {
                 }
                 Wake::Heard(Ok(None)) => return None,
                 Wake::Heard(Err(status)) => return Some(Err(told(status))),
+                Wake::Job(job) if job.is_unwanted() => {}
                 Wake::Job(job) => return Some(Ok(self.hand_out(job))),
                 Wake::Tidy => self.jobs.retain(|_, job| !job.is_unwanted()),
             }

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use muster_engine::{Member, Role, Status};
@@ -15,8 +16,10 @@ use sha2::{Digest as _, Sha256};
 use super::super::convert;
 use super::super::frames::framed;
 use super::super::members::{Members, position, source};
+use super::super::round_trip;
 use super::super::watch::group::View;
 use super::answers::Question;
+use crate::gossip::Coordinates;
 use crate::hub::Hub;
 
 /// The order of endpoints.
@@ -29,6 +32,13 @@ pub(crate) enum Order {
     /// By a hash with this key (rendezvous hashing): a member that comes or goes
     /// moves nobody else.
     Shuffled(String),
+    /// By estimated round trip time, unknown ones last and as [`Order::Oldest`].
+    Nearest {
+        /// Where members are.
+        coordinates: Arc<Coordinates>,
+        /// From this member on; empty: from this node.
+        from: String,
+    },
     /// As [`Order::Oldest`], begun this much later.
     Rotated(usize),
 }
@@ -83,7 +93,7 @@ impl Endpoints {
             .filter(|(_, role)| role.name == self.role)
             .collect();
         let total = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
-        self.arrange(&mut endpoints);
+        self.arrange(hub, &mut endpoints);
         let endpoints = endpoints.into_iter().map(endpoint).collect();
         let set = pb::EndpointSet {
             role: self.role.clone(),
@@ -95,7 +105,7 @@ impl Endpoints {
         (revision, set)
     }
 
-    fn arrange(&self, endpoints: &mut Vec<(&Member, &Role)>) {
+    fn arrange(&self, hub: &Hub, endpoints: &mut Vec<(&Member, &Role)>) {
         endpoints.sort_by(|(a, _), (b, _)| a.seniority().cmp(&b.seniority()));
         let mut limit = match self.limit {
             0 => usize::MAX,
@@ -106,6 +116,19 @@ impl Endpoints {
             Order::OnlyOldest => limit = 1,
             Order::Shuffled(key) => {
                 endpoints.sort_by_cached_key(|(member, role)| Reverse(score(key, member, role)));
+            }
+            Order::Nearest { coordinates, from } => {
+                let from = match from.as_str() {
+                    "" => round_trip::this_node(hub),
+                    from => round_trip::find(hub, "near", from),
+                };
+                // Who was reaped meanwhile is far from everybody.
+                if let Ok(from) = from {
+                    let places = coordinates.snapshot();
+                    endpoints.sort_by_cached_key(|(member, _)| {
+                        places.between(&from, member).unwrap_or(Duration::MAX)
+                    });
+                }
             }
             Order::Rotated(by) => {
                 let by = by.checked_rem(endpoints.len()).unwrap_or(0);

@@ -18,7 +18,7 @@ use tower::Service as _;
 use super::super::*;
 use crate::daemon::supervisor::Tasks;
 use crate::gossip::handle::{Command, EventCommand};
-use crate::gossip::{JoinOutcome, Replicated, Report};
+use crate::gossip::{Coordinates, JoinOutcome, Replicated, Report};
 use crate::hub::testing::{member, updated};
 use crate::peers::Me;
 use crate::queries::{Asker, Responders};
@@ -101,6 +101,8 @@ impl Hooks for TestHooks {
 pub(super) struct Engine {
     /// Own events up to here are replicated.
     pub(super) replicated: watch::Sender<Replicated>,
+    /// Where members are.
+    pub(super) coordinates: Arc<Coordinates>,
     /// Answers events only while true.
     pub(super) answers: watch::Sender<bool>,
     /// Payloads in the order in which they came.
@@ -136,6 +138,7 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
     let (handle, ends) = Handle::new();
     let engine = Engine {
         replicated: ends.replicated.clone(),
+        coordinates: Arc::clone(&ends.coordinates),
         answers: watch::Sender::new(true),
         taken: Arc::default(),
         drafts: Arc::default(),
@@ -270,6 +273,7 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
                 hub.apply_members(vec![updated(tagged.clone())]);
                 _ = reply.send(Ok(Arc::new(tagged)));
             }
+            Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::Report { reply } => {
                 _ = reply.send(Report {
                     me: Arc::clone(&me),

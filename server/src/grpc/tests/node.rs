@@ -148,6 +148,46 @@ async fn the_log_filter_is_checked() {
     }
 }
 
+fn at(milliseconds: f64) -> muster_engine::Coordinate {
+    let mut place = muster_engine::Coordinate::default();
+    place.vec[0] = milliseconds / 1e3;
+    place
+}
+
+#[tokio::test(start_paused = true)]
+async fn round_trips_are_estimated_between_any_two() {
+    let served = serve().await;
+    let (b, c) = (member("b", 2, &[]), member("c", 3, &[]));
+    served.put([b.clone(), c.clone(), member("d", 4, &[])]);
+    let mut client = served.node();
+    let mut ask = async |member: &str, other: &str| {
+        let (member, other) = (member.to_owned(), other.to_owned());
+        let request = pb::GetRoundTripRequest { member, other };
+        let answer = client.get_round_trip(request).await;
+        answer.map(tonic::Response::into_inner)
+    };
+    let off = ask("b", "").await.unwrap_err();
+    assert_eq!(reason(&off), "COORDINATES_DISABLED");
+    served.engine.coordinates.set_own(Some(at(0.0)));
+    served.engine.coordinates.set(b.key(), Some(at(10.0)));
+    served.engine.coordinates.set(c.key(), Some(at(-5.0)));
+    let micros = |answer: &pb::GetRoundTripResponse| answer.round_trip.unwrap().nanos / 1_000;
+    let answer = ask("b", "").await.unwrap();
+    assert_eq!((answer.member.as_str(), answer.other.as_str()), ("b", "me"));
+    // Two heights of 10 microseconds.
+    assert!((10_015..10_025).contains(&micros(&answer)), "{answer:?}");
+    assert_eq!(answer.member_coordinate.unwrap().vector[0], 0.01);
+    let answer = ask("b", "c").await.unwrap();
+    assert!((15_015..15_025).contains(&micros(&answer)), "{answer:?}");
+    assert_eq!(micros(&ask("c", "c").await.unwrap()), 0);
+    let unknown = ask("b", "d").await.unwrap_err();
+    assert_eq!(reason(&unknown), "NO_COORDINATE");
+    assert!(unknown.message().starts_with("d has not answered"));
+    assert_eq!(ask("nobody", "").await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(reason(&ask("b", "-bad").await.unwrap_err()), "BAD_NAME");
+    assert_eq!(reason(&ask("", "").await.unwrap_err()), "BAD_NAME");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reload_tells_what_changed_or_what_is_wrong() {
     let served = serve().await;

@@ -211,7 +211,7 @@ async fn bad_requests_are_refused() {
     for (request, wanted) in [
         (web(|ask| ask.role = String::new()), "BAD_ROLE"),
         (web(|ask| ask.role = "x".repeat(64)), "BAD_ROLE"),
-        (web(|ask| ask.policy = 3), "BAD_POLICY"),
+        (web(|ask| ask.policy = 9), "BAD_POLICY"),
         (
             web(|ask| ask.client_key = "k".repeat(257)),
             "CLIENT_KEY_TOO_LONG",
@@ -262,4 +262,80 @@ async fn roles_are_counted_and_watched() {
     ];
     assert_eq!(brief(&next(&mut stream).await), expected);
     assert!(next(&mut stream).await.heartbeat);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_nearest_come_first_the_unknown_last() {
+    let served = serve().await;
+    three(&served);
+    let at = |milliseconds: f64| {
+        let mut place = muster_engine::Coordinate::default();
+        place.vec[0] = milliseconds / 1e3;
+        Some(place)
+    };
+    let key = |name: &str| member(name, 1, &[]).key();
+    let nearest = async |near: &str| {
+        let set = once(&served, |ask| {
+            ask.set_policy(pb::SelectionPolicy::Nearest);
+            ask.near = near.to_owned();
+        });
+        names(&set.await).join(" ")
+    };
+    // Nothing is known: the oldest first.
+    assert_eq!(nearest("").await, "c a b");
+    served.engine.coordinates.set_own(at(0.0));
+    served.engine.coordinates.set(key("b"), at(1.0));
+    assert_eq!(nearest("").await, "b c a");
+    served.engine.coordinates.set(key("a"), at(9.0));
+    served.engine.coordinates.set(key("c"), at(3.0));
+    assert_eq!(nearest("").await, "b c a");
+    assert_eq!(nearest("a").await, "a c b");
+    served.engine.coordinates.set(key("a"), None);
+    assert_eq!(nearest("").await, "b c a", "and it is known again");
+    assert_eq!(
+        nearest("a").await,
+        "a c b",
+        "nearest to itself, whatever else"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_point_of_view_must_be_a_member_and_of_use() {
+    let served = serve().await;
+    three(&served);
+    let refused = async |near: &str, policy| {
+        let request = web(|ask| {
+            ask.set_policy(policy);
+            ask.near = near.to_owned();
+        });
+        resolve(&served, request).await.unwrap_err()
+    };
+    let nearest = pb::SelectionPolicy::Nearest;
+    assert_eq!(refused("nobody", nearest).await.code(), Code::NotFound);
+    assert_eq!(reason(&refused("-bad", nearest).await), "BAD_NAME");
+    let all = refused("a", pb::SelectionPolicy::All).await;
+    assert_eq!(reason(&all), "NEAR_WITHOUT_NEAREST");
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_that_move_are_no_news() {
+    let served = serve().await;
+    three(&served);
+    let mut stream = resolve(
+        &served,
+        web(|ask| ask.set_policy(pb::SelectionPolicy::Nearest)),
+    )
+    .await
+    .unwrap();
+    assert_eq!(names(&set(&mut stream).await), ["c", "a", "b"]);
+    served
+        .engine
+        .coordinates
+        .set_own(Some(muster_engine::Coordinate::default()));
+    let key = member("b", 2, &[]).key();
+    served
+        .engine
+        .coordinates
+        .set(key, Some(muster_engine::Coordinate::default()));
+    silent(&mut stream).await;
 }

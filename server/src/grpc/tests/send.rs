@@ -176,7 +176,7 @@ async fn an_unknown_receipt_level_is_refused() {
     let served = serve().await;
     let (events, mut receipts) = open(&served).await;
     let mut event = plain(1);
-    event.receipt = 3;
+    event.receipt = 4;
     events.send(event).await.unwrap();
     assert_eq!(
         reason(&receipts.message().await.unwrap_err()),

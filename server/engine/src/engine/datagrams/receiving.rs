@@ -56,6 +56,7 @@ impl Engine {
             }
             return;
         }
+        let answers = parts.as_ref().and_then(Parts::answers);
         if let Some(parts) = parts {
             self.on_swim_message(now, from, parts);
         } else if let Some(incarnation) = packet.incarnation.checked_sub(1) {
@@ -66,6 +67,9 @@ impl Engine {
             .run(sender.node())
             .is_some_and(|peer| peer.is_active());
         if known {
+            if let Some(number) = answers {
+                self.on_probe_answer(now, sender, number, &packet.coordinate);
+            }
             self.on_sections(now, sender, packet);
         } else {
             self.count("datagrams_dropped_dead_sender");

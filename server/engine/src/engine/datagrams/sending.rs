@@ -71,6 +71,7 @@ impl Engine {
             };
             packet.swim = wire;
             packet.suspected = self.buddy(to).filter(|_| ping).unwrap_or(0);
+            self.carry_coordinate(now, to, foca, &mut packet);
         } else {
             packet.sender = ident_bytes(self.own.ident);
             packet.incarnation = u32::from(self.own.incarnation) + 1;

@@ -151,7 +151,7 @@ pub(super) fn instance_of(state: &MemberState) -> u64 {
     crate::record::Record::new(Time::default(), delta).map_or(0, |record| record.parsed().instance)
 }
 
-pub(super) fn member_state(now: Now, peer: &Peer, held: Option<Summary>) -> MemberState {
+pub(in crate::engine) fn member_state(now: Now, peer: &Peer, held: Option<Summary>) -> MemberState {
     let same_run = held.filter(|held| held.ident.node() == peer.ident.node());
     MemberState {
         ident: ident_bytes(peer.ident),

@@ -11,7 +11,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::Bug;
 use crate::api::{ExchangeError, Limits};
-use crate::event::{EventDraft, EventError, EventKind};
+use crate::event::{Event, EventDraft, EventError, EventKind, Origin};
 use crate::events::{Events, EventsOutput, Peers};
 use crate::ident::{NodeRef, name_hash};
 use crate::time::{Now, Time};
@@ -153,6 +153,13 @@ pub(super) struct Sim {
     nth: u64,
     rng: StdRng,
     seed: u64,
+}
+
+fn key_of(origin: &Origin) -> NodeRef {
+    NodeRef {
+        hash: name_hash(&origin.name),
+        boot: origin.boot,
+    }
 }
 
 pub(super) fn name(index: usize) -> String {
@@ -504,30 +511,12 @@ impl Sim {
                 }
             }
             EventsOutput::Deliver(event) => {
-                let key = NodeRef {
-                    hash: name_hash(&event.origin.name),
-                    boot: event.origin.boot,
-                };
+                let key = key_of(&event.origin);
                 self.saw(index, key, event.sequence, event.sequence, false);
             }
-            EventsOutput::Query(query) => {
-                let key = NodeRef {
-                    hash: name_hash(&query.origin.name),
-                    boot: query.origin.boot,
-                };
-                let seen = self.nodes[index].seen.get(&key);
-                let over = seen.is_some_and(|seen| seen.next > query.sequence);
-                let fresh = self.nodes[index].queries.insert((key, query.sequence));
-                if over || !fresh {
-                    let text = format!("n{index}: query {key:?}/{} again", query.sequence);
-                    self.violations.push(text);
-                }
-            }
+            EventsOutput::Query(query) => self.on_query(index, &query),
             EventsOutput::Passed { origin, sequence } => {
-                let key = NodeRef {
-                    hash: name_hash(&origin.name),
-                    boot: origin.boot,
-                };
+                let key = key_of(&origin);
                 if !self.nodes[index].queries.contains(&(key, sequence)) {
                     let text = format!("n{index}: query {key:?}/{sequence} never came");
                     self.violations.push(text);
@@ -535,17 +524,11 @@ impl Sim {
                 self.saw(index, key, sequence, sequence, false);
             }
             EventsOutput::Gap(gap) => {
-                let key = NodeRef {
-                    hash: name_hash(&gap.origin.name),
-                    boot: gap.origin.boot,
-                };
+                let key = key_of(&gap.origin);
                 self.saw(index, key, gap.first, gap.last, true);
             }
             EventsOutput::Base { origin, sequence } => {
-                let key = NodeRef {
-                    hash: name_hash(&origin.name),
-                    boot: origin.boot,
-                };
+                let key = key_of(&origin);
                 let seen = Seen {
                     base: sequence,
                     next: sequence + 1,
@@ -573,6 +556,17 @@ impl Sim {
                 let at = self.now;
                 self.nodes[index].let_go.push((at, member, behind));
             }
+        }
+    }
+
+    fn on_query(&mut self, index: usize, query: &Event) {
+        let key = key_of(&query.origin);
+        let seen = self.nodes[index].seen.get(&key);
+        let over = seen.is_some_and(|seen| seen.next > query.sequence);
+        let fresh = self.nodes[index].queries.insert((key, query.sequence));
+        if over || !fresh {
+            let text = format!("n{index}: query {key:?}/{} again", query.sequence);
+            self.violations.push(text);
         }
     }
 

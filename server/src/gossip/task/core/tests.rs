@@ -89,6 +89,8 @@ fn bench(limits: Limits) -> Bench {
         limits,
         reap_left: Duration::from_secs(600),
         reap_failed: Duration::from_secs(600),
+        coordinates: true,
+        retry_interval: Duration::from_secs(5),
     };
     let sink = Arc::new(Batches::default());
     let (sender, replicated) = watch::channel(Replicated::default());
@@ -99,6 +101,8 @@ fn bench(limits: Limits) -> Bench {
         clock,
         counters: Arc::default(),
         replicated: sender,
+        coordinates: Arc::default(),
+        changes: watch::channel(Changes::default()).0,
     });
     core.begin(clock.now());
     Bench {

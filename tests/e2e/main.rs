@@ -15,6 +15,7 @@ mod cluster;
 mod config;
 mod demo;
 mod events;
+mod haproxy;
 mod interop;
 mod names;
 mod resolver;

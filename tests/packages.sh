@@ -17,7 +17,6 @@ command -v serf >/dev/null || packages+=(serf)
 command -v haproxy >/dev/null || packages+=(haproxy)
 # Engines, networks and images for the tests on Docker.
 command -v dockerd >/dev/null || packages+=(docker.io)
-command -v docker >/dev/null || packages+=(docker-cli)
 command -v ip >/dev/null || packages+=(iproute2)
 command -v iptables >/dev/null || packages+=(iptables)
 busybox 2>/dev/null | grep -q 'BusyBox' && [ -x /bin/busybox ] || packages+=(busybox-static)

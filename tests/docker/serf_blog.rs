@@ -117,7 +117,9 @@ impl<'a> Host<'a> {
 fn run(engine: &Engine, extra: &[&str]) -> String {
     let join = format!("{HOST}:7946");
     let encrypt = format!("-encrypt={KEY}");
-    let agent = ["run", "-d", IMAGE, "serf", "agent", "-join", &join, &encrypt];
+    let agent = [
+        "run", "-d", IMAGE, "serf", "agent", "-join", &join, &encrypt,
+    ];
     let id = engine.docker(&[&agent[..], extra].concat());
     id.chars().take(12).collect()
 }
@@ -132,8 +134,10 @@ async fn agents_in_containers_join_the_host_and_their_deaths_are_told() {
     let names: Vec<_> = (0..CONTAINERS).map(|_| run(&engine, &[])).collect();
     for name in &names {
         host.shows(name, "alive").await;
-        host.handled(&format!("New event: member-join. Data follows...\n{name}\t"))
-            .await;
+        host.handled(&format!(
+            "New event: member-join. Data follows...\n{name}\t"
+        ))
+        .await;
     }
     engine.docker(&["kill", &names[0]]);
     host.shows(&names[0], "failed").await;

@@ -49,9 +49,24 @@ fn haproxy(directory: &Path, front: SocketAddr) -> Process {
     );
     fs::write(directory.join("haproxy.cfg"), config).unwrap();
     fs::write(directory.join("backends.cfg"), "backend web\n").unwrap();
-    let args = ["-W", "-p", "haproxy.pid", "-f", "haproxy.cfg", "-f", "backends.cfg"];
+    let args = [
+        "-W",
+        "-p",
+        "haproxy.pid",
+        "-f",
+        "haproxy.cfg",
+        "-f",
+        "backends.cfg",
+    ];
     let args = args.map(OsString::from);
-    Process::start("haproxy", "haproxy".as_ref(), &args, &[], directory, Stdio::null())
+    Process::start(
+        "haproxy",
+        "haproxy".as_ref(),
+        &args,
+        &[],
+        directory,
+        Stdio::null(),
+    )
 }
 
 /// Who answers behind HAProxy, in 8 requests one after another.
@@ -79,12 +94,14 @@ async fn get(front: SocketAddr) -> std::io::Result<String> {
 
 async fn serves(front: SocketAddr, names: &[&str]) {
     let wanted: BTreeSet<String> = names.iter().map(|&name| name.to_owned()).collect();
-    wait::until(&format!("{names:?} behind HAProxy"), DETECTION, async || {
-        match answering(front).await {
+    wait::until(
+        &format!("{names:?} behind HAProxy"),
+        DETECTION,
+        async || match answering(front).await {
             Ok(seen) if seen == wanted => Ok(()),
             other => Err(format!("{other:?}")),
-        }
-    })
+        },
+    )
     .await;
 }
 

@@ -124,9 +124,7 @@ impl Engine {
         let running = text(&listed.stdout);
         let running: Vec<_> = running.split_whitespace().collect();
         if !running.is_empty() {
-            let _killed = self
-                .command(&[&["kill"], &running[..]].concat())
-                .output();
+            let _killed = self.command(&[&["kill"], &running[..]].concat()).output();
         }
         if let Some(dockerd) = first_child(self.process.pid()) {
             let _told = kill_process(dockerd, Signal::TERM);

@@ -16,7 +16,7 @@ async fn a_quick_restart_is_no_news() {
     let log = format!("-event-handler={}", scene.handler(events, "serf.log"));
     let one = scene.agent("one", &[log]).await;
     let mut two = scene.joined("two", &one, &[]).await;
-    scene.logged("serf.log", "member-join two").await;
+    scene.logged("serf.log", "two 127.").await;
     let before = scene.settled("serf.log").await;
     two.process.signal(Signal::KILL);
     let bind = two.bind;
@@ -36,7 +36,7 @@ async fn a_quick_restart_is_no_news() {
         .await;
     let mut two = daemon("two").join(one.addr()).ready().await;
     let first = see(&one, "two", MemberStatus::Alive, SOON).await;
-    scene.logged("muster.log", "member-join two").await;
+    scene.logged("muster.log", "two 127.").await;
     let before = scene.lines("muster.log").len();
     two.kill().await;
     two.restart().await;
@@ -86,8 +86,7 @@ async fn those_that_saw_each_other_fail_never_meet_again() {
     see_alive(&one, 2).await;
     one.kill().await;
     see(&two, "one", MemberStatus::Failed, DETECTION).await;
-    two.signal(Signal::TERM);
-    two.wait_exit(SOON).await;
+    two.kill().await;
     two.restart().await;
     one.restart().await;
     see_alive(&two, 2).await;

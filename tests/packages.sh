@@ -12,6 +12,14 @@ command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
 command -v flock >/dev/null || packages+=(util-linux)
 command -v systemd-analyze >/dev/null || packages+=(systemd)
+# The peer whose scripts are to work here too, and a load balancer that follows members.
+command -v serf >/dev/null || packages+=(serf)
+command -v haproxy >/dev/null || packages+=(haproxy)
+# Engines, networks and images for the tests on Docker.
+command -v dockerd >/dev/null || packages+=(docker.io)
+command -v ip >/dev/null || packages+=(iproute2)
+command -v iptables >/dev/null || packages+=(iptables)
+busybox 2>/dev/null | grep -q 'BusyBox' && [ -x /bin/busybox ] || packages+=(busybox-static)
 # A clock that stands wrong, for one daemon.
 command -v faketime >/dev/null || packages+=(faketime)
 # The peer whose interfaces are kept.

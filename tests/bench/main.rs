@@ -12,7 +12,6 @@ mod api;
 mod cluster;
 mod engine;
 mod machine;
-mod serf;
 mod simulate;
 mod stats;
 mod table;

@@ -17,6 +17,7 @@ mod config;
 mod demo;
 mod events;
 mod handlers;
+mod haproxy;
 mod interop;
 mod keys;
 mod names;

@@ -1,5 +1,6 @@
-//! Whole-system tests of Muster: the harness that runs real daemons, and the
-//! simulator that runs hundreds of engines in virtual time.
+//! Whole-system tests of Muster: the harness that runs real daemons, agents of serf
+//! beside them, and the simulator that runs hundreds of engines in virtual time.
 
 pub mod harness;
+pub mod serf;
 pub mod sim;

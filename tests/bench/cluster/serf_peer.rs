@@ -9,6 +9,8 @@ use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use muster_tests::harness::daemon::temp_dir;
+use muster_tests::serf::Agent;
+use muster_tests::serf::rpc::Rpc;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -17,8 +19,6 @@ use tokio::time::sleep;
 
 use super::SIZE;
 use super::peer::{ARRIVALS_MAX, Arrival, Peer, number, payload};
-use crate::serf::Agent;
-use crate::serf::rpc::Rpc;
 
 /// Between two looks at an agent.
 const LOOK: Duration = Duration::from_millis(50);
@@ -49,9 +49,9 @@ impl Cluster {
         let began = Instant::now();
         let mut agents: Vec<Agent> = Vec::with_capacity(SIZE);
         for node in 0..SIZE {
-            let seed = agents.first().map(|first| first.bind);
-            let name = format!("node-{node}");
-            let agent = Agent::start(&name, seed, &key, dir.path());
+            let mut args = vec![format!("-encrypt={key}"), "-log-level=err".to_owned()];
+            args.extend(agents.first().map(|first| format!("-join={}", first.bind)));
+            let agent = Agent::start(&format!("node-{node}"), &args, dir.path());
             // An agent whose seed does not answer yet gives up.
             while node == 0 && TcpStream::connect(agent.rpc).is_err() {
                 anyhow::ensure!(began.elapsed() < START_LIMIT, "serf does not answer");

@@ -230,6 +230,7 @@ async fn commands(mut commands: mpsc::Receiver<Command>, hub: Arc<Hub>) {
                 hub.apply_members(vec![updated(me.clone())]);
                 _ = reply.send(Ok(Arc::new(me.clone())));
             }
+            Command::SetKeyring { reply, .. } => _ = reply.send(()),
             Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::Report { reply } => {
                 _ = reply.send(Report {

@@ -13,14 +13,17 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// A connection after its handshake.
 #[derive(Debug)]
-pub(crate) struct Rpc {
+pub struct Rpc {
     stream: BufReader<TcpStream>,
     sequence: u32,
 }
 
 impl Rpc {
     /// Connects and shakes hands.
-    pub(crate) fn connect(addr: SocketAddr) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// If nobody answers, or not as serf does.
+    pub fn connect(addr: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
@@ -34,7 +37,10 @@ impl Rpc {
     }
 
     /// Name and status of every member.
-    pub(crate) fn members(&mut self) -> anyhow::Result<Vec<(String, String)>> {
+    ///
+    /// # Errors
+    /// If the connection breaks or the agent refuses.
+    pub fn members(&mut self) -> anyhow::Result<Vec<(String, String)>> {
         self.call("members", None)?;
         let body = msgpack::read(&mut self.stream)?;
         let members = body.get("Members").map(Value::items).unwrap_or_default();
@@ -47,7 +53,10 @@ impl Rpc {
     }
 
     /// Sends a user event that is not to be merged with others, and waits for the answer.
-    pub(crate) fn event(&mut self, name: &str, payload: &[u8]) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// If the connection breaks or the agent refuses.
+    pub fn event(&mut self, name: &str, payload: &[u8]) -> anyhow::Result<()> {
         let body = Writer::default().map(3);
         let body = body.text("Name").text(name);
         let body = body.text("Payload").bytes(payload);
@@ -55,7 +64,10 @@ impl Rpc {
     }
 
     /// Turns the connection into a stream of user events.
-    pub(crate) fn follow(mut self) -> anyhow::Result<Followed> {
+    ///
+    /// # Errors
+    /// If the connection breaks or the agent refuses.
+    pub fn follow(mut self) -> anyhow::Result<Followed> {
         let body = Writer::default().map(1).text("Type").text("user");
         self.call("stream", Some(body))?;
         self.stream.get_ref().set_read_timeout(None)?;
@@ -81,11 +93,26 @@ impl Rpc {
 
 /// A stream of user events.
 #[derive(Debug)]
-pub(crate) struct Followed(BufReader<TcpStream>);
+pub struct Followed(BufReader<TcpStream>);
 
 impl Followed {
+    /// Lets [`Followed::next`] fail after this long without an event.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn give_up_after(&mut self, silence: Duration) -> anyhow::Result<()> {
+        Ok(self.0.get_ref().set_read_timeout(Some(silence))?)
+    }
+
     /// The payload of the next event.
-    pub(crate) fn next(&mut self) -> anyhow::Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it never ends, and it may fail"
+    )]
+    pub fn next(&mut self) -> anyhow::Result<Vec<u8>> {
         msgpack::read(&mut self.0)?;
         let record = msgpack::read(&mut self.0)?;
         Ok(record

@@ -18,6 +18,8 @@ fi
 
 tests/packages.sh
 tests/setup.sh >/dev/null
+# What containers of the tests run.
+deploy/static.sh dev >/dev/null
 
 if [ $# -gt 0 ]; then
     exec cargo test --locked "$@"

@@ -43,7 +43,7 @@ pub enum EventUpdate {
     /// The daemon took the subscription: every event from here on comes.
     Subscribed,
     /// An event; in order per origin and boot.
-    Event(pb::Event),
+    Event(Box<pb::Event>),
     /// Events that will never come.
     Gap(pb::EventGap),
     /// The daemon is gone. The watch goes on by itself and loses nothing silently.
@@ -187,7 +187,7 @@ impl Cursor {
                 let positions = self.positions.get_or_insert_default();
                 let id = event.id.as_ref().ok_or("an event without an id")?;
                 if positions.fold(id) {
-                    Ok(Some(EventUpdate::Event(event)))
+                    Ok(Some(EventUpdate::Event(Box::new(event))))
                 } else {
                     self.repeated += 1;
                     Ok(None)

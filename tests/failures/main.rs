@@ -4,11 +4,6 @@
 //! A test here fails when musterd does what serf does, and also when serf no longer
 //! does it: then the comparison in `docs/serf.md` is to be corrected.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "in a test binary helpers are tests as well"
-)]
-
 mod events;
 mod handlers;
 mod membership;

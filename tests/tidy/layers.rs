@@ -86,13 +86,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Names that `gossip` gives to surfaces.
-const HANDLE: [&str; 7] = [
+const HANDLE: [&str; 8] = [
     "Handle",
     "CommandError",
     "JoinOutcome",
     "Replicated",
     "Report",
     "TagKeeper",
+    "Coordinates",
     "handle",
 ];
 

@@ -95,7 +95,9 @@ pub(super) async fn run(
     // DELIVERED has the time for itself; the whole batch has no other limit.
     let limit = match level {
         pb::ReceiptLevel::Delivered => None,
-        _ => context.timeout,
+        pb::ReceiptLevel::Unspecified
+        | pb::ReceiptLevel::Accepted
+        | pb::ReceiptLevel::Replicated => context.timeout,
     };
     super::until(limit, send_all(context, path, level, usual)).await
 }

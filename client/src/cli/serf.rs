@@ -284,10 +284,11 @@ fn row(member: &pb::Member, detailed: bool) -> Vec<String> {
 
 /// serf shows nobody as suspect.
 fn status(member: &pb::Member) -> &'static str {
-    match member.status() {
-        pb::MemberStatus::Suspect => status_name(pb::MemberStatus::Alive),
-        status => status_name(status),
+    let status = member.status();
+    if status == pb::MemberStatus::Suspect {
+        return status_name(pb::MemberStatus::Alive);
     }
+    status_name(status)
 }
 
 /// Columns two blanks apart, the last cell of each line as it is.

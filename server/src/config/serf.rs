@@ -85,7 +85,11 @@ fn apply(given: &[Given], layers: &mut Layers) {
                 let role = (one.source.clone(), one.value.clone());
                 tags.entry("role".to_owned()).or_insert(role);
             }
-            _ => apply_one(one, layers),
+            Effect::To(..)
+            | Effect::Secret(_)
+            | Effect::Files
+            | Effect::Checked(..)
+            | Effect::Warned(..) => apply_one(one, layers),
         }
     }
     if let Some(setting) = schema::find("tag") {
@@ -209,16 +213,20 @@ fn place(one: &Given) -> String {
     match &one.source {
         Source::SerfFlag(flag) => format!("flag -{flag}"),
         Source::SerfFile(path, key) => format!("file {} {key}", path.display()),
-        other => other.to_string(),
+        Source::Default
+        | Source::SerfDefault
+        | Source::File(_)
+        | Source::Environment
+        | Source::Flag => one.source.to_string(),
     }
 }
 
 fn wrong(one: &Given, why: &str) -> Problem {
     let place = place(one);
-    match one.option.effect {
-        Effect::Secret(_) => Problem::at(place, why),
-        _ => Problem::at(format!("{place} {:?}", one.value), why),
+    if matches!(one.option.effect, Effect::Secret(_)) {
+        return Problem::at(place, why);
     }
+    Problem::at(format!("{place} {:?}", one.value), why)
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! The parts of the daemon and how they are joined.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
-use muster_engine::Event;
 use muster_engine::crypto::Keyring;
+use muster_engine::{Event, Stage};
+use tokio::sync::watch;
 
 use super::dump::Dump;
 use super::identity::BootStore;
@@ -16,16 +18,18 @@ use super::surroundings::services;
 use super::{Assembled, Shared, VERSION, handling, serf};
 use crate::config::Config;
 use crate::gossip::mdns::{self, MdnsConfig};
-use crate::gossip::{self, EventUpdate, Handle, MemberUpdate, Sink};
-use crate::grpc::SocketKind;
+use crate::gossip::rpc::Pipes;
+use crate::gossip::{self, Driver, EventUpdate, Handle, MemberUpdate, Sink};
 use crate::grpc::serve::{self, Limits};
 use crate::grpc::socket::{Listener, SocketConfig};
 use crate::grpc::transport_metrics::TransportMetrics;
+use crate::grpc::{Gate, SocketKind};
+use crate::handlers::cursors::CursorStore;
 use crate::hub::Hub;
 use crate::keys::{self, Ring};
 use crate::peers::Me;
 use crate::queries;
-use crate::queries::receiver::Inbox;
+use crate::queries::receiver::{Inbox, Received};
 use crate::tags::Tags;
 
 /// Mode of the child socket.
@@ -40,6 +44,44 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let listeners = listeners(&config)?;
     let serf_rpc = serf::listen(&config).await?;
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
+    let begun = peering::begin_keys(&shared)?;
+    let gossip = start_gossip(&shared, &begun.ring).await?;
+    let (core, driver, cursors) = (gossip.core, gossip.driver, gossip.cursors);
+    let (handle, hub) = (core.handle.clone(), Arc::clone(&core.hub));
+    let (queries, keys) =
+        peering::serve_peers(&shared, &core, gossip.pipes, gossip.questions, begun);
+    let reloader = on_signals(&shared, &core.hub, &handle);
+    if let Some(listener) = serf_rpc {
+        serf::spawn(&shared, listener, &core, &queries, &keys);
+    }
+    let handlers = handling::start(&shared, hub, cursors, queries.responders.clone());
+    let parts = (core, queries, handlers, keys);
+    let gate = services(&shared, parts, &driver, &sockets, reloader).await?;
+    serve_sockets(&shared, listeners, &gate);
+    Ok(Assembled {
+        bound: driver.local_addr(),
+        sockets,
+        encryption: gossip.encryption,
+        leave: Box::new(|| async move { Ok(handle.leave().await?) }.boxed()),
+    })
+}
+
+/// Gossip, running, and what hangs on it.
+struct Gossip {
+    core: Core,
+    driver: Driver,
+    /// Calls between peers travel here.
+    pipes: Pipes,
+    /// Queries of others.
+    questions: (Received, queries::Metrics),
+    /// Where handlers stood.
+    cursors: CursorStore,
+    encryption: Option<Stage>,
+}
+
+/// Starts the engine with what the run before left behind.
+async fn start_gossip(shared: &Shared, ring: &Ring) -> anyhow::Result<Gossip> {
+    let config = &shared.config;
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
     let me = Me::new(&config.node.name, shared.identity.boot);
     shared.metrics.register(|registry| hub.register(registry));
@@ -53,59 +95,58 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         disk: tokio::runtime::Handle::current(),
     });
     let tags = shared.live.tags.over(&config.node.tags);
-    let begun = peering::begin_keys(&shared)?;
-    let mut gossip = gossip_config(&config, tags, shared.identity.boot, &begun.ring)?;
+    let mut gossip = gossip_config(config, tags, shared.identity.boot, ring)?;
     let encryption = gossip.engine.keyring.as_ref().map(Keyring::stage);
     let restored = shared.snapshots.load();
-    let cursors = handling::cursors(&shared).await;
+    let cursors = handling::cursors(shared).await;
     gossip.restore = restored.snapshot.map(|mut snapshot| {
         for (origin, sequence) in cursors.unfinished() {
             snapshot.hold_back(&origin, sequence);
         }
         snapshot
     });
-    let discovery = config.peers.discovery.as_ref().map(|discovery| {
-        let (sender, found) = mdns::channel();
-        gossip.found = Some(found);
-        (discovery, sender)
-    });
+    let (found_to, found) = mdns::channel();
+    gossip.found = config.peers.discovery.is_some().then_some(found);
     let (handle, mut driver) = gossip::start(gossip, outlet, &shared.tasks, shared.heart.clone())?;
     let handle = handle.keeping(Arc::new(shared.live.tags.clone()));
-    let snapshots = shared.snapshots.clone();
     let (keeping, stop) = (handle.clone(), shared.tasks.stop_token());
-    shared.tasks.spawn_guarded(
-        "snapshot",
-        snapshots.keep(keeping, restored.stays_left, stop),
-    );
-    if let Some((discovery, found)) = discovery {
-        let mdns = MdnsConfig {
-            discover: discovery.name.clone(),
-            member: config.node.name.clone(),
-            addr: driver.advertise(),
-            interface: discovery.interface.clone(),
-        };
-        let stop = shared.tasks.stop_token();
-        shared
-            .tasks
-            .spawn_guarded("mdns", mdns::run(mdns, found, stop));
-    }
-    let deliveries = peering::deliveries(&shared, &hub);
+    let keep = (shared.snapshots.clone()).keep(keeping, restored.stays_left, stop);
+    shared.tasks.spawn_guarded("snapshot", keep);
+    discover(shared, &driver, found_to);
     let core = Core {
-        hub: Arc::clone(&hub),
+        deliveries: peering::deliveries(shared, &hub),
+        hub,
         me,
-        handle: handle.clone(),
-        deliveries,
+        handle,
     };
-    let pipes = driver.take_rpc().context("the pipes are taken")?;
-    let (queries, keys) =
-        peering::serve_peers(&shared, &core, pipes, (received, query_metrics), begun);
-    let reloader = on_signals(&shared, &core.hub, &handle);
-    if let Some(listener) = serf_rpc {
-        serf::spawn(&shared, listener, &core, &queries, &keys);
-    }
-    let handlers = handling::start(&shared, hub, cursors, queries.responders.clone());
-    let parts = (core, queries, handlers, keys);
-    let gate = services(&shared, parts, &driver, &sockets, reloader).await?;
+    Ok(Gossip {
+        core,
+        pipes: driver.take_rpc().context("the pipes are taken")?,
+        driver,
+        questions: (received, query_metrics),
+        cursors,
+        encryption,
+    })
+}
+
+/// Looks for members on the local network, if that is wanted.
+fn discover(shared: &Shared, driver: &Driver, found: watch::Sender<Vec<SocketAddr>>) {
+    let config = &shared.config;
+    let Some(discovery) = &config.peers.discovery else {
+        return;
+    };
+    let mdns = MdnsConfig {
+        discover: discovery.name.clone(),
+        member: config.node.name.clone(),
+        addr: driver.advertise(),
+        interface: discovery.interface.clone(),
+    };
+    let looking = mdns::run(mdns, found, shared.tasks.stop_token());
+    shared.tasks.spawn_guarded("mdns", looking);
+}
+
+/// Serves the API on its sockets.
+fn serve_sockets(shared: &Shared, listeners: Vec<Listener>, gate: &Gate) {
     let transport = TransportMetrics::default();
     shared
         .metrics
@@ -115,25 +156,16 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
             SocketKind::Api => "api socket",
             SocketKind::Child => "child socket",
         };
-        let drain = config.process.drain_timeout;
-        let (tasks, metrics) = (shared.tasks.clone(), transport.clone());
         let serving = serve::serve(
             listener,
             gate.clone(),
             Limits::default(),
-            tasks,
-            metrics,
-            drain,
+            shared.tasks.clone(),
+            transport.clone(),
+            shared.config.process.drain_timeout,
         );
         shared.tasks.spawn(name, serving);
     }
-    let bound = driver.local_addr();
-    Ok(Assembled {
-        bound,
-        sockets,
-        encryption,
-        leave: Box::new(|| async move { Ok(handle.leave().await?) }.boxed()),
-    })
 }
 
 /// The sockets of the API, bound.

@@ -171,7 +171,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(methods, 17);
+        assert_eq!(methods, 24);
     }
 
     #[test]

@@ -179,7 +179,7 @@ fn refused(error: &KeysError, member: &str, word: &str) {
         KeysError::NotReady { member: who, why } => {
             assert!(who == member && why.contains(word), "{who}: {why}");
         }
-        other => panic!("{other}"),
+        KeysError::Ring(_) | KeysError::Refused(_) | KeysError::Engine(_) => panic!("{error}"),
     }
 }
 

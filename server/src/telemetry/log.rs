@@ -142,7 +142,7 @@ fn level_of(filter: &str, target: &str) -> LevelFilter {
             None if wanted.is_empty() => directive.parse().ok(),
             _ => None,
         };
-        directives.clone().filter_map(of_wanted).last()
+        directives.clone().filter_map(of_wanted).next_back()
     };
     level(target)
         .or_else(|| level(""))

@@ -117,6 +117,10 @@ impl Engine {
     }
 
     /// Kills all containers, so that the engine can tidy up after them, and ends it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a drop cannot wait for a condition in another way"
+    )]
     fn stop(&mut self) {
         let Ok(listed) = self.command(&["ps", "-q"]).output() else {
             return;

@@ -17,11 +17,9 @@ type Truth = Vec<Vec<f64>>;
 
 fn truth(nodes: usize, mut between: impl FnMut(usize, usize) -> f64) -> Truth {
     let mut truth = vec![vec![0.0; nodes]; nodes];
-    for a in 0..nodes {
-        for b in a + 1..nodes {
-            let seconds = between(a, b);
-            (truth[a][b], truth[b][a]) = (seconds, seconds);
-        }
+    for (a, b) in (0..nodes).flat_map(|a| (a + 1..nodes).map(move |b| (a, b))) {
+        let seconds = between(a, b);
+        (truth[a][b], truth[b][a]) = (seconds, seconds);
     }
     truth
 }

@@ -230,7 +230,7 @@ fn messages_that_make_no_sense_are_refused_by_name() {
     short.keys[0].secret = vec![1; 31].into();
     let mut many = good.clone();
     many.keys = vec![good.keys[0].clone(); KEYS_MAX + REMOVED_MAX + 1];
-    let mut stage = good.clone();
+    let mut stage = good;
     stage.stage.as_mut().unwrap().stage = 9;
     for (message, word) in [
         (other_id, "another id"),

@@ -102,7 +102,7 @@ fn a_keyring_file_follows_every_change_and_says_which_keys_there_are() {
     assert!(file::read(&path).unwrap() == [key(2)]);
     // The next start reads it, and remembers when things were.
     let mut again = settings(&[2]);
-    again.file = Some(path.clone());
+    again.file = Some(path);
     again.from_file = true;
     assert_eq!(start(&again, &directory).0, ring);
     // Somebody edits it: another key more, and the removed one back.

@@ -145,7 +145,7 @@ pub(super) fn answers(told: &[Answered]) -> Vec<(String, Result<String, String>)
             let result = result.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
             Some((member.to_string(), result))
         }
-        _ => None,
+        Answered::Started { .. } | Answered::Ack { .. } | Answered::Done { .. } => None,
     };
     let mut answers: Vec<_> = told.iter().filter_map(answer).collect();
     answers.sort();

@@ -107,13 +107,7 @@ pub async fn services(
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(Gate, HealthHandle), tonic_reflection::server::Error> {
-    let Parts {
-        hub,
-        handle,
-        deliveries,
-        queries,
-        keys,
-    } = parts;
+    let (hub, handle, queries) = (parts.hub, parts.handle, parts.queries);
     let decode_max = config.payload_bytes_max + limits::DECODE_SLACK_BYTES;
     let views = Arc::new(Views::new());
     let membership = Arc::new(Membership {
@@ -135,7 +129,7 @@ pub async fn services(
         sender: Sender {
             handle: handle.clone(),
             hub: Arc::clone(&hub),
-            deliveries,
+            deliveries: parts.deliveries,
             name: Arc::clone(&config.identity.name),
             rejected: metrics.rejected.clone(),
             decode_max,
@@ -153,8 +147,8 @@ pub async fn services(
     let members = MembershipServiceServer::from_arc(Arc::clone(&membership));
     let members = members.max_decoding_message_size(decode_max);
     let roles = ResolverServiceServer::from_arc(Arc::clone(&resolver));
-    let sending = EventServiceServer::from_arc(Arc::clone(&events));
-    let sending = sending.max_decoding_message_size(decode_max);
+    let sending =
+        EventServiceServer::from_arc(Arc::clone(&events)).max_decoding_message_size(decode_max);
     let node = NodeServiceServer::new(node).max_decoding_message_size(decode_max);
     // The larger limit for both methods: what is asked is checked by the engine.
     let query = QueryServiceServer::new(queries);
@@ -164,12 +158,15 @@ pub async fn services(
         .add(WithStreams::new(roles, resolver))
         .add(WithStreams::new(sending, events))
         .add(query)
-        .add(KeyServiceServer::new(keys::KeyCalls(keys)).max_decoding_message_size(decode_max))
+        .add(
+            KeyServiceServer::new(keys::KeyCalls(parts.keys)).max_decoding_message_size(decode_max),
+        )
         .add(node);
     let (routes, health) = health::add(routes).await?;
+    let (calls, message_bytes) = (config.calls_max, decode_max);
     let bounds = Bounds {
-        calls: config.calls_max,
-        message_bytes: decode_max,
+        calls,
+        message_bytes,
     };
     let gate = Gate::new(routes, config.access, bounds, metrics, stop);
     Ok((gate, health))

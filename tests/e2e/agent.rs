@@ -212,18 +212,19 @@ async fn two_members(dir: &Path, name: &str) {
 }
 
 #[tokio::test]
-async fn agents_of_serf_form_a_cluster_once_they_have_a_key() {
+async fn an_agent_of_serf_without_a_key_ends_and_says_what_to_add() {
+    let (dir, serf) = links();
+    let mut refused = agent(dir.path(), &serf, "none", address::fresh(), &[]);
+    assert_eq!(refused.wait_exit(SOON).await.code(), Some(78));
+    let told = refused.stderr_text();
+    assert!(told.contains("-encrypt"), "{told}");
+}
+
+#[tokio::test]
+async fn agents_of_serf_with_a_key_form_a_cluster() {
     let (dir, serf) = links();
     let dir = dir.path();
     let (one, two) = (address::fresh(), address::fresh());
-    let mut refused = agent(dir, &serf, "none", one, &[]);
-    assert_eq!(refused.wait_exit(SOON).await.code(), Some(78));
-    assert!(
-        refused.stderr_text().contains("-encrypt"),
-        "{}",
-        refused.stderr_text()
-    );
-
     let mut first = agent(
         dir,
         &serf,

@@ -19,11 +19,7 @@ fn milliseconds(line: &str, between: &str) -> f64 {
 #[tokio::test]
 async fn the_round_trip_between_any_two_is_told_in_serfs_words() {
     let cluster = cluster_of(3)
-        .each(|n, daemon| {
-            daemon
-                .arg("--role")
-                .arg(&format!("web=10.0.0.{}:80", n + 1))
-        })
+        .each(|n, daemon| daemon.arg("--role").arg(format!("web=10.0.0.{}:80", n + 1)))
         .start()
         .await;
     let muster = cluster.node(0).muster();

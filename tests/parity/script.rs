@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_tests::harness::wait::{DETECTION, SOON};
+use muster_tests::harness::wait::{self, DETECTION, SOON};
 
 use crate::normal;
 use crate::sides::{Kind, Said, Side, TOKEN};
@@ -215,7 +215,7 @@ impl Play {
             .begin("beta", &["monitor", "-log-level=INFO"], Some(TOKEN));
         // The monitor shows events once it shows one.
         let limit = Duration::from_secs(30);
-        muster_tests::harness::wait::until("a monitor that shows events", limit, async || {
+        wait::until("a monitor that shows events", limit, async || {
             self.side
                 .run("alpha", &["event", "-coalesce=false", "probe"], Some(TOKEN))
                 .await;
@@ -242,7 +242,7 @@ impl Play {
             "\"zone\":\"moved\"",
             "Name: \"last\"",
         ];
-        muster_tests::harness::wait::holds("all events shown", limit, async || {
+        wait::holds("all events shown", limit, async || {
             wanted.iter().all(|what| shows(what))
         })
         .await;
@@ -288,6 +288,7 @@ impl Play {
         }
         self.step("failed", &["members", "-status=failed"]).await;
         self.step("failed-info", &["info"]).await;
+        self.handlers().await;
         self.step("force-leave", &["force-leave", "gamma"]).await;
         let left = |text: &str| text.contains(" left");
         self.side
@@ -301,6 +302,25 @@ impl Play {
             self.side.until(node, &["members"], gone, SOON).await;
         }
         self.step("pruned", &["members", "-name=gamma"]).await;
+    }
+
+    /// What the handler of beta was told of all that: environment and standard input.
+    async fn handlers(&mut self) {
+        wait::until("the news of a failure", DETECTION, async || {
+            let handled = self.side.handled();
+            match handled.contains("-- member-failed") {
+                true => Ok(()),
+                false => Err(handled),
+            }
+        })
+        .await;
+        // Calls of different kinds have no order among each other.
+        let handled = self.side.handled();
+        let mut calls: Vec<&str> = handled.split("-- ").collect();
+        calls.sort_unstable();
+        let lines = normal::lines(&calls.concat(), &self.side.addresses());
+        let step = "handlers";
+        self.scenes.push(Scene { step, lines });
     }
 
     /// A node leaves; its process ends.

@@ -19,6 +19,12 @@ use crate::BIN;
 /// The token of all nodes.
 pub(crate) const TOKEN: &str = "sesame";
 
+/// The node whose events are handled.
+const HANDLING: &str = "beta";
+
+/// What its handler was told.
+const HANDLED: &str = "handled";
+
 /// Longest run of one command.
 const COMMAND: Duration = Duration::from_secs(60);
 
@@ -114,6 +120,9 @@ impl Side {
             format!("-config-file={}", self.path("serf.json").display()),
         ];
         args.extend(tags.iter().map(|tag| format!("-tag={tag}")));
+        if name == HANDLING {
+            args.push(format!("-event-handler={}", self.handler()));
+        }
         args.extend(seed.map(|seed| format!("-join={seed}")));
         args
     }
@@ -136,8 +145,29 @@ impl Side {
             "--event-payload-limit=1KiB".to_owned(),
         ];
         args.extend(tags.iter().map(|tag| format!("--tag={tag}")));
+        if name == HANDLING {
+            args.push(format!("--event-handler={}", self.handler()));
+        }
         args.extend(seed.map(|seed| format!("--join={seed}")));
         args
+    }
+
+    /// Writes down what it is told, and answers queries. Lamport times differ from run to
+    /// run; SERF_RPC_ADDR is told beside what serf tells.
+    fn handler(&self) -> String {
+        let log = self.path(HANDLED).display().to_string();
+        format!(
+            "user:deploy,user:restart,user:first,user:second,query:load,member-failed=\
+             told=$(echo \"-- $SERF_EVENT\"; \
+             env | grep '^SERF_' | grep -v -e LTIME -e SERF_RPC_ADDR | sort; cat); \
+             echo \"$told\" >> {log}; \
+             if [ \"$SERF_EVENT\" = query ]; then echo answered; fi"
+        )
+    }
+
+    /// What the handler was told so far.
+    pub(crate) fn handled(&self) -> String {
+        std::fs::read_to_string(self.path(HANDLED)).unwrap_or_default()
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -14,9 +14,6 @@ const HELP: &str = include_str!("../../../tests-data/serf/agent-help.txt");
 /// The keys that this serf knows in a file.
 const KEYS: &str = include_str!("../../../tests-data/serf/agent-keys.txt");
 
-/// Settings that this daemon does not have: their options are refused.
-const NOT_HERE: [&str; 2] = ["disable-coordinates", "keyring-file"];
-
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 fn load(args: &[&str], env: &[(&str, &str)]) -> Result<Request, Problems> {
@@ -103,10 +100,7 @@ fn options_are_known_by_one_name_each() {
     }
     for option in OPTIONS {
         if let Effect::To(name, _) | Effect::Secret(name) = option.effect {
-            assert!(
-                schema::find(name).is_some() || NOT_HERE.contains(&name),
-                "{name}"
-            );
+            assert!(schema::find(name).is_some(), "{name}");
         }
     }
 }

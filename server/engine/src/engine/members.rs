@@ -22,6 +22,10 @@ impl Engine {
         if id.hash == self.own.ident.hash || !self.table.is_news(update) {
             return false;
         }
+        if update.state() != State::Alive && self.upkeep.is_pruned(id) {
+            // News of its death still travel when it was told to be forgotten.
+            return false;
+        }
         let word = self.settle_word(update, word);
         let same_run = self.table.run(id.node()).is_some();
         if same_run {

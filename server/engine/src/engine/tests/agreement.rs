@@ -2,6 +2,7 @@
 //! harmed traffic.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::Message as _;
 
 use super::{Net, addr, cluster, config};
 use crate::ident::{Ident, conflict_hash};
@@ -142,4 +143,26 @@ fn who_was_known_under_the_hash_of_its_lost_name_is_forgotten() {
         net.node(1).table.get(ghost.hash).unwrap().state,
         State::Alive
     );
+}
+
+#[test]
+fn a_pruned_member_stays_forgotten_whatever_still_travels() {
+    let mut net = cluster(3);
+    let (sender, subject) = (ident(&net, 1), ident(&net, 2));
+    let record = net.node(1).table.get(subject.hash).unwrap().record.since(0);
+    let mut late = message(&net, sender, &[(subject, State::Down)]);
+    late.records = vec![Bytes::from(record.encode_to_vec())];
+    net.with(0, |node, now| {
+        let dead = Update::new(subject, 0, State::Down);
+        let word = Word {
+            by: 0,
+            reason: StatusReason::SuspicionExpired,
+        };
+        assert!(node.learn_update(now, &dead, word));
+        node.force_out(now, subject, true, 0);
+        node.finish(now);
+    });
+    assert!(net.node(0).table.get(subject.hash).is_none());
+    receive(&mut net, late);
+    assert!(net.node(0).table.get(subject.hash).is_none());
 }

@@ -208,7 +208,7 @@ fn signals_end_it_with_success() {
         let dir = tempfile::tempdir().unwrap();
         let mut running = Running::start(&mut daemon(dir.path(), "a", &[]));
         running.signal(Signal::HUP);
-        running.wait_for("SIGHUP is ignored");
+        running.wait_for("the configuration was reloaded");
         running.signal(signal);
         let (code, log) = running.end();
         assert_eq!(code, Some(0), "{log}");

@@ -8,6 +8,7 @@ pub mod coalesce;
 pub mod config;
 pub mod daemon;
 pub mod deliver;
+pub mod docker;
 pub mod filter;
 pub mod gossip;
 pub mod grpc;

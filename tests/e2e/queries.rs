@@ -281,8 +281,10 @@ async fn an_asker_that_dies_is_not_answered_and_nobody_is_stuck() {
         }
     }
     cluster.node_mut(0).kill().await;
-    let ended = timeout(SOON, asked.next()).await.unwrap();
-    assert!(ended.is_err(), "{ended:?}");
+    // node-2 may have said that it got the query before the asker died.
+    while let Ok(event) = timeout(SOON, asked.next()).await.unwrap() {
+        assert!(matches!(event, Some(Event::Ack(_))), "{event:?}");
+    }
     let failed = see(cluster.node(1), "node-0", MemberStatus::Failed, DETECTION);
     failed.await;
     // The others go on asking each other.

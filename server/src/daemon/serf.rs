@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::gossip::Handle;
 use crate::grpc::Queries;
 use crate::hub::Hub;
-use crate::keys::{KeyReport, Keys, Ring};
+use crate::keys::{KeyReport, Keys, KeysError, Ring, RingError};
 use crate::serf_rpc::{self, ClusterKeys, Coordinate, Hooks, KeyChange, KeyText, KeysTold, Timing};
 
 /// The socket, bound, and its settings.
@@ -122,8 +122,8 @@ impl ClusterKeys for OfCluster {
     }
 
     fn change(&self, change: KeyChange, key: KeyText) -> BoxFuture<'_, Result<KeysTold, String>> {
-        let report = async move {
-            match change {
+        let told = async move {
+            let report = match change {
                 KeyChange::Install => {
                     let key = KeyBytes::parse(key.as_str()).map_err(|error| error.to_string())?;
                     let installed = self.0.install(key).await;
@@ -131,11 +131,37 @@ impl ClusterKeys for OfCluster {
                 }
                 KeyChange::Use => self.0.use_key(id_of(&key)?, false).await,
                 KeyChange::Remove => self.0.remove(id_of(&key)?, false).await,
+            };
+            match report {
+                Ok(report) => Ok(told(&report, &BTreeMap::new())),
+                Err(error) => self.refused(change, &error).await,
             }
-            .map_err(|error| error.to_string())
         };
-        let told = async move { Ok(told(&report.await?, &BTreeMap::new())) };
         told.boxed()
+    }
+}
+
+impl OfCluster {
+    /// serf asks every member before it knows that a change makes no sense, so its clients
+    /// expect each member's refusal; and to remove what is gone is a success.
+    async fn refused(&self, change: KeyChange, error: &KeysError) -> Result<KeysTold, String> {
+        let why = match (change, error) {
+            (KeyChange::Remove, KeysError::Ring(RingError::Unknown(_))) => None,
+            (KeyChange::Use, KeysError::Ring(RingError::Unknown(_))) => {
+                Some("Requested key is not in the keyring")
+            }
+            (KeyChange::Remove, KeysError::Ring(RingError::Primary(_))) => {
+                Some("Removing the primary key is not allowed")
+            }
+            _ => return Err(error.to_string()),
+        };
+        let report = self.0.list().await.map_err(|error| error.to_string())?;
+        let mut told = told(&report, &BTreeMap::new());
+        if let Some(why) = why {
+            let members = report.members.into_iter();
+            told.failures = members.map(|m| (m.member, why.to_owned())).collect();
+        }
+        Ok(told)
     }
 }
 

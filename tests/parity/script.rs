@@ -114,6 +114,8 @@ pub(crate) async fn play(kind: Kind) -> Vec<Scene> {
     let all = play.side.run("alpha", &["members"], Some(TOKEN)).await;
     play.told("members-both", all, true);
     play.steps(TOGETHER).await;
+    let info = play.side.run("beta", &["info"], Some(TOKEN)).await;
+    play.told("info-handlers", info, false);
     play.tags().await;
     play.joins().await;
     play.tokens().await;

@@ -206,7 +206,7 @@ impl Side {
             .unwrap()
     }
 
-    /// What stands for the addresses of the nodes.
+    /// What stands for the addresses of the nodes, and for their directory.
     pub(crate) fn addresses(&self) -> Vec<(String, String)> {
         let both = |node: &Node| {
             let IpAddr::V4(ip) = node.bind.ip() else {
@@ -221,7 +221,9 @@ impl Side {
                 (ip.to_string(), format!("<ip of {}>", node.name)),
             ]
         };
-        self.nodes.iter().flat_map(both).collect()
+        let dir = self.dir.path().display().to_string();
+        let nodes = self.nodes.iter().flat_map(both);
+        nodes.chain([(dir, "<dir>".to_owned())]).collect()
     }
 
     /// Begins a `serf` command against a node.

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use muster_engine::crypto::KeyId;
 use muster_proto::token::KeyBytes;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -18,6 +19,7 @@ use super::{Shared, VERSION};
 use crate::config::Config;
 use crate::gossip::Handle;
 use crate::grpc::Queries;
+use crate::handlers::spec::Filter;
 use crate::hub::Hub;
 use crate::keys::{KeyReport, Keys, KeysError, Ring, RingError};
 use crate::serf_rpc::{self, ClusterKeys, Coordinate, Hooks, KeyChange, KeyText, KeysTold, Timing};
@@ -64,6 +66,7 @@ pub(super) fn spawn(
             left: shared.left.clone(),
             hub: Arc::clone(&core.hub),
             handle: core.handle.clone(),
+            config: shared.live.config.subscribe(),
         }),
         tail: shared.log.tail.clone(),
         log_filter: shared.log.filter.clone(),
@@ -84,6 +87,7 @@ struct Around {
     left: CancellationToken,
     hub: Arc<Hub>,
     handle: Handle,
+    config: watch::Receiver<Arc<Config>>,
 }
 
 impl Hooks for Around {
@@ -100,6 +104,16 @@ impl Hooks for Around {
             height: place.height,
             vec: Some(place.vec.to_vec()),
         })
+    }
+
+    fn event_handlers(&self) -> BTreeMap<String, String> {
+        let config = Arc::clone(&self.config.borrow());
+        let specs = config.handlers.specs.iter();
+        let scripts = specs.flat_map(|spec| {
+            let keys = spec.filters.iter().map(Filter::key);
+            keys.map(|key| (key, spec.script.clone()))
+        });
+        scripts.collect()
     }
 }
 

@@ -1,0 +1,6 @@
+//! The children of a node that it starts itself: `serfnode.yml`, `DOCKER_RUN`, and the
+//! variables of serfnode's image.
+
+pub mod forms;
+mod near;
+pub mod yml;

@@ -124,8 +124,19 @@ pub fn volume(text: &str) -> Result<Volume, String> {
     let known = |word: &str| {
         matches!(
             word,
-            "ro" | "rw" | "z" | "Z" | "nocopy" | "shared" | "slave" | "private" | "rshared"
-                | "rslave" | "rprivate" | "consistent" | "cached" | "delegated"
+            "ro" | "rw"
+                | "z"
+                | "Z"
+                | "nocopy"
+                | "shared"
+                | "slave"
+                | "private"
+                | "rshared"
+                | "rslave"
+                | "rprivate"
+                | "consistent"
+                | "cached"
+                | "delegated"
         )
     };
     if let Some(mode) = mode
@@ -158,7 +169,9 @@ pub fn variable(text: &str) -> Result<(String, Option<String>), String> {
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
-    let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let first = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
     let mut rest = bytes.peekable();
     let more = rest.peek().is_some();
     first && more && rest.all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
@@ -211,7 +224,9 @@ mod tests {
         assert_eq!(shown("[::1]:8000:80"), "::1|8000|80/tcp");
         assert_eq!(shown("8000-8001:80-81"), "|8000|80/tcp |8001|81/tcp");
         assert_eq!(shown("8000-8009:80"), "|8000-8009|80/tcp");
-        for wrong in ["", "0", "x:80", "80:", "70000", "80/icmp", "1-2:3-5", "9-8", "x:1:2", "1-9999"] {
+        for wrong in [
+            "", "0", "x:80", "80:", "70000", "80/icmp", "1-2:3-5", "9-8", "x:1:2", "1-9999",
+        ] {
             assert!(publish(wrong).is_err(), "{wrong}");
         }
         assert_eq!(expose("53/udp").unwrap(), ["53/udp"]);
@@ -220,12 +235,23 @@ mod tests {
 
     #[test]
     fn volumes_are_read_as_docker_reads_them() {
-        assert_eq!(volume("/data").unwrap(), Volume::Anonymous("/data".to_owned()));
+        assert_eq!(
+            volume("/data").unwrap(),
+            Volume::Anonymous("/data".to_owned())
+        );
         for right in ["/a:/b", "name:/b:ro", "/a:/b:ro,z"] {
             let read = volume(right).unwrap();
             assert_eq!(read.destination(), "/b", "{right}");
         }
-        for wrong in ["data", "./a:/b", "/a:b", "/a:/b:no", "/a:/b:ro:x", ":/b", ""] {
+        for wrong in [
+            "data",
+            "./a:/b",
+            "/a:b",
+            "/a:/b:no",
+            "/a:/b:ro:x",
+            ":/b",
+            "",
+        ] {
             assert!(volume(wrong).is_err(), "{wrong}");
         }
     }
@@ -233,7 +259,10 @@ mod tests {
     #[test]
     fn names_and_variables() {
         assert!(is_name("web-1.a_b") && !is_name("w") && !is_name("-web") && !is_name("a b"));
-        assert_eq!(variable("A=b=c").unwrap(), ("A".to_owned(), Some("b=c".to_owned())));
+        assert_eq!(
+            variable("A=b=c").unwrap(),
+            ("A".to_owned(), Some("b=c".to_owned()))
+        );
         assert_eq!(variable("A").unwrap(), ("A".to_owned(), None));
         assert!(variable("=b").is_err());
     }

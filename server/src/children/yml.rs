@@ -119,3 +119,16 @@ pub fn parse(text: &str) -> Result<Yml, Vec<Mistake>> {
     let tree = tree::read(text).map_err(|mistake| vec![mistake])?;
     read::read(&tree)
 }
+
+/// Reads a list of texts, as serfnode's variables hold them.
+///
+/// # Errors
+/// Every mistake in it.
+pub fn list<T>(
+    text: &str,
+    what: &str,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, Vec<Mistake>> {
+    let tree = tree::read(text).map_err(|mistake| vec![mistake])?;
+    read::list(&tree, what, read)
+}

@@ -19,7 +19,13 @@ const SETTINGS: [&str; 6] = [
 ];
 
 /// Keys below `serfnode` that every child gets.
-const SHARED: [&str; 5] = ["ports", "volumes", "volumes_from", "environment", "directory"];
+const SHARED: [&str; 5] = [
+    "ports",
+    "volumes",
+    "volumes_from",
+    "environment",
+    "directory",
+];
 
 /// Keys of a child.
 const CHILD: [&str; 13] = [
@@ -59,6 +65,20 @@ pub(super) fn read(top: &Item) -> Result<Yml, Vec<Mistake>> {
     }
     match reader.mistakes.is_empty() {
         true => Ok(yml),
+        false => Err(reader.mistakes),
+    }
+}
+
+/// Reads a list of texts.
+pub(super) fn list<T>(
+    item: &Item,
+    what: &str,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, Vec<Mistake>> {
+    let mut reader = Reader::default();
+    let items = reader.each(item, what, read);
+    match reader.mistakes.is_empty() {
+        true => Ok(items),
         false => Err(reader.mistakes),
     }
 }
@@ -119,20 +139,41 @@ impl Reader {
             let what = format!("there are more than {CHILDREN_MAX} children");
             return self.wrong(list.line, what);
         }
+        let mut lines = Vec::with_capacity(items.len());
         for item in items {
             if let Some(child) = self.child(item, shared) {
-                self.place(child, item.line, yml);
+                self.place(child, item.line, yml, &mut lines);
+            }
+        }
+        for (at, (child, line)) in yml.children.iter().zip(lines).enumerate() {
+            for (key, others) in [
+                ("volumes_from", &child.volumes_from),
+                ("links", &child.links),
+            ] {
+                for other in others {
+                    let name = other.split(':').next().unwrap_or_default();
+                    let mut later = yml.children.iter().skip(at);
+                    if later.any(|later| later.name == name) {
+                        let what = format!(
+                            "{key} of child {:?} names {name:?}, which does not start before it: \
+                             move it up",
+                            child.name
+                        );
+                        self.wrong(line, what);
+                    }
+                }
             }
         }
     }
 
     /// Adds a child after those that are there.
-    fn place(&mut self, child: Child, line: u64, yml: &mut Yml) {
+    fn place(&mut self, child: Child, line: u64, yml: &mut Yml, lines: &mut Vec<u64>) {
         let name = &child.name;
         if yml.children.iter().any(|other| other.name == *name) {
             return self.wrong(line, format!("there are two children {name:?}"));
         }
         yml.children.push(child);
+        lines.push(line);
     }
 
     fn child(&mut self, item: &Item, shared: &Child) -> Option<Child> {
@@ -150,7 +191,10 @@ impl Reader {
             }
             Value::Null | Value::Text(_) | Value::List(_) => {
                 let kind = item.value.kind();
-                self.wrong(item.line, format!("a child is `- NAME:` and its keys, not {kind}"));
+                self.wrong(
+                    item.line,
+                    format!("a child is `- NAME:` and its keys, not {kind}"),
+                );
                 return None;
             }
         };
@@ -221,7 +265,10 @@ impl Reader {
             None | Some("false" | "False" | "FALSE" | "no" | "off") => false,
             Some("true" | "True" | "TRUE" | "yes" | "on") => true,
             Some(other) => {
-                self.wrong(item.line, format!("{what} is {other:?}; allowed: true or false"));
+                self.wrong(
+                    item.line,
+                    format!("{what} is {other:?}; allowed: true or false"),
+                );
                 false
             }
         }
@@ -232,7 +279,10 @@ impl Reader {
             None | Some("own") => Directory::Own,
             Some("shared") => Directory::Shared,
             Some(other) => {
-                self.wrong(item.line, format!("{what} is {other:?}; allowed: own or shared"));
+                self.wrong(
+                    item.line,
+                    format!("{what} is {other:?}; allowed: own or shared"),
+                );
                 Directory::Own
             }
         }
@@ -245,7 +295,10 @@ impl Reader {
             Value::Text(text) => match shell_words::split(text) {
                 Ok(words) => Some(words),
                 Err(error) => {
-                    self.wrong(item.line, format!("{what} cannot be split into words: {error}"));
+                    self.wrong(
+                        item.line,
+                        format!("{what} cannot be split into words: {error}"),
+                    );
                     None
                 }
             },
@@ -308,7 +361,7 @@ impl Reader {
 }
 
 /// Adds to a child what all have; its own words are stronger.
-pub(super) fn merge(child: &mut Child, shared: &Child) {
+pub(in crate::children) fn merge(child: &mut Child, shared: &Child) {
     child.ports.extend(shared.ports.iter().cloned());
     for volume in &shared.volumes {
         let taken = |own: &forms::Volume| own.destination() == volume.destination();

@@ -45,7 +45,11 @@ fn every_key_is_read() {
          \x20   directory: shared\n",
     )
     .unwrap();
-    let settings: Vec<_> = yml.settings.iter().map(|s| (s.key, s.value.as_str(), s.line)).collect();
+    let settings: Vec<_> = yml
+        .settings
+        .iter()
+        .map(|s| (s.key, s.value.as_str(), s.line))
+        .collect();
     assert_eq!(
         settings,
         [
@@ -59,7 +63,9 @@ fn every_key_is_read() {
     );
     let variable = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
     let shared = [variable("VERSION", "1.10"), variable("OWN", "parent")];
-    let [db, web] = &yml.children[..] else { panic!("{yml:?}") };
+    let [db, web] = &yml.children[..] else {
+        panic!("{yml:?}")
+    };
     assert_eq!(
         *db,
         Child {
@@ -78,7 +84,11 @@ fn every_key_is_read() {
             image: "nginx".to_owned(),
             command: Some(strings(&["nginx", "-g", "daemon off;"])),
             entrypoint: Some(strings(&["tini", "--"])),
-            ports: [forms::publish("8000:80").unwrap(), forms::publish("9000").unwrap()].concat(),
+            ports: [
+                forms::publish("8000:80").unwrap(),
+                forms::publish("9000").unwrap()
+            ]
+            .concat(),
             expose: strings(&["81/udp"]),
             links: strings(&["db"]),
             volumes: vec![
@@ -101,7 +111,13 @@ fn every_key_is_read() {
 
 #[test]
 fn little_is_enough() {
-    for text in ["", "serfnode:\n", "children:\n", "children: []\n", "# nothing\n"] {
+    for text in [
+        "",
+        "serfnode:\n",
+        "children:\n",
+        "children: []\n",
+        "# nothing\n",
+    ] {
         assert_eq!(parse(text).unwrap(), Yml::default(), "{text:?}");
     }
     let yml = parse("children:\n- a: {image: x}\nserfnode: {directory: shared}\n").unwrap();
@@ -157,8 +173,20 @@ fn every_mistake_is_told_with_its_line() {
 fn names_are_unique_and_the_file_is_bounded() {
     let twice = mistakes("children:\n- a: {image: x}\n- a: {image: y}\n");
     assert_eq!(twice, ["line 3: there are two children \"a\""]);
+    let order = mistakes(
+        "children:\n- a: {image: x, volumes_from: ['b:ro', c]}\n- b: {image: y, links: b:x}\n",
+    );
+    assert_eq!(
+        order,
+        [
+            "line 2: volumes_from of child \"a\" names \"b\", which does not start before it: move it up",
+            "line 3: links of child \"b\" names \"b\", which does not start before it: move it up",
+        ]
+    );
     assert!(mistakes("children: {a: {image: x}}\n")[0].contains("write `- NAME:`"));
-    let many: String = (0..=CHILDREN_MAX).map(|n| format!("- c{n}: {{image: x}}\n")).collect();
+    let many: String = (0..=CHILDREN_MAX)
+        .map(|n| format!("- c{n}: {{image: x}}\n"))
+        .collect();
     assert!(mistakes(&format!("children:\n{many}"))[0].contains("more than 256 children"));
     let long = "#".repeat(usize::try_from(YML_BYTES_MAX).unwrap() + 1);
     assert!(mistakes(&long)[0].contains("more than"));

@@ -176,7 +176,10 @@ impl<'de> Visitor<'de> for RawVisitor {
         let mut entries: Vec<(Spanned<String>, Spanned<Raw>)> = Vec::new();
         while let Some((key, value)) = map.next_entry::<Spanned<String>, Spanned<Raw>>()? {
             if entries.iter().any(|(known, _)| known.value == key.value) {
-                return Err(A::Error::custom(format!("key {:?} is there twice", key.value)));
+                return Err(A::Error::custom(format!(
+                    "key {:?} is there twice",
+                    key.value
+                )));
             }
             entries.push((key, value));
         }
@@ -201,7 +204,8 @@ mod tests {
 
     #[test]
     fn scalars_stay_as_they_are_written() {
-        let item = read("a: 1.10\nb: yes\nc: 0777\nd: 8000:80\ne: 'x'\nf: &p 8080\ng: *p\n1: one\n");
+        let item =
+            read("a: 1.10\nb: yes\nc: 0777\nd: 8000:80\ne: 'x'\nf: &p 8080\ng: *p\n1: one\n");
         let item = item.unwrap();
         let of = |key| text(&item, key);
         assert_eq!(

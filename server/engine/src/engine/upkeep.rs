@@ -19,6 +19,9 @@ const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
 /// Pause before the first round: news of the same moment travel together.
 const GOSSIP_PROMPT: Duration = Duration::from_millis(20);
 
+/// Least pause between rounds when there is something that everybody acts on.
+const GOSSIP_URGENT: Duration = Duration::from_millis(40);
+
 /// Above this many waiting items gossip cannot keep up and exchanges take over.
 const BULK_ABOVE: usize = 32;
 
@@ -99,6 +102,12 @@ impl Upkeep {
         }
         self.hurried = HURRY_ROUNDS;
         true
+    }
+
+    /// There is something to spread that everybody acts on.
+    pub(super) fn gossip_urgently(&mut self, now: Time) {
+        let at = (self.last_gossip + GOSSIP_URGENT).max(now + GOSSIP_PROMPT);
+        self.gossip = Some(self.gossip.map_or(at, |planned| planned.min(at)));
     }
 
     /// The next exchange will hardly find two equal views.

@@ -42,7 +42,7 @@ use args::Asked;
 pub use args::command;
 pub use changes::{Change, Held};
 use layers::Layers;
-pub use machine::{Machine, ThisMachine};
+pub use machine::{Machine, ThisMachine, is_private};
 pub use problem::{Problem, Problems, Source};
 pub use secrets::Security;
 
@@ -97,6 +97,8 @@ pub struct Peers {
     pub bind: SocketAddr,
     /// Address for peers; port 0 is the bound port: see [`Peers::advertise_at`].
     pub advertise: SocketAddr,
+    /// Somebody said so, rather than that it was found on an interface.
+    pub advertise_given: bool,
     /// Addresses and names to join, those of the token included.
     pub join: Vec<String>,
     /// Keys, or none by wish.

@@ -6,5 +6,10 @@
     reason = "a helper that fails is a test that fails"
 )]
 
+mod cutter;
+mod followed;
 mod image;
+mod operations;
+mod placed;
 mod serf_blog;
+mod view;

@@ -155,6 +155,7 @@ fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers
     Peers {
         bind,
         advertise,
+        advertise_given: layers.entry("advertise").is_some(),
         join,
         security: secrets.security.clone(),
         coordinates: !layers.value("disable-coordinates", units::boolean),

@@ -45,6 +45,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let serf_rpc = serf::listen(&config).await?;
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let docker = containers::start(&shared).await?;
+    let shared = containers::advertised(shared, &docker).await;
     let begun = peering::begin_keys(&shared)?;
     let gossip = start_gossip(&shared, &begun.ring).await?;
     let (core, driver, cursors) = (gossip.core, gossip.driver, gossip.cursors);
@@ -62,6 +63,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     serve_sockets(&shared, listeners, &gate);
     Ok(Assembled {
         bound: driver.local_addr(),
+        advertise: driver.advertise(),
         sockets,
         encryption: gossip.encryption,
         leave: Box::new(|| async move { Ok(handle.leave().await?) }.boxed()),

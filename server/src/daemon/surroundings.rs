@@ -23,7 +23,7 @@ use crate::tags::TagStore;
 use crate::telemetry::{Log, LogFilter, Metrics, Tail};
 
 /// What this build offers, for `muster info`.
-const FEATURES: [&str; 7] = [
+const FEATURES: [&str; 8] = [
     "members",
     "roles",
     "events",
@@ -31,6 +31,7 @@ const FEATURES: [&str; 7] = [
     "keys",
     "reflection",
     "health",
+    "docker",
 ];
 
 /// The gRPC services, with their health following the phase of the daemon.

@@ -54,13 +54,18 @@ fn all_know(sim: &Sim, subjects: usize, count: usize) -> bool {
         own.is_some_and(|own| own.len() == count) && sim.published(viewer, subject) == own
     };
     let pairs = (0..sim.hosts()).flat_map(|viewer| (0..subjects).map(move |at| (viewer, at)));
-    pairs.into_iter().all(|(viewer, subject)| same(viewer, subject))
+    pairs
+        .into_iter()
+        .all(|(viewer, subject)| same(viewer, subject))
 }
 
 #[test]
 fn containers_reach_everybody_also_under_loss() {
     for (weather, seed) in [(lossy(0), 1), (lossy(15), 2)] {
-        let mut sim = settled(Setup { weather, ..hosts(24, seed) });
+        let mut sim = settled(Setup {
+            weather,
+            ..hosts(24, seed)
+        });
         // 200 at once, as at the start of a node; the others one by one.
         sim.apply(Action::Publish(0, containers(0..200, "running")));
         for nr in 0..40 {
@@ -73,7 +78,10 @@ fn containers_reach_everybody_also_under_loss() {
         println!("200 containers of one node, known to 24: {took:?}");
         assert!(took.is_some(), "{sim:?}");
         let gone = (0..40).map(|nr| (key(nr), None)).collect();
-        let gone = OwnUpdate { publish: gone, ..OwnUpdate::default() };
+        let gone = OwnUpdate {
+            publish: gone,
+            ..OwnUpdate::default()
+        };
         sim.apply(Action::Publish(1, gone));
         let took = sim.run_until(60 * SECOND, 50 * MILLI, |sim| {
             (0..24).all(|viewer| sim.published(viewer, 1).is_none_or(|held| held.is_empty()))
@@ -88,7 +96,10 @@ fn the_end_of_a_container_is_known_at_once_whatever_else_its_node_tells() {
     let mut sim = settled(hosts(32, 3));
     sim.apply(Action::Publish(5, containers(0..200, "running")));
     let known = sim.run_until(60 * SECOND, 50 * MILLI, |sim| {
-        (0..32).all(|viewer| sim.published(viewer, 5).is_some_and(|held| held.len() == 200))
+        (0..32).all(|viewer| {
+            sim.published(viewer, 5)
+                .is_some_and(|held| held.len() == 200)
+        })
     });
     assert!(known.is_some(), "{sim:?}");
     let roles_of = |sim: &Sim, viewer: usize| sim.shown(viewer, 5).map_or(0, |m| m.roles.len());
@@ -100,8 +111,14 @@ fn the_end_of_a_container_is_known_at_once_whatever_else_its_node_tells() {
         });
         assert!(begun.is_some(), "{sim:?}");
         // It has much else to tell in the same moment.
-        let noise = containers(10 * (round % 10)..10 * (round % 10) + 10, &format!("{round}"));
-        let end = OwnUpdate { roles: serves(None).roles, ..noise };
+        let noise = containers(
+            10 * (round % 10)..10 * (round % 10) + 10,
+            &format!("{round}"),
+        );
+        let end = OwnUpdate {
+            roles: serves(None).roles,
+            ..noise
+        };
         sim.apply(Action::Publish(5, end));
         let ended = sim.run_until(10 * SECOND, MILLI, |sim| {
             (0..32).all(|viewer| roles_of(sim, viewer) == 0)
@@ -122,7 +139,10 @@ fn a_restart_drops_the_containers_of_the_run_before() {
     sim.apply(Action::Publish(2, containers(0..30, "running")));
     sim.apply(Action::Publish(3, containers(0..30, "running")));
     let known = sim.run_until(60 * SECOND, 50 * MILLI, |sim| {
-        (0..8).all(|viewer| sim.published(viewer, 2).is_some_and(|held| held.len() == 30))
+        (0..8).all(|viewer| {
+            sim.published(viewer, 2)
+                .is_some_and(|held| held.len() == 30)
+        })
     });
     assert!(known.is_some(), "{sim:?}");
     sim.apply(Action::Restart(2, Address::Same));

@@ -5,7 +5,7 @@
 //! and by whom a state was set, left apart from failed. `Engine::check` compares
 //! the two after every step in simulation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,6 +105,9 @@ pub(crate) struct Word {
 pub(crate) struct Table {
     peers: BTreeMap<u64, Peer>,
     active: Vec<NodeRef>,
+    /// The others, by name hash: so that looking for who is to be forgotten costs
+    /// nothing while nobody is dead.
+    dead: BTreeSet<u64>,
     /// Bytes of all records.
     bytes: usize,
     refused: u64,
@@ -132,6 +135,11 @@ impl Table {
     /// Alive and suspect members, sorted.
     pub(crate) fn active(&self) -> &[NodeRef] {
         &self.active
+    }
+
+    /// Failed and left members.
+    pub(crate) fn dead(&self) -> impl Iterator<Item = &Peer> {
+        self.dead.iter().filter_map(|hash| self.peers.get(hash))
     }
 
     /// Members that found no room.
@@ -373,13 +381,15 @@ impl Table {
         }
     }
 
-    /// Keeps `active` sorted and in step with one member.
+    /// Keeps `active`, sorted, and `dead` in step with one member.
     fn refresh_active(&mut self, hash: u64) {
-        let node = self
-            .peers
-            .get(&hash)
-            .filter(|peer| peer.is_active())
-            .map(|p| p.ident.node());
+        let peer = self.peers.get(&hash);
+        let node = peer.filter(|peer| peer.is_active()).map(|p| p.ident.node());
+        if peer.is_some() && node.is_none() {
+            self.dead.insert(hash);
+        } else {
+            self.dead.remove(&hash);
+        }
         match (
             self.active.binary_search_by_key(&hash, |node| node.hash),
             node,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use muster_engine::{Member, MemberKey, Note, Output, Published};
+use muster_engine::{Member, MemberKey, Note, Output, Published, Status};
 
 use crate::sim::cluster::{Next, Sim};
 use crate::sim::invariants;
@@ -75,6 +75,7 @@ impl<M: Machine> Sim<M> {
             self.note_owner(slot);
             self.check(slot, "self_alive", invariants::self_alive(leaving, &member));
         } else {
+            self.false_failures += u64::from(self.failed_alive(id, &member));
             let excused = self.failure_excused(slot, id, &member);
             let check = invariants::live_not_failed(excused, &member);
             self.check(slot, "live_not_failed", check);
@@ -116,6 +117,13 @@ impl<M: Machine> Sim<M> {
             || !self.nodes[slot].calm(self.now)
             || node.realm != self.nodes[slot].realm
             || self.network.stalled(slot, subject)
+    }
+
+    /// It is called failed, but its process runs.
+    fn failed_alive(&self, id: u32, member: &Member) -> bool {
+        let node = self.nodes.get(id as usize);
+        member.status == Status::Failed
+            && node.is_some_and(|node| node.up() && node.run.boot == member.boot)
     }
 
     /// Writes down how far an engine's own incarnation got.

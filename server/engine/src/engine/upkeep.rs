@@ -48,6 +48,9 @@ const HOUSEKEEPING: Duration = Duration::from_millis(250);
 /// half; longer in clusters above 32 members, as memberlist's push/pull.
 const BACKSTOP: Duration = Duration::from_secs(30);
 
+/// How often deleted keys of records are looked through: they are kept for an hour.
+const PURGE: Duration = Duration::from_secs(60);
+
 /// Pruned members kept in mind, so that no peer brings them back.
 const PRUNED_MAX: usize = 1_024;
 
@@ -63,6 +66,7 @@ pub(super) struct Upkeep {
     /// No hurry before.
     rest: Time,
     housekeeping: Time,
+    purge: Time,
     backstop: Time,
     pruned: BTreeMap<Ident, Time>,
 }
@@ -77,6 +81,7 @@ impl Upkeep {
             in_a_row: 0,
             rest: now,
             housekeeping: now + HOUSEKEEPING,
+            purge: now + PURGE,
             backstop: now + BACKSTOP.mul_f64(rng.random_range(0.5..1.5)),
             pruned: BTreeMap::new(),
         }
@@ -245,9 +250,9 @@ impl Engine {
     /// Forgets members that have been dead for long.
     fn reap(&mut self, now: Now) {
         let (left, failed) = (self.own.config().reap_left, self.own.config().reap_failed);
-        let due = self.table.iter().filter(|peer| {
+        let due = self.table.dead().filter(|peer| {
             let kept = if peer.left { left } else { failed };
-            !peer.is_active() && peer.state_since.age(now.at) >= kept
+            peer.state_since.age(now.at) >= kept
         });
         let due: Vec<_> = due.map(|peer| peer.ident.hash).collect();
         for hash in due {
@@ -257,6 +262,9 @@ impl Engine {
         self.upkeep
             .pruned
             .retain(|_, since| now.at.since(*since) < failed);
-        self.table.purge_records(now.at);
+        if self.upkeep.purge <= now.at {
+            self.upkeep.purge = now.at + PURGE;
+            self.table.purge_records(now.at);
+        }
     }
 }

@@ -15,6 +15,7 @@ pub mod grpc;
 pub mod handlers;
 pub mod hub;
 pub mod keys;
+pub mod legacy;
 pub mod peers;
 pub mod process;
 pub mod queries;

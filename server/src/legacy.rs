@@ -1,0 +1,10 @@
+//! For programs that speak no gRPC: the files, the pipe and the lines of `/etc/hosts` that
+//! serfnode gave to a parent container and its children.
+//!
+//! Everything below `--legacy-root` may belong to containers, and they may be hostile:
+//! [`tree`] is the only way to write there.
+
+pub mod children;
+pub mod hosts;
+pub mod json;
+pub mod tree;

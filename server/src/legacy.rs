@@ -5,6 +5,7 @@
 //! [`tree`] is the only way to write there.
 
 pub mod children;
+pub mod fifo;
 pub mod hosts;
 pub mod json;
 pub mod tree;

@@ -5,7 +5,15 @@
 //! [`tree`] is the only way to write there.
 
 pub mod children;
+pub mod delivery;
 pub mod fifo;
+pub mod files;
 pub mod hosts;
 pub mod json;
+mod lookup;
+pub mod metrics;
+mod parcel;
+mod post;
+mod render;
 pub mod tree;
+mod worker;

@@ -36,7 +36,8 @@ const LOCAL: &str = "localhost";
 pub type Answers = BTreeMap<String, IpAddr>;
 
 /// Who answers for each role: the oldest member that is alive, ties by name, as in
-/// `ResolveRole`. A suspect one is alive until it is not. Roles whose names are no names
+/// `ResolveRole`. A suspect one is alive until it is not; a container whose health check
+/// fails does not answer. Roles whose names are no names
 /// of hosts get no line, nor do addresses that lead nowhere; of roles that differ in case
 /// only, the first by name does.
 #[must_use]
@@ -48,7 +49,8 @@ pub fn answers(members: &[Arc<Member>]) -> Answers {
     alive.sort_by(|a, b| a.seniority().cmp(&b.seniority()));
     let mut names: BTreeMap<String, &str> = BTreeMap::new();
     let mut answers = Answers::new();
-    for role in alive.iter().flat_map(|member| &member.roles) {
+    let roles = alive.iter().flat_map(|member| &member.roles);
+    for role in roles.filter(|role| role.healthy) {
         let ip = role.service_ip.to_canonical();
         if is_host_name(&role.name) && !ip.is_unspecified() && !ip.is_multicast() {
             answers.entry(role.name.clone()).or_insert(ip);

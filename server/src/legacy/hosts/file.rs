@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Answers;
 use super::plan::{Edit, Memory, Plan, Step, plan};
+use crate::legacy::tree::TreeError;
 
 /// Largest file that is looked at, bytes; what is larger is no file of hosts.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -27,6 +28,9 @@ pub enum HostsError {
     /// See [`FILE_BYTES_MAX`].
     #[error("it has {0} bytes, at most {FILE_BYTES_MAX} are read")]
     TooLarge(u64),
+    /// It could not be made.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// The system said no.
     #[error("cannot {what} it: {source}")]
     Io {
@@ -36,6 +40,14 @@ pub enum HostsError {
         #[source]
         source: io::Error,
     },
+}
+
+impl HostsError {
+    /// Whether there is simply no file.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 /// What a pass over a file came to.

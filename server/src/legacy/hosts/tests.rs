@@ -293,6 +293,9 @@ fn the_oldest_alive_member_answers() {
     let all = [failed, young.clone(), suspect.clone(), alive];
     assert_eq!(answers(&all), wanted(&[("web", "10.0.0.2")]));
     assert_eq!(answers(&[young, suspect]), wanted(&[("web", "10.0.0.3")]));
+    let mut sick = member("s", 1, &["web"]);
+    sick.roles[0].healthy = false;
+    assert_eq!(answers(&[Arc::new(sick)]), Answers::new());
     let nowhere = at("e", 1, "0.0.0.0", Status::Alive);
     assert_eq!(answers(&[nowhere]), Answers::new());
     assert_eq!(answers(&[]), Answers::new());
@@ -320,6 +323,8 @@ fn only_names_of_hosts_get_lines() {
         service_ip: "10.0.0.1".parse().unwrap(),
         service_port: 1,
         since_unix_ms: 1,
+        container: None,
+        healthy: true,
     };
     member.roles = many.iter().map(role).collect();
     let answers = answers(&[Arc::new(member)]);

@@ -49,7 +49,7 @@ pub fn by_id(members: &[Arc<Member>]) -> Vec<u8> {
 }
 
 /// `serfnodes_by_role.json`: a member is in the list of each of its roles, once for each
-/// address that it serves it at.
+/// address that it serves it at. A container whose health check fails serves none.
 #[must_use]
 pub fn by_role(members: &[Arc<Member>]) -> Vec<u8> {
     let mut lists: BTreeMap<&str, Vec<NodeInfo<'_>>> = BTreeMap::new();
@@ -59,7 +59,7 @@ pub fn by_role(members: &[Arc<Member>]) -> Vec<u8> {
             list.push(node(member, None));
         }
         let mut seen = BTreeSet::new();
-        for role in &member.roles {
+        for role in member.roles.iter().filter(|role| role.healthy) {
             if seen.insert((&role.name, role.service_ip, role.service_port)) {
                 let list = lists.entry(&role.name).or_default();
                 list.push(node(member, Some(role)));
@@ -74,7 +74,7 @@ fn node<'a>(member: &'a Member, role: Option<&'a Role>) -> NodeInfo<'a> {
     NodeInfo {
         id: member.display_name(),
         role: role.map_or(NO_ROLE, |role| &role.name),
-        ports: &NO_PORTS,
+        ports: &member.ports,
         serf_ip,
         serf_port: member.addr.port().to_string(),
         service_ip: role.map_or(serf_ip, |role| role.service_ip.to_canonical()),
@@ -82,8 +82,6 @@ fn node<'a>(member: &'a Member, role: Option<&'a Role>) -> NodeInfo<'a> {
         timestamp: (member.started_unix_ms / 1_000).to_string(),
     }
 }
-
-static NO_PORTS: BTreeMap<String, Vec<String>> = BTreeMap::new();
 
 fn by_name(a: &Arc<Member>, b: &Arc<Member>) -> Ordering {
     a.key().cmp(&b.key())

@@ -31,6 +31,8 @@ fn role(name: &str, service: &str) -> Role {
         service_ip: service.ip(),
         service_port: service.port(),
         since_unix_ms: 1,
+        container: None,
+        healthy: true,
     }
 }
 
@@ -42,6 +44,12 @@ fn members() -> Vec<Arc<Member>> {
     };
     let mut web = at(member("web-1", 1_426_000_000_999, &[]), "10.0.0.1:7946");
     web.roles = vec![role("web", "10.0.0.1:8080"), role("cache", "172.17.0.3:6379")];
+    let ports = [("8000/tcp", "49153"), ("53/udp", "53")];
+    let port = |(inner, outer): (&str, &str)| (inner.to_owned(), vec![outer.to_owned()]);
+    web.ports = ports.map(port).into();
+    let mut sick = role("web", "10.0.0.1:81");
+    sick.healthy = false;
+    web.roles.push(sick);
     let mut six = at(member("six", 1_426_000_001_000, &[]), "[fd00::1]:7946");
     six.roles = vec![role("web", "[fd00::1]:80"), role("web", "[fd00::1]:80")];
     let bare = with_status(

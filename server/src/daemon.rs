@@ -4,6 +4,7 @@ mod assemble;
 mod dump;
 mod handling;
 pub mod identity;
+mod legacy;
 pub mod notify;
 mod peering;
 pub mod reload;

@@ -1,3 +1,5 @@
 //! For programs that speak no gRPC: what serfnode gave to containers.
 
+pub mod answers;
 pub mod fifo;
+pub mod supervise;

@@ -4,6 +4,7 @@
 //! writer, many readers) -> surfaces such as `grpc`. Commands go back by one way
 //! only, [`gossip::Handle`].
 
+pub mod children;
 pub mod coalesce;
 pub mod config;
 pub mod daemon;

@@ -125,6 +125,8 @@ fn roles(layers: &mut Layers, default: SocketAddr) -> Vec<Role> {
             service_ip: service.ip(),
             service_port: service.port(),
             since_unix_ms: 0,
+            container: None,
+            healthy: true,
         });
     }
     roles

@@ -20,6 +20,13 @@ impl<M: Machine> Sim<M> {
         &self.violations
     }
 
+    /// Times that somebody showed a process as failed that ran, stopped ones not
+    /// counted, whether or not that was excused.
+    #[must_use]
+    pub const fn false_failures(&self) -> u64 {
+        self.false_failures
+    }
+
     /// A hash over every input and output, equal for equal seeds and scripts.
     #[must_use]
     pub const fn trace_hash(&self) -> u64 {

@@ -19,6 +19,9 @@ const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
 /// Pause before the first round: news of the same moment travel together.
 const GOSSIP_PROMPT: Duration = Duration::from_millis(20);
 
+/// Least pause between rounds when there is something that everybody acts on.
+const GOSSIP_URGENT: Duration = Duration::from_millis(40);
+
 /// Above this many waiting items gossip cannot keep up and exchanges take over.
 const BULK_ABOVE: usize = 32;
 
@@ -45,6 +48,9 @@ const HOUSEKEEPING: Duration = Duration::from_millis(250);
 /// half; longer in clusters above 32 members, as memberlist's push/pull.
 const BACKSTOP: Duration = Duration::from_secs(30);
 
+/// How often deleted keys of records are looked through: they are kept for an hour.
+const PURGE: Duration = Duration::from_secs(60);
+
 /// Pruned members kept in mind, so that no peer brings them back.
 const PRUNED_MAX: usize = 1_024;
 
@@ -60,6 +66,7 @@ pub(super) struct Upkeep {
     /// No hurry before.
     rest: Time,
     housekeeping: Time,
+    purge: Time,
     backstop: Time,
     pruned: BTreeMap<Ident, Time>,
 }
@@ -74,6 +81,7 @@ impl Upkeep {
             in_a_row: 0,
             rest: now,
             housekeeping: now + HOUSEKEEPING,
+            purge: now + PURGE,
             backstop: now + BACKSTOP.mul_f64(rng.random_range(0.5..1.5)),
             pruned: BTreeMap::new(),
         }
@@ -99,6 +107,12 @@ impl Upkeep {
         }
         self.hurried = HURRY_ROUNDS;
         true
+    }
+
+    /// There is something to spread that everybody acts on.
+    pub(super) fn gossip_urgently(&mut self, now: Time) {
+        let at = (self.last_gossip + GOSSIP_URGENT).max(now + GOSSIP_PROMPT);
+        self.gossip = Some(self.gossip.map_or(at, |planned| planned.min(at)));
     }
 
     /// The next exchange will hardly find two equal views.
@@ -236,9 +250,9 @@ impl Engine {
     /// Forgets members that have been dead for long.
     fn reap(&mut self, now: Now) {
         let (left, failed) = (self.own.config().reap_left, self.own.config().reap_failed);
-        let due = self.table.iter().filter(|peer| {
+        let due = self.table.dead().filter(|peer| {
             let kept = if peer.left { left } else { failed };
-            !peer.is_active() && peer.state_since.age(now.at) >= kept
+            peer.state_since.age(now.at) >= kept
         });
         let due: Vec<_> = due.map(|peer| peer.ident.hash).collect();
         for hash in due {
@@ -248,6 +262,9 @@ impl Engine {
         self.upkeep
             .pruned
             .retain(|_, since| now.at.since(*since) < failed);
-        self.table.purge_records(now.at);
+        if self.upkeep.purge <= now.at {
+            self.upkeep.purge = now.at + PURGE;
+            self.table.purge_records(now.at);
+        }
     }
 }

@@ -274,6 +274,7 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
             }
             Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::SetKeyring { reply, .. } => _ = reply.send(()),
+            Command::UpdateOwn { reply, .. } => _ = reply.send(Ok(())),
             Command::Report { reply } => {
                 _ = reply.send(Report {
                     me: Arc::clone(&me),

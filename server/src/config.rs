@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use muster_engine::{Limits, Role, Stage};
 
-use crate::handlers;
+use crate::{docker, handlers};
 
 pub use crate::grpc::Capability;
 pub use crate::keys::KEYS_MAX;
@@ -63,6 +63,8 @@ pub struct Config {
     pub members: Members,
     /// What is run when something happens.
     pub handlers: handlers::Config,
+    /// Whose containers are followed.
+    pub docker: docker::Config,
     /// For programs that speak no gRPC.
     pub legacy: Legacy,
     /// The process itself.

@@ -4,6 +4,16 @@ use std::num::NonZeroU32;
 
 use super::layers::Layers;
 use super::{Legacy, units, values};
+use crate::docker::Config;
+
+/// Reads them. Mistakes are noted in `layers`.
+pub(super) fn docker(layers: &mut Layers) -> Config {
+    Config {
+        mode: layers.value("docker", str::parse),
+        host: layers.value("docker-host", str::parse),
+        host_prefix: layers.optional("host-prefix", values::path),
+    }
+}
 
 /// Reads those of programs that speak no gRPC. Mistakes are noted in `layers`.
 pub(super) fn legacy(layers: &mut Layers) -> Legacy {

@@ -89,7 +89,7 @@ fn answer(asked: Asked, payload: &[u8], me: &Member) -> Option<String> {
     let told = match asked {
         Asked::Where => node(me, role),
         Asked::Ports => json!({
-            "ports": {},
+            "ports": me.ports,
             "ip": me.addr.ip().to_canonical(),
         }),
     };
@@ -101,7 +101,7 @@ fn node(member: &Member, role: Option<&Role>) -> Value {
     json!({
         "id": &**member.display_name(),
         "role": role.map_or(NO_ROLE, |role| &role.name),
-        "ports": {},
+        "ports": member.ports,
         "serf_ip": ip,
         "serf_port": member.addr.port().to_string(),
         "service_ip": role.map_or(ip, |role| role.service_ip.to_canonical()),
@@ -117,6 +117,8 @@ mod tests {
 
     fn member(roles: &[&str]) -> Member {
         let mut member = testing::member("one", 5_000, roles);
+        let published = ("80/tcp".to_owned(), vec!["49153".to_owned()]);
+        member.ports = [published].into();
         for role in &mut member.roles {
             (role.service_ip, role.service_port) = ([10, 0, 0, 7].into(), 8080);
         }
@@ -145,7 +147,7 @@ mod tests {
         assert_eq!(told["serf_port"], me.addr.port().to_string());
         let told = json(&answer(Asked::Ports, br#"{"role": "db"}"#, &me).unwrap());
         assert_eq!(told["ip"], me.addr.ip().to_string());
-        assert!(told["ports"].is_object());
+        assert_eq!(told["ports"], json!({"80/tcp": ["49153"]}));
     }
 
     #[test]

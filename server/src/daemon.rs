@@ -5,6 +5,7 @@ mod containers;
 mod dump;
 mod handling;
 pub mod identity;
+mod legacy;
 pub mod notify;
 mod peering;
 pub mod reload;

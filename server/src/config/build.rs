@@ -43,6 +43,7 @@ pub(super) fn build(
         limits,
         members: members(layers),
         handlers: super::handling::build(layers, machine),
+        docker: super::containers::docker(layers),
         process: process(layers),
         warnings: layers.take_warnings(),
         held: BTreeMap::new(),

@@ -7,6 +7,7 @@ pub mod identity;
 pub mod notify;
 mod peering;
 pub mod reload;
+mod retries;
 mod serf;
 pub mod shutdown;
 pub mod signal;

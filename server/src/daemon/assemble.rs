@@ -15,7 +15,7 @@ use super::identity::BootStore;
 use super::peering::{self, Core};
 use super::reload::Reloader;
 use super::surroundings::services;
-use super::{Assembled, Shared, VERSION, handling, serf};
+use super::{Assembled, Shared, VERSION, handling, retries, serf};
 use crate::config::Config;
 use crate::gossip::mdns::{self, MdnsConfig};
 use crate::gossip::rpc::Pipes;
@@ -55,6 +55,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         serf::spawn(&shared, listener, &core, &queries, &keys);
     }
     let handlers = handling::start(&shared, hub, cursors, queries.responders.clone());
+    retries::start(&shared, &keys);
     let parts = (core, queries, handlers, keys);
     let gate = services(&shared, parts, &driver, &sockets, reloader).await?;
     serve_sockets(&shared, listeners, &gate);

@@ -9,6 +9,7 @@ mod legacy;
 pub mod notify;
 mod peering;
 pub mod reload;
+mod retries;
 mod serf;
 pub mod shutdown;
 pub mod signal;

@@ -15,7 +15,7 @@ use crate::record::{
     encode_ip, encode_roles, tag_is_sound,
 };
 use crate::time::{Now, Time};
-use crate::wire::{NodeInfo, OwnStatus, PROTOCOL, RecordDelta, Tags};
+use crate::wire::{NodeInfo, OwnStatus, RecordDelta, Tags};
 
 /// Wall clocks that differ by less than this are as good as clocks get.
 const CLOCK_TOLERANCE_MS: u64 = 1_000;
@@ -267,8 +267,8 @@ fn node_info(config: &Config, instance: u64, started_unix_ms: u64, conflict: boo
         port: u32::from(config.advertise.port()),
         started_unix_ms,
         version: config.version.clone(),
-        protocol_min: PROTOCOL.0,
-        protocol_max: PROTOCOL.1,
+        protocol_min: config.limits.protocol.0,
+        protocol_max: config.limits.protocol.1,
         features: 0,
         plaintext: talks_in_clear(config),
         conflict,

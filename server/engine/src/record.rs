@@ -4,6 +4,7 @@
 //! parsed is a view of them. The higher version of a key wins, so merging is
 //! commutative, associative and idempotent.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -54,8 +55,11 @@ pub(crate) enum RecordError {
     TooLarge,
 }
 
+/// One key. A cluster keeps one of these for each key of each member at each node,
+/// so they are kept close together.
 #[derive(Debug, Clone)]
 struct Entry {
+    key: Box<str>,
     version: u64,
     raw: Bytes,
     deleted_at: Option<Time>,
@@ -84,7 +88,8 @@ pub(crate) struct Record {
     version: u64,
     /// Highest version of a deleted key that was forgotten.
     floor: u64,
-    entries: BTreeMap<String, Entry>,
+    /// Sorted by key.
+    entries: Box<[Entry]>,
     parsed: Parsed,
 }
 
@@ -99,7 +104,7 @@ impl Record {
             owner,
             version: 0,
             floor: 0,
-            entries: BTreeMap::new(),
+            entries: Box::default(),
             parsed: Parsed::nobody(),
         };
         record.merge(now, delta)?;
@@ -124,29 +129,28 @@ impl Record {
     /// Takes the entries that are newer; says whether anything was. On an error
     /// nothing is taken.
     pub(crate) fn merge(&mut self, now: Time, delta: &RecordDelta) -> Result<bool, RecordError> {
-        let mut entries = self.entries.clone();
+        let mut entries = self.entries.to_vec();
         let mut version = self.version.max(delta.floor);
         let floor = self.floor.max(delta.floor);
         if delta.floor > self.version {
             // What was deleted meanwhile is not known any more: start over.
-            entries.retain(|_key, entry| entry.version > delta.floor);
+            entries.retain(|entry| entry.version > delta.floor);
         }
         for raw in &delta.entries {
             let entry = RecordEntry::decode(raw.clone()).map_err(|_e| RecordError::Malformed)?;
             version = version.max(entry.version);
-            if entries
-                .get(&entry.key)
-                .is_none_or(|known| known.version < entry.version)
-            {
-                let deleted_at = entry.deleted.then_some(now);
-                let kept = Entry {
-                    version: entry.version,
-                    raw: raw.clone(),
-                    deleted_at,
-                };
-                entries.insert(entry.key, kept);
-            }
+            entries.push(Entry {
+                key: entry.key.into_boxed_str(),
+                version: entry.version,
+                raw: raw.clone(),
+                deleted_at: entry.deleted.then_some(now),
+            });
         }
+        // Of each key the newest, and the one held before among equals.
+        let newest = |entry: &Entry| Reverse(entry.version);
+        entries.sort_by(|a, b| (&a.key, newest(a)).cmp(&(&b.key, newest(b))));
+        entries.dedup_by(|later, kept| later.key == kept.key);
+        let entries = entries.into_boxed_slice();
         let bytes = bytes_of(&entries);
         if bytes > RECORD_BYTES_MAX || entries.len() > KEYS_MAX {
             return Err(RecordError::TooLarge);
@@ -164,7 +168,7 @@ impl Record {
         let behind = version < self.floor;
         let newer = self
             .entries
-            .values()
+            .iter()
             .filter(|entry| behind || entry.version > version);
         RecordDelta {
             hash: self.owner.hash,
@@ -182,17 +186,19 @@ impl Record {
     /// Forgets keys deleted for longer than [`DELETED_KEPT`]; says how many bytes
     /// that freed.
     pub(crate) fn purge(&mut self, now: Time) -> usize {
-        let (mut floor, mut freed) = (self.floor, 0);
-        self.entries.retain(|_key, entry| {
+        let worn = |entry: &Entry| {
             let deleted = entry.deleted_at;
-            let worn = deleted.is_some_and(|at| now.since(at) >= DELETED_KEPT);
-            if worn {
-                floor = floor.max(entry.version);
-                freed += entry.raw.len();
-            }
-            !worn
+            deleted.is_some_and(|at| now.since(at) >= DELETED_KEPT)
+        };
+        let gone = self.entries.iter().filter(|entry| worn(entry));
+        let (floor, freed) = gone.fold((self.floor, 0), |(floor, freed), entry| {
+            (floor.max(entry.version), freed + entry.raw.len())
         });
-        self.floor = floor;
+        if freed > 0 {
+            let kept = self.entries.iter().filter(|entry| !worn(entry));
+            self.entries = kept.cloned().collect();
+            self.floor = floor;
+        }
         freed
     }
 
@@ -209,8 +215,8 @@ impl Record {
     }
 }
 
-fn bytes_of(entries: &BTreeMap<String, Entry>) -> usize {
-    entries.values().map(|entry| entry.raw.len()).sum()
+fn bytes_of(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| entry.raw.len()).sum()
 }
 
 impl Parsed {
@@ -286,7 +292,7 @@ fn decode_ip(bytes: &[u8]) -> Result<IpAddr, RecordError> {
     Ok(IpAddr::from(v6))
 }
 
-fn parse(owner: NodeRef, entries: &BTreeMap<String, Entry>) -> Result<Parsed, RecordError> {
+fn parse(owner: NodeRef, entries: &[Entry]) -> Result<Parsed, RecordError> {
     let info: NodeInfo = value(entries, KEY_NODE)?.ok_or(RecordError::Malformed)?;
     let tags: Tags = value(entries, KEY_TAGS)?.unwrap_or_default();
     let roles: Roles = value(entries, KEY_ROLES)?.unwrap_or_default();
@@ -349,10 +355,11 @@ fn decode_role(role: RoleInfo) -> Result<Role, RecordError> {
 }
 
 fn value<M: prost::Message + Default>(
-    entries: &BTreeMap<String, Entry>,
+    entries: &[Entry],
     key: &str,
 ) -> Result<Option<M>, RecordError> {
-    let Some(entry) = entries.get(key) else {
+    let found = entries.binary_search_by(|entry| (*entry.key).cmp(key));
+    let Some(entry) = found.ok().and_then(|at| entries.get(at)) else {
         return Ok(None);
     };
     let entry = RecordEntry::decode(entry.raw.clone()).map_err(|_e| RecordError::Malformed)?;

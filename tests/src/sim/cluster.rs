@@ -45,6 +45,10 @@ pub(crate) enum Next {
     Timeout(u64),
     Watch(u64),
     WatchTimeout(u64),
+    Served {
+        slot: usize,
+        life: u32,
+    },
     Seeds {
         slot: usize,
         life: u32,
@@ -196,6 +200,7 @@ impl<M: Machine> Sim<M> {
             Next::Timeout(uid) => self.exchange_times_out(uid),
             Next::Watch(uid) => self.step_watch(uid),
             Next::WatchTimeout(uid) => self.watch_times_out(uid),
+            Next::Served { slot, life } => self.sync_served(slot, life),
             Next::Seeds { slot, life } => self.seeds_resolved(slot, life),
             Next::Act(action) => self.apply(*action),
             Next::Check => {

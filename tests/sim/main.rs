@@ -8,6 +8,7 @@
 
 mod bursts;
 mod coordinates;
+mod detection;
 mod faults;
 mod keys;
 mod planted;

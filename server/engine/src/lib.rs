@@ -24,6 +24,7 @@ pub mod engine;
 pub mod event;
 mod events;
 mod health;
+pub mod history;
 mod ident;
 pub mod member;
 pub mod name;
@@ -46,6 +47,7 @@ pub use api::{
 pub use coordinate::Coordinate;
 pub use crypto::Stage;
 pub use engine::Engine;
+pub use history::{Explanation, Observation};
 pub use event::{Accepted, Event, EventDraft, EventError, EventKind, Gap, Origin};
 pub use member::{Member, MemberKey, Role, Status, StatusChange, StatusReason};
 pub use snapshot::Snapshot;

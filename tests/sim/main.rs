@@ -9,6 +9,7 @@
 mod bursts;
 mod command;
 mod coordinates;
+mod detection;
 mod faults;
 mod keys;
 mod planted;

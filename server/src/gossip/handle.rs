@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use muster_engine::crypto::Keyring;
-use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member, Snapshot};
+use muster_engine::{
+    Accepted, EngineError, EventDraft, EventError, Explanation, Member, Snapshot,
+};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::coordinates::Coordinates;
@@ -100,6 +102,10 @@ pub(crate) enum Command {
     },
     Snapshot {
         reply: Reply<Snapshot>,
+    },
+    Explain {
+        name: String,
+        reply: Reply<Option<Explanation>>,
     },
 }
 
@@ -324,6 +330,14 @@ impl Handle {
     /// [`CommandError::Stopped`], [`CommandError::Busy`].
     pub async fn snapshot(&self) -> Result<Snapshot, CommandError> {
         self.command(|reply| Command::Snapshot { reply }).await
+    }
+
+    /// Why a member is shown as it is; `None` if nobody is called so.
+    ///
+    /// # Errors
+    /// [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn explain(&self, name: String) -> Result<Option<Explanation>, CommandError> {
+        self.command(|reply| Command::Explain { name, reply }).await
     }
 
     /// Tells when [`Handle::snapshot`] would give something new.

@@ -31,6 +31,16 @@ impl<M: Machine> Sim<M> {
                 self.begin_exchange(slot, id, to, kind, body, timeout);
             }
             Output::Respond { id, body } => self.respond(slot, id, body),
+            Output::Watch {
+                id,
+                to,
+                hello,
+                within,
+            } => {
+                self.nodes[slot].run.sends += 1;
+                self.begin_watch(slot, id, to, hello, within);
+            }
+            Output::Unwatch { id } => self.end_watch(slot, id),
             Output::ResolveSeeds => {
                 let at = self.now + self.rng.below(DNS_US);
                 let life = self.nodes[slot].life;
@@ -166,7 +176,7 @@ impl<M: Machine> Sim<M> {
             if self.setup.snapshot_secs > 0 {
                 self.save_snapshot(slot);
             }
-            self.stop(slot);
+            self.stop(slot, true);
         }
     }
 }

@@ -19,6 +19,20 @@ const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
 /// Pause before the first round: news of the same moment travel together.
 const GOSSIP_PROMPT: Duration = Duration::from_millis(20);
 
+/// Pause before a round that tells of a death, and between the first
+/// [`URGENT_ROUNDS`] such rounds.
+const URGENT_PROMPT: Duration = Duration::from_millis(5);
+
+/// Pause between them.
+const URGENT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Rounds that tell of a death at this pace: each reaches [`FANOUT`] members, so that
+/// after three rounds of everybody hardly anybody is left out.
+const URGENT_ROUNDS: u32 = 3;
+
+/// Such rounds in any second, however many deaths there are; then the usual pace.
+const URGENT_PER_SECOND: u32 = 24;
+
 /// Above this many waiting items gossip cannot keep up and exchanges take over.
 const BULK_ABOVE: usize = 32;
 
@@ -56,6 +70,10 @@ const PRUNED_MAX: usize = 1_024;
 pub(super) struct Upkeep {
     gossip: Option<Time>,
     last_gossip: Time,
+    /// Rounds still to be had at the urgent pace.
+    urgent: u32,
+    /// Urgent rounds since then.
+    urgent_since: (Time, u32),
     hurry: Time,
     hurried: u32,
     /// Exchanges since the hurry began.
@@ -73,6 +91,8 @@ impl Upkeep {
         Self {
             gossip: None,
             last_gossip: now,
+            urgent: 0,
+            urgent_since: (now, 0),
             hurry: now,
             hurried: 0,
             in_a_row: 0,
@@ -119,6 +139,34 @@ impl Upkeep {
         self.gossip = Some(self.gossip.map_or(at, |planned| planned.min(at)));
     }
 
+    /// There is a death to tell of.
+    pub(super) fn gossip_at_once(&mut self, now: Time) {
+        self.urgent = URGENT_ROUNDS;
+        self.gossip_after(now, URGENT_PROMPT);
+    }
+
+    /// The next round while there is something to spread.
+    fn gossip_on(&mut self, now: Time) {
+        if self.urgent > 0 {
+            self.urgent -= 1;
+            self.gossip_after(now, URGENT_INTERVAL);
+        }
+        self.gossip_soon(now);
+    }
+
+    /// An urgent round, unless there were too many.
+    fn gossip_after(&mut self, now: Time, pause: Duration) {
+        let (since, rounds) = &mut self.urgent_since;
+        if now.since(*since) >= Duration::from_secs(1) {
+            (*since, *rounds) = (now, 0);
+        }
+        let at = now + pause;
+        if *rounds < URGENT_PER_SECOND && self.gossip.is_none_or(|planned| planned > at) {
+            *rounds += 1;
+            self.gossip = Some(at);
+        }
+    }
+
     pub(super) fn remember_pruned(&mut self, now: Time, ident: Ident) {
         if self.pruned.len() >= PRUNED_MAX {
             let oldest = self
@@ -142,6 +190,7 @@ impl Engine {
     pub(super) fn notice_pause(&mut self, now: Now) {
         if now.at.since(self.upkeep.next_deadline()) > STOOD_STILL {
             self.count("pauses_noticed");
+            self.feel_worse();
             self.suspicions.begin_anew(now.at);
             self.upkeep.housekeeping = now.at;
             self.upkeep.gossip = self.upkeep.gossip.map(|_| now.at);
@@ -198,7 +247,7 @@ impl Engine {
             }
         }
         if self.swim.backlog() > 0 || self.broadcasts.len() > 0 {
-            self.upkeep.gossip_soon(now.at);
+            self.upkeep.gossip_on(now.at);
         }
     }
 

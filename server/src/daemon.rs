@@ -1,12 +1,15 @@
 //! Composition root: builds every part, runs the phases of the daemon.
 
 mod assemble;
+mod containers;
 mod dump;
 mod handling;
 pub mod identity;
+mod legacy;
 pub mod notify;
 mod peering;
 pub mod reload;
+mod retries;
 mod serf;
 pub mod shutdown;
 pub mod signal;

@@ -8,6 +8,7 @@
 
 mod bursts;
 mod command;
+mod containers;
 mod coordinates;
 mod detection;
 mod faults;

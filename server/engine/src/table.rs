@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::ident::{Ident, NodeRef};
 use crate::member::{Member, MemberKey, Status, StatusChange, StatusReason};
-use crate::record::{Parsed, Record};
+use crate::record::{Parsed, Published, Record};
 use crate::swim::{State, Update};
 use crate::time::{Moment, Now, Time};
 
@@ -40,6 +40,8 @@ pub(crate) struct Peer {
     change: StatusChange,
     transitions: u64,
     shown: Option<Arc<Member>>,
+    /// Surfaces hold something that it publishes.
+    told: bool,
 }
 
 impl Peer {
@@ -83,6 +85,7 @@ impl Peer {
             started_unix_ms: said.started_unix_ms,
             tags: said.tags.clone(),
             roles: said.roles.clone(),
+            ports: said.ports.clone(),
             version: said.version.clone(),
             protocol: said.protocol,
             plaintext: said.plaintext,
@@ -228,6 +231,7 @@ impl Table {
             by_tcp: false,
             change: self.change(now, word),
             transitions,
+            told: old.as_ref().is_some_and(|old| old.told),
             shown: old.and_then(|old| old.shown),
         };
         self.peers.insert(update.id().hash, Box::new(peer));
@@ -366,7 +370,18 @@ impl Table {
         let member = Arc::new(member);
         let old = peer.shown.replace(Arc::clone(&member));
         let moved = old.map(|old| old.key()).filter(|key| *key != member.key());
+        if moved.is_some() {
+            peer.record.tell_all_again();
+        }
         Some((member, moved))
+    }
+
+    /// What a member that surfaces see publishes, as far as they were not told.
+    pub(crate) fn take_published(&mut self, hash: u64) -> Option<(MemberKey, Published)> {
+        let peer = self.peers.get_mut(&hash)?;
+        let key = peer.shown.as_ref()?.key();
+        let published = peer.record.take_published(&mut peer.told)?;
+        Some((key, published))
     }
 
     /// Members as surfaces see them.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_engine::crypto::Keyring;
-use muster_engine::{EventDraft, Note, Snapshot};
+use muster_engine::{EventDraft, MemberKey, Note, Snapshot};
 
 use crate::sim::clock::Clock;
 use crate::sim::exchange::Serving;
@@ -79,6 +79,8 @@ pub(crate) struct Run {
     pub(crate) link: Link,
     pub(crate) serving: Serving,
     pub(crate) view: View,
+    /// What members publish, as surfaces of this node are told.
+    pub(crate) published: BTreeMap<MemberKey, BTreeMap<Arc<str>, Bytes>>,
     pub(crate) history: Vec<Change>,
     pub(crate) cursors: Vec<Option<Cursor>>,
     /// Queries handed over: stream and sequence.

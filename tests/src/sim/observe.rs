@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use muster_engine::{Member, MemberKey, Note, Output, Status};
+use muster_engine::{Member, MemberKey, Note, Output, Published, Status};
 
 use crate::sim::cluster::{Next, Sim};
 use crate::sim::invariants;
@@ -48,6 +48,7 @@ impl<M: Machine> Sim<M> {
             }
             Output::MemberUpdated(member) => self.member_updated(slot, member),
             Output::MemberRemoved(key) => self.member_removed(slot, &key),
+            Output::Published { member, published } => self.hear_published(slot, member, published),
             Output::Event(event) => self.event_delivered(slot, &event),
             Output::Query(query) => self.query_handed_over(slot, &query),
             Output::EventPassed { origin, sequence } => self.event_passed(slot, &origin, sequence),
@@ -159,7 +160,21 @@ impl<M: Machine> Sim<M> {
         self.owners.get(&key).copied()
     }
 
+    fn hear_published(&mut self, slot: usize, member: MemberKey, published: Published) {
+        let held = self.nodes[slot].run.published.entry(member).or_default();
+        if published.fresh {
+            held.clear();
+        }
+        for (key, value) in published.changes {
+            match value {
+                Some(value) => held.insert(key, value),
+                None => held.remove(&key),
+            };
+        }
+    }
+
     fn member_removed(&mut self, slot: usize, key: &MemberKey) {
+        self.nodes[slot].run.published.remove(key);
         let id = self.names.id(&key.name);
         self.nodes[slot].run.view.remove(id, key);
     }

@@ -89,6 +89,10 @@ impl Trace {
                 self.word(member.incarnation << 8 | member.status as u64);
             }
             Output::MemberRemoved(key) => self.bytes(key.name.as_bytes()),
+            Output::Published { member, published } => {
+                self.bytes(member.name.as_bytes());
+                self.word(26 ^ (published.changes.len() as u64) << 8);
+            }
             Output::Event(event) => {
                 self.bytes(event.origin.name.as_bytes());
                 self.word(event.sequence);

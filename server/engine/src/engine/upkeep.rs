@@ -19,14 +19,13 @@ const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
 /// Pause before the first round: news of the same moment travel together.
 const GOSSIP_PROMPT: Duration = Duration::from_millis(20);
 
-/// Pause before a round that tells of a death, and between the first
-/// [`URGENT_ROUNDS`] such rounds.
+/// Pause before a round that tells of what everybody acts on, such as a death.
 const URGENT_PROMPT: Duration = Duration::from_millis(5);
 
-/// Pause between them.
+/// Pause between the first [`URGENT_ROUNDS`] such rounds.
 const URGENT_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Rounds that tell of a death at this pace: each reaches [`FANOUT`] members, so that
+/// Rounds at this pace: each reaches [`FANOUT`] members, so that
 /// after three rounds of everybody hardly anybody is left out.
 const URGENT_ROUNDS: u32 = 3;
 
@@ -139,7 +138,7 @@ impl Upkeep {
         self.gossip = Some(self.gossip.map_or(at, |planned| planned.min(at)));
     }
 
-    /// There is a death to tell of.
+    /// There is something to spread that everybody acts on: a death, a role given up.
     pub(super) fn gossip_at_once(&mut self, now: Time) {
         self.urgent = URGENT_ROUNDS;
         self.gossip_after(now, URGENT_PROMPT);

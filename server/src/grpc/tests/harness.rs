@@ -289,6 +289,7 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
                 let known = (name == *me.name).then(|| explain((*me).clone()));
                 _ = reply.send(known);
             }
+            Command::UpdateOwn { reply, .. } => _ = reply.send(Ok(())),
             Command::Report { reply } => {
                 _ = reply.send(Report {
                     me: Arc::clone(&me),

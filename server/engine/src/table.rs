@@ -61,6 +61,11 @@ impl Peer {
         self.state != State::Down
     }
 
+    /// Why it has its state.
+    pub(crate) fn why(&self) -> StatusReason {
+        self.change.reason
+    }
+
     fn render(&self) -> Member {
         let said = self.record.parsed();
         let name: Arc<str> = match &self.shown {

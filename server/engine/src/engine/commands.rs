@@ -9,6 +9,8 @@ use rand::seq::IndexedRandom as _;
 use crate::api::{EngineError, Output};
 use crate::event::{Accepted, EventDraft, EventError};
 use crate::health::SCORE_MAX;
+use crate::history::{self, Explanation, Observation};
+use crate::ident::name_hash;
 use crate::member::Status;
 use crate::own::OwnUpdate;
 use crate::time::Now;
@@ -165,6 +167,33 @@ impl Engine {
         self.events.counters(&mut all);
         all.sort_unstable();
         all
+    }
+
+    /// Why a member is shown as it is, by name or alias; `None` if nobody is called so.
+    #[must_use]
+    pub fn explain(&self, name: &str) -> Option<Explanation> {
+        let member = self
+            .members()
+            .find(|member| **member.display_name() == *name)?;
+        let hash = match self.table.find(name) {
+            Some(peer) => peer.ident.hash,
+            None => name_hash(name),
+        };
+        let (seen, omitted) = self.history.of(hash);
+        let me = self.own.ident.hash;
+        let observations = seen.map(|(at_unix_ms, by, seen)| Observation {
+            at_unix_ms,
+            by: (by != 0 && by != me)
+                .then(|| self.table.name_of(by))
+                .flatten(),
+            text: seen.text(),
+        });
+        Some(Explanation {
+            observations: observations.collect(),
+            omitted,
+            advice: history::advice(&member),
+            member,
+        })
     }
 
     /// What an operator should look at.

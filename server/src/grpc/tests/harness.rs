@@ -275,6 +275,20 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
             }
             Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::SetKeyring { reply, .. } => _ = reply.send(()),
+            Command::Explain { name, reply } => {
+                let explain = |member: Member| Explanation {
+                    member: Arc::new(member),
+                    observations: vec![Observation {
+                        at_unix_ms: 5_000,
+                        by: Some(Arc::from("web-2")),
+                        text: "accused",
+                    }],
+                    omitted: 2,
+                    advice: "look".to_owned(),
+                };
+                let known = (name == *me.name).then(|| explain((*me).clone()));
+                _ = reply.send(known);
+            }
             Command::UpdateOwn { reply, .. } => _ = reply.send(Ok(())),
             Command::Report { reply } => {
                 _ = reply.send(Report {

@@ -8,6 +8,7 @@ mod addresses;
 mod args;
 mod build;
 mod changes;
+mod containers;
 mod env;
 mod file;
 mod handling;
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use muster_engine::{Limits, Role, Stage};
 
-use crate::handlers;
+use crate::{docker, handlers};
 
 pub use crate::grpc::Capability;
 pub use crate::keys::KEYS_MAX;
@@ -62,12 +63,25 @@ pub struct Config {
     pub members: Members,
     /// What is run when something happens.
     pub handlers: handlers::Config,
+    /// Whose containers are followed.
+    pub docker: docker::Config,
+    /// For programs that speak no gRPC.
+    pub legacy: Legacy,
     /// The process itself.
     pub process: Process,
     /// What a person should look at, for the log.
     pub warnings: Vec<String>,
     /// What holds for each setting, so that two configurations can be compared.
     pub held: BTreeMap<&'static str, Held>,
+}
+
+/// For programs that speak no gRPC.
+#[derive(Debug, Clone)]
+pub struct Legacy {
+    /// Where their files and FIFOs are; without it there are none.
+    pub root: Option<PathBuf>,
+    /// Lines per second that each FIFO takes.
+    pub fifo_rate: Option<std::num::NonZeroU32>,
 }
 
 /// Who this member is.

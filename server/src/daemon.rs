@@ -1,9 +1,11 @@
 //! Composition root: builds every part, runs the phases of the daemon.
 
 mod assemble;
+mod containers;
 mod dump;
 mod handling;
 pub mod identity;
+mod legacy;
 pub mod notify;
 mod peering;
 pub mod reload;

@@ -1,5 +1,45 @@
 //! Docker, and programs that speak no gRPC.
 
-use super::Setting;
+use super::{PATH, Setting, one};
 
-pub(super) const CONTAINERS: &[Setting] = &[];
+pub(super) const CONTAINERS: &[Setting] = &[
+    one(
+        "docker",
+        "MODE",
+        "off, auto or required",
+        "Whether the containers of this node are followed. With auto the engine is used while it \
+         is there, and looked for quietly while it is not; with required the daemon does not \
+         start without it. See docs/docker.md.",
+    )
+    .or("auto"),
+    one(
+        "docker-host",
+        "URL",
+        "unix:///PATH or tcp://HOST:PORT, without TLS",
+        "Where the Docker engine listens. The variable DOCKER_HOST is not read.",
+    )
+    .or("unix:///var/run/docker.sock"),
+    one(
+        "host-prefix",
+        "DIR",
+        PATH,
+        "Where the root directory of the Docker host is mounted, for a daemon in a container that \
+         the engine does not know or whose mounts it does not tell of.",
+    )
+    .derived("what the engine says of the mounts of the daemon's container"),
+    one(
+        "legacy-root",
+        "DIR",
+        PATH,
+        "Gives programs that speak no gRPC what serfnode gave them, below this directory: \
+         `serfnode/parent` is a FIFO that takes events. See docs/serfnode.md.",
+    ),
+    one(
+        "fifo-rate",
+        "NUMBER",
+        "0 to 1000000",
+        "Lines per second that each FIFO takes on average, and twice as many at once. Who writes \
+         faster waits. 0: no limit.",
+    )
+    .or("1000"),
+];

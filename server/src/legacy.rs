@@ -4,6 +4,7 @@
 //! Everything below `--legacy-root` may belong to containers, and they may be hostile:
 //! [`tree`] is the only way to write there.
 
+pub mod answers;
 pub mod children;
 pub mod delivery;
 pub mod fifo;
@@ -15,5 +16,6 @@ pub mod metrics;
 mod parcel;
 mod post;
 mod render;
+pub mod supervise;
 pub mod tree;
 mod worker;

@@ -19,6 +19,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("process", &[]),
     ("docker", &["hub::lock", "process", "daemon::supervisor"]),
     (
+        "legacy",
+        &[
+            "docker",
+            "gossip::CommandError",
+            "gossip::Handle",
+            "gossip::Replicated",
+            "hub",
+            "queries",
+            "daemon::supervisor",
+        ],
+    ),
+    (
         "handlers",
         &[
             "coalesce",

@@ -23,6 +23,7 @@ pub mod crypto;
 pub mod engine;
 pub mod event;
 mod events;
+mod health;
 mod ident;
 pub mod member;
 pub mod name;
@@ -40,6 +41,7 @@ mod wire;
 
 pub use api::{
     Config, EngineError, ExchangeError, ExchangeId, ExchangeKind, Input, Limits, Note, Output,
+    WatchEvent, WatchFailure, WatchId,
 };
 pub use coordinate::Coordinate;
 pub use crypto::Stage;

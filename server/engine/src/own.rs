@@ -241,6 +241,7 @@ impl Own {
             version: said.version.clone(),
             protocol: said.protocol,
             plaintext: said.plaintext,
+            by_tcp: false,
             is_self: true,
         }
     }

@@ -35,6 +35,8 @@ pub(crate) struct Peer {
     pub(crate) up_since: Moment,
     pub(crate) state_since: Moment,
     pub(crate) by: u64,
+    /// Only TCP gets there.
+    by_tcp: bool,
     change: StatusChange,
     transitions: u64,
     shown: Option<Arc<Member>>,
@@ -82,6 +84,7 @@ impl Peer {
             version: said.version.clone(),
             protocol: said.protocol,
             plaintext: said.plaintext,
+            by_tcp: self.by_tcp && self.is_active(),
             is_self: false,
         }
     }
@@ -220,6 +223,7 @@ impl Table {
             up_since: Moment::ago(now.at, Duration::ZERO),
             state_since: Moment::ago(now.at, Duration::ZERO),
             by: word.by,
+            by_tcp: false,
             change: self.change(now, word),
             transitions,
             told: old.as_ref().is_some_and(|old| old.told),
@@ -278,6 +282,14 @@ impl Table {
             peer.by = word.by;
         }
         Some(result)
+    }
+
+    /// Notes whether a member is reached over TCP alone. Says whether that is news.
+    pub(crate) fn set_by_tcp(&mut self, hash: u64, by_tcp: bool) -> bool {
+        let Some(peer) = self.peers.get_mut(&hash) else {
+            return false;
+        };
+        std::mem::replace(&mut peer.by_tcp, by_tcp) != by_tcp
     }
 
     /// Names the accuser of a member that was suspect by hearsay until now.

@@ -44,6 +44,7 @@ pub(super) fn build(
         members: members(layers),
         handlers: super::handling::build(layers, machine),
         docker: super::containers::docker(layers),
+        legacy: super::containers::legacy(layers),
         process: process(layers),
         warnings: layers.take_warnings(),
         held: BTreeMap::new(),

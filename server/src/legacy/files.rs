@@ -177,7 +177,10 @@ impl Follower {
                 *name == file && matches!(state, FileState::Undeliverable(_))
             });
             let count = i64::try_from(bad.count()).unwrap_or(i64::MAX);
-            let gauge = self.metrics.undeliverable.get_or_create(&FileLabel { file });
+            let gauge = self
+                .metrics
+                .undeliverable
+                .get_or_create(&FileLabel { file });
             gauge.set(count);
         }
         let children = Arc::new(outcome.children);

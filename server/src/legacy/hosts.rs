@@ -78,7 +78,9 @@ pub fn is_host_name(role: &str) -> bool {
     };
     let last = role.rsplit('.').next().unwrap_or_default();
     let is_number = last.chars().all(|c| c.is_ascii_digit())
-        || last.strip_prefix("0x").is_some_and(|hex| hex.chars().all(|c| c.is_ascii_hexdigit()));
+        || last
+            .strip_prefix("0x")
+            .is_some_and(|hex| hex.chars().all(|c| c.is_ascii_hexdigit()));
     role.len() <= 63
         && role.split('.').all(is_label)
         && !is_number

@@ -77,7 +77,9 @@ impl Lookup {
         });
         let children = each.collect();
         let (again, done, waiting) = (pass.again, pass.done, pass.waiting);
-        metrics.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        metrics
+            .waiting
+            .set(i64::try_from(waiting).unwrap_or(i64::MAX));
         let seen: BTreeSet<_> = done.into_keys().collect();
         self.memories.retain(|id, _| seen.contains(id));
         Published {
@@ -147,7 +149,11 @@ fn place(child: &Child, places: &Places) -> Result<PathBuf, FileState> {
         return Err(FileState::Undeliverable(why));
     };
     places.from_host(path).ok_or_else(|| {
-        let containers = path.parent().and_then(Path::parent).unwrap_or(path).display();
+        let containers = path
+            .parent()
+            .and_then(Path::parent)
+            .unwrap_or(path)
+            .display();
         FileState::Undeliverable(format!(
             "it is {} on the host, which this daemon does not see: mount it there with \
              -v /:/host or -v {containers}:{containers}",

@@ -27,7 +27,9 @@ pub(super) enum Parcel {
 impl Parcel {
     /// The link into the directory of a child that sees all of `/serfnode`.
     pub(super) fn link(child: &Child) -> Self {
-        let target = std::path::Path::new("/").join(&child.directory).join(name::ME);
+        let target = std::path::Path::new("/")
+            .join(&child.directory)
+            .join(name::ME);
         Self::Link(target.display().to_string())
     }
 
@@ -48,7 +50,9 @@ impl Parcel {
                         name::ME => {
                             archive.link(name::ME, &format!("/serfnode/{turn}/{file}"))?;
                         }
-                        _ => archive.link(&format!("serfnode/{file}"), &format!("{turn}/{file}"))?,
+                        _ => {
+                            archive.link(&format!("serfnode/{file}"), &format!("{turn}/{file}"))?
+                        }
                     }
                 }
             }
@@ -61,7 +65,8 @@ struct Archive(Builder<Vec<u8>>);
 
 impl Archive {
     fn directory(&mut self, path: &str) -> std::io::Result<()> {
-        self.0.append_data(&mut header(EntryType::Directory, 0o755, 0), path, &[][..])
+        self.0
+            .append_data(&mut header(EntryType::Directory, 0o755, 0), path, &[][..])
     }
 
     fn file(&mut self, path: &str, text: &Arc<[u8]>) -> std::io::Result<()> {
@@ -101,7 +106,9 @@ mod tests {
             entry.read_to_string(&mut text).unwrap();
             let link = entry.link_name().unwrap();
             let link = link.map_or_else(String::new, |link| format!(" -> {}", link.display()));
-            format!("{path} {mode:o}{link} {text}").trim_end().to_owned()
+            format!("{path} {mode:o}{link} {text}")
+                .trim_end()
+                .to_owned()
         });
         entries.collect()
     }
@@ -125,7 +132,10 @@ mod tests {
             ]
         );
         let next = entries(&parcel.archive(true).unwrap());
-        assert!(next[2].starts_with("serfnode/.muster-b/me.json"), "{next:?}");
+        assert!(
+            next[2].starts_with("serfnode/.muster-b/me.json"),
+            "{next:?}"
+        );
         let link = Parcel::Link("/serfnode/children/web/me.json".to_owned());
         assert_eq!(
             entries(&link.archive(false).unwrap()),

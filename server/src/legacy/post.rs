@@ -101,7 +101,11 @@ impl Post {
         outcome: Result<(), String>,
     ) {
         account.busy = false;
-        account.failures = if outcome.is_ok() { 0 } else { account.failures + 1 };
+        account.failures = if outcome.is_ok() {
+            0
+        } else {
+            account.failures + 1
+        };
         let pause = PAUSE.saturating_mul(1 << account.failures.min(6));
         account.due = Some(Instant::now() + pause.min(RETRY_MAX));
         account.holds = parcel.filter(|_| outcome.is_ok());

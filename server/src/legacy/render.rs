@@ -101,7 +101,9 @@ impl Renderer {
         let each = inspects
             .iter()
             .map(|(child, inspect)| (child.key.clone(), json::container(node, inspect).into()));
-        let by_name = inspects.iter().map(|(child, inspect)| (&*child.key, inspect));
+        let by_name = inspects
+            .iter()
+            .map(|(child, inspect)| (&*child.key, inspect));
         let none = Inspect::none();
         Texts {
             nodes: [

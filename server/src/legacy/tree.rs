@@ -229,9 +229,7 @@ impl Dir {
         match fs::openat2(&self.fd, name, DIRECTORY, Mode::empty(), BENEATH) {
             // An old kernel, or a filter of system calls that does not know it. For a
             // single name that is no link the plain call is as safe.
-            Err(Errno::NOSYS | Errno::PERM) => {
-                fs::openat(&self.fd, name, DIRECTORY, Mode::empty())
-            }
+            Err(Errno::NOSYS | Errno::PERM) => fs::openat(&self.fd, name, DIRECTORY, Mode::empty()),
             opened => opened,
         }
     }

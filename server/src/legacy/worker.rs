@@ -87,7 +87,9 @@ impl Worker {
     pub(super) fn pass(&mut self, scene: &Scene) -> Outcome {
         let begun = Instant::now();
         let all = children(&scene.state, &self.places, &self.node, self.root.path());
-        self.metrics.children.set(i64::try_from(all.len()).unwrap_or(i64::MAX));
+        self.metrics
+            .children
+            .set(i64::try_from(all.len()).unwrap_or(i64::MAX));
         let published = self.lookup.publish(
             &self.root,
             &all,
@@ -125,7 +127,9 @@ impl Worker {
             deliveries,
             problems,
             parcels,
-            again: published.again.map(|at| at.saturating_sub(self.begun.elapsed())),
+            again: published
+                .again
+                .map(|at| at.saturating_sub(self.begun.elapsed())),
         }
     }
 
@@ -145,9 +149,7 @@ impl Worker {
             None => FileState::Delivered,
         };
         let sent = match (parcel, scene.posted.get(&child.container.id)) {
-            (Err(why), _) | (Ok(Some(_)), Some(Err(why))) => {
-                FileState::Undeliverable(why.clone())
-            }
+            (Err(why), _) | (Ok(Some(_)), Some(Err(why))) => FileState::Undeliverable(why.clone()),
             (Ok(Some(_)), None) => FileState::Pending,
             (Ok(Some(_)), Some(Ok(()))) => FileState::Delivered,
             (Ok(None), _) => written.clone(),
@@ -155,7 +157,11 @@ impl Worker {
         let hosts = published.children.get(&child.key).cloned();
         Delivery {
             id: Arc::clone(&child.container.id),
-            serfnode: if child.view == View::Nothing { sent.clone() } else { written },
+            serfnode: if child.view == View::Nothing {
+                sent.clone()
+            } else {
+                written
+            },
             me: sent,
             hosts: hosts.unwrap_or_default(),
         }
@@ -212,11 +218,21 @@ impl Worker {
         for child in found.iter().filter(|child| !live.contains(child.as_str())) {
             // One that the engine has just made for a child that is about to be seen is
             // empty.
-            if dir.path().join(child).join(name::ME).symlink_metadata().is_err() {
+            if dir
+                .path()
+                .join(child)
+                .join(name::ME)
+                .symlink_metadata()
+                .is_err()
+            {
                 continue;
             }
             if let Err(error) = clear_one(&dir, child) {
-                tracing::debug!(child, error = chain(&error), "files of a child that is gone stay");
+                tracing::debug!(
+                    child,
+                    error = chain(&error),
+                    "files of a child that is gone stay"
+                );
             }
             self.swept.remove(&dir.path().join(child));
         }
@@ -229,7 +245,11 @@ impl Worker {
                 tracing::warn!(path = %path.display(), why, "a file cannot be written");
             }
         }
-        for path in self.said.keys().filter(|path| !failures.contains_key(*path)) {
+        for path in self
+            .said
+            .keys()
+            .filter(|path| !failures.contains_key(*path))
+        {
             tracing::info!(path = %path.display(), "the file is written again");
         }
         let sentence = |(path, why): (&PathBuf, &String)| format!("{}: {why}", path.display());
@@ -242,7 +262,12 @@ impl Worker {
 /// What is to be put into a child, if anything, or why nothing can be.
 fn parcel(child: &Child, texts: &Texts) -> Result<Option<Parcel>, String> {
     let container = &child.container;
-    let at = |path: &str| container.mounts.iter().any(|mount| mount.destination == Path::new(path));
+    let at = |path: &str| {
+        container
+            .mounts
+            .iter()
+            .any(|mount| mount.destination == Path::new(path))
+    };
     if child.view == View::Own || container.labels.contains_key(CREATED_LABEL) || at("/me.json") {
         return Ok(None);
     }

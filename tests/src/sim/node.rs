@@ -33,6 +33,7 @@ pub(crate) enum Held {
     Datagram { from: SocketAddr, bytes: Bytes },
     Step(u64),
     Timeout(u64),
+    Watch(u64),
 }
 
 /// What a datagram takes in a socket buffer beside its payload, bytes.

@@ -33,6 +33,9 @@ pub enum Action {
     Start(usize),
     /// A process ends at once, without a word.
     Kill(usize),
+    /// A host vanishes with its process: nothing answers there any more. It comes
+    /// back at a new address.
+    Vanish(usize),
     /// A process is stopped.
     Pause(usize),
     /// A stopped process goes on.
@@ -69,11 +72,18 @@ impl<M: Machine> Sim<M> {
         self.trace.script(self.now, self.nodes.len(), &action);
         match action {
             Action::Start(slot) => self.start(slot, Address::Same),
-            Action::Kill(slot) => self.stop(slot),
+            Action::Kill(slot) => self.stop(slot, false),
+            Action::Vanish(slot) => {
+                // Nothing of it is heard any more: its host goes first.
+                self.hosts[self.nodes[slot].address as usize] = None;
+                let life = (slot, self.nodes[slot].life);
+                self.orphan_watches(life);
+                self.stop(slot, false);
+            }
             Action::Pause(slot) => self.pause(slot),
             Action::Resume(slot) => self.resume(slot),
             Action::Restart(slot, at) => {
-                self.stop(slot);
+                self.stop(slot, false);
                 self.start(slot, at);
             }
             Action::Leave(slot) => self.leave(slot),

@@ -8,6 +8,7 @@ use rand::seq::IndexedRandom as _;
 
 use crate::api::{EngineError, Output};
 use crate::event::{Accepted, EventDraft, EventError};
+use crate::health::SCORE_MAX;
 use crate::member::Status;
 use crate::own::OwnUpdate;
 use crate::time::Now;
@@ -155,6 +156,9 @@ impl Engine {
             ("coordinates_known", gauge(self.coordinates.known())),
             ("coordinates_reset", self.coordinates.resets()),
             ("exchanges_pending", gauge(self.exchanges.pending.len())),
+            ("watch_streams_open", gauge(self.watching.open())),
+            ("health_score", u64::from(self.probing.health.score())),
+            ("members_by_tcp", gauge(self.probing.by_tcp())),
             ("replay_senders", gauge(self.sealer.senders())),
         ]);
         self.events.counters(&mut all);
@@ -185,6 +189,13 @@ impl Engine {
             warnings.push("left: this node has left its cluster until it joins again".to_owned());
         }
         warnings.extend(self.plaintext_warning().map(str::to_owned));
+        if self.probing.health.is_degraded() {
+            warnings.push(format!(
+                "degraded: this node hears others badly or stands still now and then (health \
+                 score {} of {SCORE_MAX}): look at its network and its load",
+                self.probing.health.score(),
+            ));
+        }
         if self.own.clock_is_off() {
             warnings
                 .push("clock: this node's wall clock is behind that of older members".to_owned());

@@ -230,6 +230,7 @@ async fn events(mut events: tokio::sync::mpsc::Receiver<EventCommand>, engine: E
 
 async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<Hub>) {
     let me = Arc::new(Member {
+        by_tcp: false,
         is_self: true,
         ..member("me", 1, &[])
     });

@@ -134,7 +134,10 @@ impl HostsFile {
             return Err(HostsError::TooLarge(size));
         }
         let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
-        let reader = Positioned { file: &self.file, at: 0 };
+        let reader = Positioned {
+            file: &self.file,
+            at: 0,
+        };
         let read = reader.take(FILE_BYTES_MAX + 1).read_to_end(&mut text);
         match read.map_err(failed("read"))? {
             // It grows.

@@ -230,7 +230,11 @@ impl<'a> Planner<'a> {
         if self.lacking.is_empty() || room == 0 {
             return;
         }
-        let fresh = if self.slots.is_empty() { roles } else { self.lacking.len() };
+        let fresh = if self.slots.is_empty() {
+            roles
+        } else {
+            self.lacking.len()
+        };
         let count = (2 * fresh + SPARE).min(room);
         let lines = self.lacking.iter().copied();
         let block = block(&self.text, count, lines);

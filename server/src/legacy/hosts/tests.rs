@@ -97,7 +97,9 @@ impl Scene {
 
     fn free(&self) -> usize {
         let all = slot::slots(&self.text);
-        all.iter().filter(|slot| slot.state == slot::State::Free).count()
+        all.iter()
+            .filter(|slot| slot.state == slot::State::Free)
+            .count()
     }
 
     fn pass(&mut self, time: Duration) {
@@ -115,7 +117,12 @@ fn a_role_gets_a_line_and_loses_it_again() {
     assert!(scene.text.starts_with(DOCKER.as_bytes()));
     let text = String::from_utf8(scene.text.clone()).unwrap();
     assert!(text.contains("\n10.0.0.1 web "), "{text}");
-    assert!(scene.set(&[("web", "10.0.0.1"), ("db", "fd00::2")]).steps.is_empty());
+    assert!(
+        scene
+            .set(&[("web", "10.0.0.1"), ("db", "fd00::2")])
+            .steps
+            .is_empty()
+    );
     scene.set(&[("db", "fd00::2")]);
     assert_eq!(scene.shows("web"), [""; 0]);
     assert_eq!(scene.shows("db"), ["fd00::2"]);
@@ -148,7 +155,10 @@ fn a_new_address_is_shown_behind_the_old_one_before_that_is_hidden() {
     let edits: Vec<_> = edits.collect();
     assert_eq!(edits.len(), 3);
     assert_eq!(edits[0].1, 1, "the comment is filled first");
-    assert_eq!((edits[1].0, edits[1].1, &*edits[1].2), (edits[0].0, 0, &b"1"[..]));
+    assert_eq!(
+        (edits[1].0, edits[1].1, &*edits[1].2),
+        (edits[0].0, 0, &b"1"[..])
+    );
     assert_eq!((edits[2].1, &*edits[2].2), (0, &b"#"[..]));
     assert!(edits[2].0 < edits[1].0);
     assert_eq!(scene.shows("web"), ["10.0.0.2"]);
@@ -172,7 +182,9 @@ fn a_hidden_slot_is_used_again_after_the_quarantine_only() {
 #[test]
 fn a_line_at_the_end_moves_up_when_there_is_room() {
     let mut scene = Scene::new(DOCKER);
-    let addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"];
+    let addresses = [
+        "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6",
+    ];
     for ip in addresses {
         scene.set(&[("web", ip)]);
         assert_eq!(scene.shows("web"), [ip]);
@@ -226,7 +238,10 @@ fn the_rest_stays_byte_for_byte() {
         scene.set(&[("web", "10.0.0.2")]);
         assert!(scene.text.starts_with(text.as_bytes()), "{text:?}");
         let text = std::str::from_utf8(&scene.text[text.len()..]).unwrap();
-        assert!(text.starts_with("# BEGIN") || text.starts_with("\n# BEGIN"), "{text:?}");
+        assert!(
+            text.starts_with("# BEGIN") || text.starts_with("\n# BEGIN"),
+            "{text:?}"
+        );
         assert!(text.contains("\n10.0.0.2 web "));
     }
 }
@@ -238,7 +253,8 @@ fn damaged_lines_of_ours_are_hidden() {
     let two = line.replace("web", "web app");
     let cr = format!("{line}\r");
     let indented = format!(" {line}");
-    let text = format!("{DOCKER}{two}\n{indented}\n# END muster\n{line}\n{line}\n{cr}\n#{cr}\n{half}");
+    let text =
+        format!("{DOCKER}{two}\n{indented}\n# END muster\n{line}\n{line}\n{cr}\n#{cr}\n{half}");
     let mut scene = Scene::new(&text);
     scene.set(&[("web", "10.0.0.1")]);
     // What is not marked is not ours, even if it was once.
@@ -307,8 +323,23 @@ fn only_names_of_hosts_get_lines() {
         assert!(is_host_name(name), "{name}");
     }
     for name in [
-        "", "a_b", "1", "10.0.0.1", "a.1", "0x7f", "a..b", "-a", "a-", "a.-b", "a b", "a\nb", "#a",
-        "localhost", "LocalHost", "x.localhost", "no_role",
+        "",
+        "a_b",
+        "1",
+        "10.0.0.1",
+        "a.1",
+        "0x7f",
+        "a..b",
+        "-a",
+        "a-",
+        "a.-b",
+        "a b",
+        "a\nb",
+        "#a",
+        "localhost",
+        "LocalHost",
+        "x.localhost",
+        "no_role",
     ] {
         assert!(!is_host_name(name), "{name}");
     }
@@ -344,7 +375,11 @@ impl Disk {
         let path = directory.path().join("hosts");
         fs::write(&path, text).unwrap();
         let memory = Memory::new(QUARANTINE);
-        Self { directory, path, memory }
+        Self {
+            directory,
+            path,
+            memory,
+        }
     }
 
     fn open(&self) -> Result<HostsFile, HostsError> {
@@ -357,7 +392,9 @@ impl Disk {
     }
 
     fn shows(&self, name: &str) -> Vec<IpAddr> {
-        parse(&fs::read(&self.path).unwrap()).remove(name).unwrap_or_default()
+        parse(&fs::read(&self.path).unwrap())
+            .remove(name)
+            .unwrap_or_default()
     }
 }
 
@@ -368,12 +405,23 @@ fn a_file_is_written_in_place_and_left_alone_when_it_is_right() {
     let inode = fs::metadata(&disk.path).unwrap().ino();
     let outcome = disk.set(&[("web", "10.0.0.1")]).unwrap();
     assert!(outcome.changed);
-    assert_eq!(disk.shows("web"), wanted(&[("w", "10.0.0.1")]).into_values().collect::<Vec<_>>());
+    assert_eq!(
+        disk.shows("web"),
+        wanted(&[("w", "10.0.0.1")])
+            .into_values()
+            .collect::<Vec<_>>()
+    );
     let meta = fs::metadata(&disk.path).unwrap();
     assert_eq!(meta.ino(), inode);
-    assert_eq!(disk.set(&[("web", "10.0.0.1")]).unwrap(), Outcome::default());
+    assert_eq!(
+        disk.set(&[("web", "10.0.0.1")]).unwrap(),
+        Outcome::default()
+    );
     let after = fs::metadata(&disk.path).unwrap();
-    assert_eq!((after.ctime(), after.ctime_nsec()), (meta.ctime(), meta.ctime_nsec()));
+    assert_eq!(
+        (after.ctime(), after.ctime_nsec()),
+        (meta.ctime(), meta.ctime_nsec())
+    );
 }
 
 #[test]
@@ -382,9 +430,15 @@ fn what_is_no_file_of_hosts_is_refused() {
     let file = fs::OpenOptions::new().write(true).open(&disk.path).unwrap();
     file.set_len((1 << 20) + 1).unwrap();
     let error = disk.set(&[("web", "10.0.0.1")]).unwrap_err();
-    assert!(error.to_string().starts_with("it has 1048577 bytes"), "{error}");
+    assert!(
+        error.to_string().starts_with("it has 1048577 bytes"),
+        "{error}"
+    );
     fs::remove_file(&disk.path).unwrap();
-    assert!(matches!(disk.set(&[]), Err(HostsError::Io { what: "open", .. })));
+    assert!(matches!(
+        disk.set(&[]),
+        Err(HostsError::Io { what: "open", .. })
+    ));
     let other = disk.directory.path().join("other");
     fs::write(&other, DOCKER).unwrap();
     std::os::unix::fs::symlink(&other, &disk.path).unwrap();
@@ -402,7 +456,12 @@ fn a_file_that_others_change_meanwhile_is_looked_at_again() {
     disk.set(&[("web", "10.0.0.1")]).unwrap();
     // An old plan meets a file that was rewritten.
     let text = fs::read(&disk.path).unwrap();
-    let old = plan(&text, &wanted(&[("web", "10.0.0.2")]), &mut disk.memory, Duration::ZERO);
+    let old = plan(
+        &text,
+        &wanted(&[("web", "10.0.0.2")]),
+        &mut disk.memory,
+        Duration::ZERO,
+    );
     let moved = [&b"10.9.9.9 new\n"[..], &text].concat();
     fs::write(&disk.path, &moved).unwrap();
     let mut file = disk.open().unwrap();

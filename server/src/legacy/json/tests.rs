@@ -43,7 +43,10 @@ fn members() -> Vec<Arc<Member>> {
         member
     };
     let mut web = at(member("web-1", 1_426_000_000_999, &[]), "10.0.0.1:7946");
-    web.roles = vec![role("web", "10.0.0.1:8080"), role("cache", "172.17.0.3:6379")];
+    web.roles = vec![
+        role("web", "10.0.0.1:8080"),
+        role("cache", "172.17.0.3:6379"),
+    ];
     let ports = [("8000/tcp", "49153"), ("53/udp", "53")];
     let port = |(inner, outer): (&str, &str)| (inner.to_owned(), vec![outer.to_owned()]);
     web.ports = ports.map(port).into();
@@ -91,8 +94,14 @@ fn containers_have_the_shape_that_serfnode_gave_them() {
     let child = Arc::new(Inspect::new(&inspect, Some(&parent), Privacy::Redacted));
     let other = Arc::new(full);
     let children = [("web", &child), ("app", &other)];
-    golden("children_by_name.json", &children_by_name("node-1", children));
-    assert_eq!(container("n", &Inspect::none()), br#"{"id":"n","inspect":{}}"#);
+    golden(
+        "children_by_name.json",
+        &children_by_name("node-1", children),
+    );
+    assert_eq!(
+        container("n", &Inspect::none()),
+        br#"{"id":"n","inspect":{}}"#
+    );
     assert_eq!(children_by_name("n", []), b"{}");
 }
 

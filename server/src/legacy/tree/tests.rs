@@ -97,13 +97,28 @@ fn links_in_the_place_of_directories_are_replaced_and_not_followed() {
     stdfs::create_dir(&outside).unwrap();
     stdfs::write(outside.join("me.json"), "keep").unwrap();
     symlink(&outside, root.path().join("serfnode")).unwrap();
-    root.dir("serfnode").unwrap().write("me.json", b"{}").unwrap();
+    root.dir("serfnode")
+        .unwrap()
+        .write("me.json", b"{}")
+        .unwrap();
     let inside = root.dir("serfnode/children").unwrap();
     symlink("../../../elsewhere", inside.path().join("web")).unwrap();
-    root.dir("serfnode/children/web").unwrap().write("me.json", b"{}").unwrap();
-    assert_eq!(stdfs::read_to_string(outside.join("me.json")).unwrap(), "keep");
+    root.dir("serfnode/children/web")
+        .unwrap()
+        .write("me.json", b"{}")
+        .unwrap();
+    assert_eq!(
+        stdfs::read_to_string(outside.join("me.json")).unwrap(),
+        "keep"
+    );
     assert_eq!(stdfs::read_dir(&outside).unwrap().count(), 1);
-    assert!(root.path().join("serfnode").symlink_metadata().unwrap().is_dir());
+    assert!(
+        root.path()
+            .join("serfnode")
+            .symlink_metadata()
+            .unwrap()
+            .is_dir()
+    );
 }
 
 #[test]
@@ -120,7 +135,10 @@ fn other_things_in_the_way_are_replaced() {
         assert_eq!(root.write(name, b"{}").unwrap(), Written::Changed, "{name}");
         holds(&root, name, "{}");
     }
-    root.dir("dir/below").unwrap().write("me.json", b"{}").unwrap();
+    root.dir("dir/below")
+        .unwrap()
+        .write("me.json", b"{}")
+        .unwrap();
     // What was in the full one is kept: it is not ours to empty.
     let kept = left_over(&root);
     assert_eq!(kept.len(), 1);

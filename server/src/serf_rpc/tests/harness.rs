@@ -195,6 +195,7 @@ async fn events(
 
 async fn commands(mut commands: mpsc::Receiver<Command>, hub: Arc<Hub>) {
     let mut me = Member {
+        by_tcp: false,
         is_self: true,
         ..member("me", 1, &["web"])
     };

@@ -27,4 +27,30 @@ pub(super) const CONTAINERS: &[Setting] = &[
          the engine does not know or whose mounts it does not tell of.",
     )
     .derived("what the engine says of the mounts of the daemon's container"),
+    one(
+        "legacy-root",
+        "DIR",
+        PATH,
+        "Directory below which the files of serfnode are, for programs that speak no gRPC: / in \
+         the image of a node. It also makes the variables of serfnode's image count (ROLE, PEER, \
+         DOCKER_RUN and others). See docs/serfnode.md.",
+    ),
+    one(
+        "serfnode-yml",
+        "FILE",
+        PATH,
+        "File in the form of serfnode: who this node is, and the containers that it starts, in \
+         order. It also makes the variables of serfnode's image count. A reload reads its \
+         children again. See docs/serfnode-yml.md.",
+    )
+    .live(),
+    one(
+        "children-stop-timeout",
+        "DURATION",
+        "a duration from 0s to 60s",
+        "How long the containers that this node started have to stop when the daemon ends, all \
+         together; those that still run then are killed.",
+    )
+    .or("8s")
+    .live(),
 ];

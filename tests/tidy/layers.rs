@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
     ("process", &[]),
+    ("children", &["docker"]),
     ("docker", &["hub::lock", "process", "daemon::supervisor"]),
     (
         "legacy",

@@ -8,6 +8,7 @@ mod addresses;
 mod args;
 mod build;
 mod changes;
+mod containers;
 mod env;
 mod file;
 mod handling;
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use muster_engine::{Limits, Role, Stage};
 
-use crate::handlers;
+use crate::{docker, handlers};
 
 pub use crate::grpc::Capability;
 pub use crate::keys::KEYS_MAX;
@@ -62,6 +63,8 @@ pub struct Config {
     pub members: Members,
     /// What is run when something happens.
     pub handlers: handlers::Config,
+    /// Whose containers are followed.
+    pub docker: docker::Config,
     /// The process itself.
     pub process: Process,
     /// What a person should look at, for the log.

@@ -5,7 +5,26 @@
 //! that a slow reader misses steps and never the end. Membership never waits for the
 //! engine.
 
+mod client;
+mod config;
+mod connection;
 mod container;
+mod engine;
+mod error;
+mod event;
+mod follow;
+mod inspect;
+mod lines;
+mod metrics;
+mod names;
+mod pending;
+mod places;
+mod summary;
+#[cfg(test)]
+pub(crate) mod testing;
+mod transport;
+mod version;
+mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +32,24 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
+use self::client::Client;
+pub use self::config::{Config, Host, Mode, SOCKET};
 pub use self::container::{Container, Health, Mount, Port};
+pub use self::engine::{Engine, Executed};
+pub use self::error::DockerError;
+use self::follow::Follower;
+pub use self::inspect::Inspected;
+pub use self::metrics::Metrics;
+pub use self::places::Places;
+use self::transport::Transport;
+use self::view::View;
+use crate::daemon::supervisor::Tasks;
+
+/// How long a start waits for an engine that is required.
+const REQUIRED_WAIT: Duration = Duration::from_secs(10);
+
+/// Time between tries meanwhile.
+const REQUIRED_POLL: Duration = Duration::from_millis(100);
 
 /// What this node knows of its engine.
 #[derive(Debug, Clone, Default)]
@@ -65,18 +101,116 @@ impl EngineStatus {
 #[derive(Debug, Clone)]
 pub struct Docker {
     state: watch::Receiver<Arc<State>>,
+    engine: Engine,
+    places: Places,
 }
 
 impl Docker {
-    /// A view that another one writes.
+    /// Begins to follow the engine, if one is wanted.
+    ///
+    /// # Errors
+    /// An engine that is required and does not answer within ten seconds.
+    pub async fn start(
+        config: Config,
+        metrics: Metrics,
+        tasks: &Tasks,
+    ) -> Result<Self, DockerError> {
+        let (sender, state) = watch::channel(Arc::new(State::default()));
+        if config.mode == Mode::Off {
+            let places = Places::here(state.clone(), config.host_prefix);
+            return Ok(Self {
+                state,
+                engine: Engine::default(),
+                places,
+            });
+        }
+        let transport = Transport::new(config.host, tasks.clone());
+        let client = Client::new(Arc::new(transport));
+        let engine = Engine::new(client.clone())?;
+        if config.mode == Mode::Required {
+            answers(&client).await?;
+        }
+        sender.send_replace(Arc::new(State {
+            engine: EngineStatus::Unknown { error: None },
+            containers: BTreeMap::new(),
+        }));
+        let follower = Follower {
+            client,
+            view: View::new(sender, metrics.clone()),
+            metrics,
+            stop: tasks.stop_token(),
+        };
+        tasks.spawn("docker", follower.run());
+        let places = Places::here(state.clone(), config.host_prefix);
+        Ok(Self {
+            state,
+            engine,
+            places,
+        })
+    }
+
+    /// A view that another one writes, on a host, and no engine.
     #[must_use]
     pub fn of(state: watch::Receiver<Arc<State>>) -> Self {
-        Self { state }
+        Self {
+            places: Places::on_host(state.clone()),
+            engine: Engine::default(),
+            state,
+        }
     }
 
     /// What is known now, and a way to wait for more.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<Arc<State>> {
         self.state.clone()
+    }
+
+    /// What can be done with containers.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Where this daemon is, as the engine sees it.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// One container as the engine shows it now: see [`Engine::inspect`].
+    ///
+    /// # Errors
+    /// [`DockerError::is_missing`] where there is none.
+    pub async fn inspect(&self, which: &str) -> Result<Inspected, DockerError> {
+        self.engine.inspect(which).await
+    }
+
+    /// What an operator should know of it.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let state = self.state.borrow();
+        let age = state.engine.age(SystemTime::now())?;
+        let EngineStatus::Away { error, .. } = &state.engine else {
+            return None;
+        };
+        let age = age.as_secs();
+        Some(format!(
+            "the Docker engine is away: containers are shown as they were {age} s ago ({error})"
+        ))
+    }
+}
+
+/// Waits for an engine that must be there.
+async fn answers(client: &Client) -> Result<(), DockerError> {
+    let until = tokio::time::Instant::now() + REQUIRED_WAIT;
+    loop {
+        let error = match client.negotiate().await {
+            Ok(_api) => return Ok(()),
+            Err(error) => error,
+        };
+        if tokio::time::Instant::now() + REQUIRED_POLL > until {
+            return Err(error);
+        }
+        tokio::time::sleep(REQUIRED_POLL).await;
     }
 }

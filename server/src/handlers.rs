@@ -279,6 +279,7 @@ fn nobody(name: &str) -> Member {
         started_unix_ms: 0,
         tags: BTreeMap::new(),
         roles: Vec::new(),
+        ports: BTreeMap::new(),
         version: String::new(),
         protocol: (0, 0),
         plaintext: false,

@@ -4,6 +4,7 @@
 //! writer, many readers) -> surfaces such as `grpc`. Commands go back by one way
 //! only, [`gossip::Handle`].
 
+pub mod children;
 pub mod coalesce;
 pub mod config;
 pub mod daemon;
@@ -15,6 +16,7 @@ pub mod grpc;
 pub mod handlers;
 pub mod hub;
 pub mod keys;
+pub mod legacy;
 pub mod peers;
 pub mod process;
 pub mod queries;

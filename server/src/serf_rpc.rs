@@ -27,6 +27,7 @@ mod session;
 mod stats;
 mod stream;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
@@ -74,6 +75,9 @@ pub trait Hooks: Debug + Send + Sync + 'static {
 
     /// Where a member is in the network, if that is known.
     fn coordinate(&self, member: &str) -> Option<Coordinate>;
+
+    /// Scripts by `EVENT:NAME`, as serf's statistics list them.
+    fn event_handlers(&self) -> BTreeMap<String, String>;
 }
 
 /// How patient the daemon is with clients.

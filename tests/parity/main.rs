@@ -28,10 +28,12 @@ const BIN: Binaries = Binaries {
 
 #[tokio::test]
 async fn serf_and_musterd_say_the_same() {
-    let (serf, muster) = tokio::join!(
-        script::play(sides::Kind::Serf),
-        script::play(sides::Kind::Muster)
-    );
+    let side = async |kind| {
+        let mut scenes = script::play(kind).await;
+        scenes.extend(script::rotate(kind).await);
+        scenes
+    };
+    let (serf, muster) = tokio::join!(side(sides::Kind::Serf), side(sides::Kind::Muster));
     let mut allowed = allowed::read();
     let mut unexplained = Vec::new();
     assert_eq!(serf.len(), muster.len());

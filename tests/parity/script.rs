@@ -114,6 +114,8 @@ pub(crate) async fn play(kind: Kind) -> Vec<Scene> {
     let all = play.side.run("alpha", &["members"], Some(TOKEN)).await;
     play.told("members-both", all, true);
     play.steps(TOGETHER).await;
+    let info = play.side.run("beta", &["info"], Some(TOKEN)).await;
+    play.told("info-handlers", info, false);
     play.tags().await;
     play.joins().await;
     play.tokens().await;
@@ -121,6 +123,47 @@ pub(crate) async fn play(kind: Kind) -> Vec<Scene> {
     play.monitor().await;
     play.failure().await;
     play.leave().await;
+    play.scenes
+}
+
+/// The key that the sealed cluster begins with, and the one that it changes to.
+const KEYS: [&str; 2] = [
+    "c2VjcmV0IG51bWJlciBvbmU6IDE2IGJ5dGVzICsgMTY=",
+    "c2VjcmV0IG51bWJlciB0d286IDE2IGJ5dGVzICsgMTY=",
+];
+
+/// A rotation of keys, step by step.
+const ROTATION: &[Step] = &[
+    Step("keys-list", &["keys", "-list"]),
+    Step("keys-use-unknown", &["keys", "-use", KEYS[1]]),
+    Step("keys-install", &["keys", "-install", KEYS[1]]),
+    Step("keys-install-again", &["keys", "-install", KEYS[1]]),
+    Step("keys-list-two", &["keys", "-list"]),
+    Step("keys-remove-primary", &["keys", "-remove", KEYS[0]]),
+    Step("keys-use", &["keys", "-use", KEYS[1]]),
+    Step("keys-remove", &["keys", "-remove", KEYS[0]]),
+    Step("keys-remove-again", &["keys", "-remove", KEYS[0]]),
+    Step("keys-list-one", &["keys", "-list"]),
+    Step("keys-install-bad", &["keys", "-install", "no key"]),
+    Step("keys-nothing", &["keys"]),
+    Step("keys-two", &["keys", "-list", "-use", KEYS[0]]),
+    Step("members-after", &["members"]),
+];
+
+/// Plays a rotation of keys in a sealed cluster.
+pub(crate) async fn rotate(kind: Kind) -> Vec<Scene> {
+    let mut play = Play {
+        side: Side::sealed(kind, KEYS[0]),
+        scenes: Vec::new(),
+    };
+    for (node, tags) in [("alpha", "role=web"), ("beta", "role=db")] {
+        play.side.start(node, &[tags]).await;
+    }
+    let both = |text: &str| text.matches(" alive").count() == 2;
+    for node in ["alpha", "beta"] {
+        play.side.until(node, &["members"], both, SOON).await;
+    }
+    play.steps(ROTATION).await;
     play.scenes
 }
 
@@ -139,7 +182,9 @@ impl Play {
     async fn step(&mut self, step: &'static str, args: &[&str]) {
         let said = self.side.run("alpha", args, Some(TOKEN)).await;
         // Who answers first is a matter of chance.
-        let any_order = step.starts_with("query") || step.starts_with("reachability");
+        let any_order = ["query", "reachability", "keys", "members-after"]
+            .iter()
+            .any(|kind| step.starts_with(kind));
         self.told(step, said, any_order);
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct Side {
     pub(crate) kind: Kind,
     pub(crate) nodes: Vec<Node>,
     pub(crate) dir: TempDir,
+    /// The first key of the cluster, if it is sealed.
+    key: Option<&'static str>,
     commands: u32,
 }
 
@@ -62,18 +64,33 @@ pub(crate) struct Said {
 }
 
 impl Side {
-    /// No nodes yet.
+    /// No nodes yet; they talk in clear.
     pub(crate) fn new(kind: Kind) -> Self {
+        Self::with_key(kind, None)
+    }
+
+    /// No nodes yet; they will have this key.
+    pub(crate) fn sealed(kind: Kind, key: &'static str) -> Self {
+        Self::with_key(kind, Some(key))
+    }
+
+    fn with_key(kind: Kind, key: Option<&'static str>) -> Self {
         let dir = temp_dir();
         let token = dir.path().join("token");
         std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
         std::fs::set_permissions(&token, Permissions::from_mode(0o600)).unwrap();
         let config = format!("{{\"rpc_auth\": \"{TOKEN}\", \"leave_on_terminate\": true}}");
         std::fs::write(dir.path().join("serf.json"), config).unwrap();
+        if let Some(key) = key {
+            let path = dir.path().join("key");
+            std::fs::write(&path, format!("{key}\n")).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        }
         Self {
             kind,
             nodes: Vec::new(),
             dir,
+            key,
             commands: 0,
         }
     }
@@ -120,6 +137,7 @@ impl Side {
             format!("-config-file={}", self.path("serf.json").display()),
         ];
         args.extend(tags.iter().map(|tag| format!("-tag={tag}")));
+        args.extend(self.key.map(|key| format!("-encrypt={key}")));
         if name == HANDLING {
             args.push(format!("-event-handler={}", self.handler()));
         }
@@ -139,11 +157,17 @@ impl Side {
             format!("--name={name}"),
             format!("--bind={bind}"),
             format!("--socket={}", self.path(&format!("{name}.sock")).display()),
-            "--insecure-plaintext".to_owned(),
             format!("--serf-rpc={rpc}"),
             format!("--serf-rpc-auth-file={}", self.path("token").display()),
             "--event-payload-limit=1KiB".to_owned(),
         ];
+        match self.key {
+            Some(_) => {
+                args.push(format!("--key-file={}", self.path("key").display()));
+                args.push("--serf-rpc-show-keys".to_owned());
+            }
+            None => args.push("--insecure-plaintext".to_owned()),
+        }
         args.extend(tags.iter().map(|tag| format!("--tag={tag}")));
         if name == HANDLING {
             args.push(format!("--event-handler={}", self.handler()));
@@ -182,7 +206,7 @@ impl Side {
             .unwrap()
     }
 
-    /// What stands for the addresses of the nodes.
+    /// What stands for the addresses of the nodes, and for their directory.
     pub(crate) fn addresses(&self) -> Vec<(String, String)> {
         let both = |node: &Node| {
             let IpAddr::V4(ip) = node.bind.ip() else {
@@ -197,7 +221,9 @@ impl Side {
                 (ip.to_string(), format!("<ip of {}>", node.name)),
             ]
         };
-        self.nodes.iter().flat_map(both).collect()
+        let dir = self.dir.path().display().to_string();
+        let nodes = self.nodes.iter().flat_map(both);
+        nodes.chain([(dir, "<dir>".to_owned())]).collect()
     }
 
     /// Begins a `serf` command against a node.

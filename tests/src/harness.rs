@@ -14,7 +14,9 @@ pub mod engine;
 pub mod events;
 pub mod members;
 pub mod muster;
+pub mod netns;
 pub mod process;
+pub mod recorder;
 pub mod tap;
 pub mod wait;
 
@@ -25,7 +27,9 @@ pub use engine::Engine;
 pub use events::EventLog;
 pub use members::MemberView;
 pub use muster::{Muster, Ran, Running};
+pub use netns::Lan;
 pub use process::Process;
+pub use recorder::Recorder;
 pub use tap::Tap;
 
 /// The binaries under test, as cargo tells them to an integration test.

@@ -12,7 +12,7 @@ use crate::crypto::{KeyId, Keyring};
 use crate::event::{Event, Gap};
 use crate::ident::BOOT_MAX;
 use crate::member::{Member, MemberKey, Role};
-use crate::record::{ROLES_BYTES_MAX, VERSION_BYTES_MAX};
+use crate::record::{Published, ROLES_BYTES_MAX, VERSION_BYTES_MAX};
 
 /// Everything that an engine must be told at its start.
 #[derive(Debug, Clone)]
@@ -290,8 +290,15 @@ pub enum Output {
     ResolveSeeds,
     /// A member appeared or changed.
     MemberUpdated(Arc<Member>),
-    /// A member was reaped.
+    /// A member was reaped, and what it published with it.
     MemberRemoved(MemberKey),
+    /// What a member publishes changed.
+    Published {
+        /// Whose.
+        member: MemberKey,
+        /// What.
+        published: Published,
+    },
     /// An event for the consumers of this node, in order per origin.
     Event(Arc<Event>),
     /// A query, when it is first stored here: at once and not in order, once. Those
@@ -432,4 +439,13 @@ pub enum EngineError {
     /// A name that cannot be.
     #[error("bad name: {0}")]
     BadName(#[from] crate::name::NameError),
+    /// What should be the full id of a container is none.
+    #[error("{0:?} is no id of a container: 64 hex digits")]
+    BadContainer(String),
+    /// A key that nothing can be published under.
+    #[error("bad key {0:?}: ASCII with a slash, at most 64 bytes")]
+    BadKey(String),
+    /// More is published than a record may hold.
+    #[error("{0} published keys, at most {1} are allowed")]
+    TooManyKeys(usize, usize),
 }

@@ -306,11 +306,20 @@ impl Engine {
             self.changes += 1;
             self.outputs.push_back(Output::MemberUpdated(member));
         }
+        if let Some(published) = self.own.take_published() {
+            let member = self.own.shown().key();
+            self.outputs
+                .push_back(Output::Published { member, published });
+        }
         while let Some(hash) = self.touched.pop_first() {
-            self.changes += 1;
             if let Some((member, moved)) = self.table.show(hash) {
+                self.changes += 1;
                 self.outputs.extend(moved.map(Output::MemberRemoved));
                 self.outputs.push_back(Output::MemberUpdated(member));
+            }
+            if let Some((member, published)) = self.table.take_published(hash) {
+                self.outputs
+                    .push_back(Output::Published { member, published });
             }
         }
     }

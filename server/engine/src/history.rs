@@ -203,7 +203,10 @@ impl History {
     pub(crate) fn of(&self, hash: u64) -> (impl Iterator<Item = (u64, u64, Seen)>, u64) {
         let kept = self.members.get(&hash);
         let omitted = kept.map_or(0, |kept| kept.omitted);
-        (kept.into_iter().flat_map(|kept| kept.seen.iter().copied()), omitted)
+        (
+            kept.into_iter().flat_map(|kept| kept.seen.iter().copied()),
+            omitted,
+        )
     }
 }
 

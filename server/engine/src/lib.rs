@@ -47,8 +47,10 @@ pub use api::{
 pub use coordinate::Coordinate;
 pub use crypto::Stage;
 pub use engine::Engine;
-pub use history::{Explanation, Observation};
 pub use event::{Accepted, Event, EventDraft, EventError, EventKind, Gap, Origin};
+pub use history::{Explanation, Observation};
 pub use member::{Member, MemberKey, Role, Status, StatusChange, StatusReason};
+pub use own::{OwnUpdate, PUBLISHED_BYTES_MAX, PUBLISHED_KEYS_MAX, published_bytes};
+pub use record::Published;
 pub use snapshot::Snapshot;
 pub use time::{Now, Time};

@@ -132,6 +132,11 @@ pub struct Role {
     pub service_port: u16,
     /// Wall clock of the owner, milliseconds: when it began to serve the role.
     pub since_unix_ms: u64,
+    /// Full id of the container that serves it, 64 hex digits; `None` for a role of the
+    /// node's settings.
+    pub container: Option<Arc<str>>,
+    /// False while the container's HEALTHCHECK does not pass.
+    pub healthy: bool,
 }
 
 /// Key of a member in stores: one entry per claimant of a name. `Ord` sorts by
@@ -170,8 +175,12 @@ pub struct Member {
     pub started_unix_ms: u64,
     /// Free tags.
     pub tags: BTreeMap<String, String>,
-    /// Roles in the owner's order.
+    /// Roles: those of the settings in the owner's order, then those of containers,
+    /// oldest first.
     pub roles: Vec<Role>,
+    /// Ports of this node's own container and where the host publishes them, as in
+    /// `8000/tcp` to `49153`; empty where the node runs in none.
+    pub ports: BTreeMap<String, Vec<String>>,
     /// Daemon version.
     pub version: String,
     /// Gossip protocol range that it understands.

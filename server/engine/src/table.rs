@@ -5,13 +5,13 @@
 //! and by whom a state was set, left apart from failed. `Engine::check` compares
 //! the two after every step in simulation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ident::{Ident, NodeRef};
 use crate::member::{Member, MemberKey, Status, StatusChange, StatusReason};
-use crate::record::{Parsed, Record};
+use crate::record::{Parsed, Published, Record};
 use crate::swim::{State, Update};
 use crate::time::{Moment, Now, Time};
 
@@ -40,6 +40,8 @@ pub(crate) struct Peer {
     change: StatusChange,
     transitions: u64,
     shown: Option<Arc<Member>>,
+    /// Surfaces hold something that it publishes.
+    told: bool,
 }
 
 impl Peer {
@@ -83,6 +85,7 @@ impl Peer {
             started_unix_ms: said.started_unix_ms,
             tags: said.tags.clone(),
             roles: said.roles.clone(),
+            ports: said.ports.clone(),
             version: said.version.clone(),
             protocol: said.protocol,
             plaintext: said.plaintext,
@@ -110,6 +113,9 @@ pub(crate) struct Word {
 pub(crate) struct Table {
     peers: BTreeMap<u64, Peer>,
     active: Vec<NodeRef>,
+    /// The others, by name hash: so that looking for who is to be forgotten costs
+    /// nothing while nobody is dead.
+    dead: BTreeSet<u64>,
     /// Bytes of all records.
     bytes: usize,
     refused: u64,
@@ -137,6 +143,11 @@ impl Table {
     /// Alive and suspect members, sorted.
     pub(crate) fn active(&self) -> &[NodeRef] {
         &self.active
+    }
+
+    /// Failed and left members.
+    pub(crate) fn dead(&self) -> impl Iterator<Item = &Peer> {
+        self.dead.iter().filter_map(|hash| self.peers.get(hash))
     }
 
     /// Members that found no room.
@@ -220,6 +231,7 @@ impl Table {
             by_tcp: false,
             change: self.change(now, word),
             transitions,
+            told: old.as_ref().is_some_and(|old| old.told),
             shown: old.and_then(|old| old.shown),
         };
         self.peers.insert(update.id().hash, peer);
@@ -358,7 +370,18 @@ impl Table {
         let member = Arc::new(member);
         let old = peer.shown.replace(Arc::clone(&member));
         let moved = old.map(|old| old.key()).filter(|key| *key != member.key());
+        if moved.is_some() {
+            peer.record.tell_all_again();
+        }
         Some((member, moved))
+    }
+
+    /// What a member that surfaces see publishes, as far as they were not told.
+    pub(crate) fn take_published(&mut self, hash: u64) -> Option<(MemberKey, Published)> {
+        let peer = self.peers.get_mut(&hash)?;
+        let key = peer.shown.as_ref()?.key();
+        let published = peer.record.take_published(&mut peer.told)?;
+        Some((key, published))
     }
 
     /// Members as surfaces see them.
@@ -375,13 +398,15 @@ impl Table {
         }
     }
 
-    /// Keeps `active` sorted and in step with one member.
+    /// Keeps `active`, sorted, and `dead` in step with one member.
     fn refresh_active(&mut self, hash: u64) {
-        let node = self
-            .peers
-            .get(&hash)
-            .filter(|peer| peer.is_active())
-            .map(|p| p.ident.node());
+        let peer = self.peers.get(&hash);
+        let node = peer.filter(|peer| peer.is_active()).map(|p| p.ident.node());
+        if peer.is_some() && node.is_none() {
+            self.dead.insert(hash);
+        } else {
+            self.dead.remove(&hash);
+        }
         match (
             self.active.binary_search_by_key(&hash, |node| node.hash),
             node,

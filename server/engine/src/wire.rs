@@ -128,6 +128,16 @@ pub(crate) struct RecordDelta {
     /// holds less drops what is not named here.
     #[prost(uint64, tag = "4")]
     pub(crate) floor: u64,
+    /// Who holds everything up to this version ...
+    #[prost(uint64, tag = "5")]
+    pub(crate) base: u64,
+    /// ... holds everything up to this one with these entries. Entries above it came
+    /// early, because they are urgent.
+    #[prost(uint64, tag = "6")]
+    pub(crate) upto: u64,
+    /// Where not everything fitted: the version up to which the sender holds everything.
+    #[prost(uint64, tag = "7")]
+    pub(crate) latest: u64,
 }
 
 /// One versioned key of a record.
@@ -186,7 +196,7 @@ pub(crate) struct Tags {
     pub(crate) tags: std::collections::BTreeMap<String, String>,
 }
 
-/// Value of key `roles`.
+/// Value of key `roles`, and of `roles/<container>`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Roles {
     #[prost(message, repeated, tag = "1")]
@@ -205,6 +215,30 @@ pub(crate) struct RoleInfo {
     pub(crate) port: u32,
     #[prost(uint64, tag = "4")]
     pub(crate) since_unix_ms: u64,
+    /// Id of the container that serves it, 32 bytes; empty for a role of the settings.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub(crate) container: Bytes,
+    /// It serves, but says that it should not.
+    #[prost(bool, tag = "6")]
+    pub(crate) unhealthy: bool,
+}
+
+/// Value of key `ports`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Ports {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) ports: Vec<PortInfo>,
+}
+
+/// Where one port is published.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PortInfo {
+    /// As in `8000/tcp`.
+    #[prost(string, tag = "1")]
+    pub(crate) port: String,
+    /// Ports of the host.
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) published: Vec<String>,
 }
 
 /// Value of key `status`.

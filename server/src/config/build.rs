@@ -43,6 +43,7 @@ pub(super) fn build(
         limits,
         members: members(layers),
         handlers: super::handling::build(layers, machine),
+        docker: super::containers::docker(layers),
         process: process(layers),
         warnings: layers.take_warnings(),
         held: BTreeMap::new(),
@@ -124,6 +125,8 @@ fn roles(layers: &mut Layers, default: SocketAddr) -> Vec<Role> {
             service_ip: service.ip(),
             service_port: service.port(),
             since_unix_ms: 0,
+            container: None,
+            healthy: true,
         });
     }
     roles

@@ -15,7 +15,7 @@ use super::identity::BootStore;
 use super::peering::{self, Core};
 use super::reload::Reloader;
 use super::surroundings::services;
-use super::{Assembled, Shared, VERSION, handling, serf};
+use super::{Assembled, Shared, VERSION, containers, handling, serf};
 use crate::config::Config;
 use crate::gossip::mdns::{self, MdnsConfig};
 use crate::gossip::rpc::Pipes;
@@ -44,6 +44,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let listeners = listeners(&config)?;
     let serf_rpc = serf::listen(&config).await?;
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
+    let docker = containers::start(&shared).await?;
     let begun = peering::begin_keys(&shared)?;
     let gossip = start_gossip(&shared, &begun.ring).await?;
     let (core, driver, cursors) = (gossip.core, gossip.driver, gossip.cursors);
@@ -56,7 +57,8 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     }
     let handlers = handling::start(&shared, hub, cursors, queries.responders.clone());
     let parts = (core, queries, handlers, keys);
-    let gate = services(&shared, parts, &driver, &sockets, reloader).await?;
+    let around = (reloader, docker);
+    let gate = services(&shared, parts, &driver, &sockets, around).await?;
     serve_sockets(&shared, listeners, &gate);
     Ok(Assembled {
         bound: driver.local_addr(),

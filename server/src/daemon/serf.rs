@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use muster_engine::crypto::KeyId;
 use muster_proto::token::KeyBytes;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -18,8 +19,9 @@ use super::{Shared, VERSION};
 use crate::config::Config;
 use crate::gossip::Handle;
 use crate::grpc::Queries;
+use crate::handlers::spec::Filter;
 use crate::hub::Hub;
-use crate::keys::{KeyReport, Keys, Ring};
+use crate::keys::{KeyReport, Keys, KeysError, Ring, RingError};
 use crate::serf_rpc::{self, ClusterKeys, Coordinate, Hooks, KeyChange, KeyText, KeysTold, Timing};
 
 /// The socket, bound, and its settings.
@@ -64,6 +66,7 @@ pub(super) fn spawn(
             left: shared.left.clone(),
             hub: Arc::clone(&core.hub),
             handle: core.handle.clone(),
+            config: shared.live.config.subscribe(),
         }),
         tail: shared.log.tail.clone(),
         log_filter: shared.log.filter.clone(),
@@ -84,6 +87,7 @@ struct Around {
     left: CancellationToken,
     hub: Arc<Hub>,
     handle: Handle,
+    config: watch::Receiver<Arc<Config>>,
 }
 
 impl Hooks for Around {
@@ -100,6 +104,16 @@ impl Hooks for Around {
             height: place.height,
             vec: Some(place.vec.to_vec()),
         })
+    }
+
+    fn event_handlers(&self) -> BTreeMap<String, String> {
+        let config = Arc::clone(&self.config.borrow());
+        let specs = config.handlers.specs.iter();
+        let scripts = specs.flat_map(|spec| {
+            let keys = spec.filters.iter().map(Filter::key);
+            keys.map(|key| (key, spec.script.clone()))
+        });
+        scripts.collect()
     }
 }
 
@@ -122,8 +136,8 @@ impl ClusterKeys for OfCluster {
     }
 
     fn change(&self, change: KeyChange, key: KeyText) -> BoxFuture<'_, Result<KeysTold, String>> {
-        let report = async move {
-            match change {
+        let told = async move {
+            let report = match change {
                 KeyChange::Install => {
                     let key = KeyBytes::parse(key.as_str()).map_err(|error| error.to_string())?;
                     let installed = self.0.install(key).await;
@@ -131,11 +145,37 @@ impl ClusterKeys for OfCluster {
                 }
                 KeyChange::Use => self.0.use_key(id_of(&key)?, false).await,
                 KeyChange::Remove => self.0.remove(id_of(&key)?, false).await,
+            };
+            match report {
+                Ok(report) => Ok(told(&report, &BTreeMap::new())),
+                Err(error) => self.refused(change, &error).await,
             }
-            .map_err(|error| error.to_string())
         };
-        let told = async move { Ok(told(&report.await?, &BTreeMap::new())) };
         told.boxed()
+    }
+}
+
+impl OfCluster {
+    /// serf asks every member before it knows that a change makes no sense, so its clients
+    /// expect each member's refusal; and to remove what is gone is a success.
+    async fn refused(&self, change: KeyChange, error: &KeysError) -> Result<KeysTold, String> {
+        let why = match (change, error) {
+            (KeyChange::Remove, KeysError::Ring(RingError::Unknown(_))) => None,
+            (KeyChange::Use, KeysError::Ring(RingError::Unknown(_))) => {
+                Some("Requested key is not in the keyring")
+            }
+            (KeyChange::Remove, KeysError::Ring(RingError::Primary(_))) => {
+                Some("Removing the primary key is not allowed")
+            }
+            _ => return Err(error.to_string()),
+        };
+        let report = self.0.list().await.map_err(|error| error.to_string())?;
+        let mut told = told(&report, &BTreeMap::new());
+        if let Some(why) = why {
+            let members = report.members.into_iter();
+            told.failures = members.map(|m| (m.member, why.to_owned())).collect();
+        }
+        Ok(told)
     }
 }
 

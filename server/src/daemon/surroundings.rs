@@ -14,6 +14,7 @@ use super::shutdown::Phase;
 use super::snapshots::Snapshots;
 use super::{Shared, VERSION};
 use crate::config::{Config, Problems};
+use crate::docker::Docker;
 use crate::gossip::{Driver, Report};
 use crate::grpc::{self, Access, Gate, Hooks, Queries, Reloaded};
 use crate::handlers::Handlers;
@@ -38,7 +39,7 @@ pub(super) async fn services(
     (core, queries, handlers, keys): (Core, Queries, Handlers, Keys),
     driver: &Driver,
     sockets: &[PathBuf],
-    reloader: Reloader,
+    (reloader, docker): (Reloader, Docker),
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -76,6 +77,7 @@ pub(super) async fn services(
         tags: shared.live.tags.clone(),
         left: shared.left.clone(),
         reloader,
+        docker,
         keys: keys.clone(),
     });
     let stop = shared.tasks.stop_token();
@@ -114,6 +116,7 @@ struct Surroundings {
     tags: TagStore,
     left: tokio_util::sync::CancellationToken,
     reloader: Reloader,
+    docker: Docker,
     keys: Keys,
 }
 
@@ -147,6 +150,7 @@ impl Hooks for Surroundings {
         warnings.extend(handlers.iter().filter_map(|report| report.warning()));
         warnings.extend(self.tags.warning());
         warnings.extend(self.keys.warnings());
+        warnings.extend(self.docker.warning());
         warnings
     }
 

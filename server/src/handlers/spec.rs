@@ -77,6 +77,20 @@ pub enum Filter {
     Query(Option<String>),
 }
 
+impl Filter {
+    /// `EVENT:NAME`, as serf's statistics name it; the name may be empty.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let (event, name) = match self {
+            Self::All => ("*", None),
+            Self::Member(kind) => (kind.as_str(), None),
+            Self::User(name) => ("user", name.as_deref()),
+            Self::Query(name) => ("query", name.as_deref()),
+        };
+        format!("{event}:{}", name.unwrap_or_default())
+    }
+}
+
 /// Which members a handler is for: those that an event is about or comes from.
 /// Within one part any pattern will do, all parts must fit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -13,7 +13,7 @@ pub(crate) fn stats(shared: &Shared, report: &Report) -> Stats {
     let agent = [("name", report.me.display_name().to_string())];
     BTreeMap::from([
         ("agent", owned(agent)),
-        ("event_handlers", BTreeMap::new()),
+        ("event_handlers", shared.hooks.event_handlers()),
         ("runtime", owned(runtime(shared))),
         ("serf", owned(serf(shared, report))),
         ("tags", record::tags(&report.me)),

@@ -37,6 +37,7 @@ pub struct DaemonBuilder {
     addr: SocketAddr,
     security: Security,
     joins: Vec<String>,
+    under: Vec<OsString>,
     args: Vec<OsString>,
     env: Vec<(String, String)>,
     child_socket: bool,
@@ -102,6 +103,15 @@ impl DaemonBuilder {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Run by another program, which must become it (`exec`): `nsenter`, `prlimit`. The
+    /// last one given is the outermost.
+    #[must_use]
+    pub fn under<A: AsRef<OsStr>>(mut self, program: &[A]) -> Self {
+        let program = program.iter().map(|word| word.as_ref().to_owned());
+        self.under.splice(0..0, program);
         self
     }
 
@@ -208,6 +218,7 @@ impl Daemon {
             addr: address::fresh(),
             security: Security::Plaintext,
             joins: Vec::new(),
+            under: Vec::new(),
             args: Vec::new(),
             env: Vec::new(),
             child_socket: false,
@@ -374,9 +385,11 @@ fn launch(spec: &DaemonBuilder, home: &Path) -> Process {
     let mut env = spec.env.clone();
     // Never the sockets of a daemon that runs on this machine for real.
     env.push(("XDG_RUNTIME_DIR".to_owned(), home.display().to_string()));
-    let program = OsStr::new(spec.binaries.musterd);
-    let args = spec.command_line(home);
-    Process::start(&spec.name, program, &args, &env, home, Stdio::null())
+    let mut line = spec.under.clone();
+    line.push(spec.binaries.musterd.into());
+    line.extend(spec.command_line(home));
+    let (program, args) = (&line[0], &line[1..]);
+    Process::start(&spec.name, program, args, &env, home, Stdio::null())
 }
 
 #[cfg(test)]

@@ -72,6 +72,12 @@ impl MemberView {
         self.phase == Phase::Live
     }
 
+    /// Whether nothing came on the stream yet.
+    #[must_use]
+    pub fn is_opening(&self) -> bool {
+        self.phase == Phase::Opening
+    }
+
     /// Prepares for a new stream that resumes from [`Self::token`]: the copy stays.
     pub fn reopen(&mut self) {
         self.phase = Phase::Opening;

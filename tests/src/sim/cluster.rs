@@ -83,6 +83,8 @@ pub struct Sim<M = Engine> {
     pub(crate) trace: Trace,
     pub(crate) tap: Option<Tap>,
     pub(crate) violations: Vec<Violation>,
+    /// Times that a running process was shown as failed, excused or not.
+    pub(crate) false_failures: u64,
     pub(crate) steps: u64,
 }
 
@@ -122,6 +124,7 @@ impl<M: Machine> Sim<M> {
             trace: Trace::new(),
             tap: None,
             violations: Vec::new(),
+            false_failures: 0,
             steps: 0,
             setup,
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use muster_engine::crypto::Keyring;
-use muster_engine::{EngineError, EventDraft, EventKind, Snapshot};
+use muster_engine::{EngineError, EventDraft, EventKind, OwnUpdate, Snapshot};
 
 use crate::sim::cluster::Sim;
 use crate::sim::machine::Machine;
@@ -60,6 +60,8 @@ pub enum Action {
     Burst(usize, usize, usize),
     /// A node sets a tag.
     Tag(usize, String, String),
+    /// A node says something else of its containers.
+    Publish(usize, OwnUpdate),
     /// A node goes on with other keys, or without any; it keeps them over restarts.
     Rekey(usize, Option<Keyring>),
 }
@@ -113,6 +115,7 @@ impl<M: Machine> Sim<M> {
             Action::ClockJump(slot, by_ms) => self.nodes[slot].clock.wall_ahead_ms += by_ms,
             Action::Burst(slot, count, bytes) => self.burst(slot, count, bytes),
             Action::Tag(slot, key, value) => self.tag(slot, key, value),
+            Action::Publish(slot, update) => self.publish(slot, update),
             Action::Rekey(slot, keyring) => self.rekey(slot, keyring),
         }
     }
@@ -237,6 +240,18 @@ impl<M: Machine> Sim<M> {
             "tags_accepted",
             check.map_err(|error| error.to_string()),
         );
+        self.disturbed_at = self.now;
+        self.settle_node(slot);
+    }
+
+    fn publish(&mut self, slot: usize, update: OwnUpdate) {
+        let now = self.nodes[slot].clock.read(self.now);
+        let Some(machine) = self.nodes[slot].machine.as_mut() else {
+            return;
+        };
+        let check = machine.update_own(now, update);
+        let check = check.map_err(|error| error.to_string());
+        self.check(slot, "own_updates_accepted", check);
         self.disturbed_at = self.now;
         self.settle_node(slot);
     }

@@ -7,12 +7,12 @@ use super::Engine;
 use rand::seq::IndexedRandom as _;
 
 use crate::api::{EngineError, Output};
-use crate::broadcast::Topic;
 use crate::event::{Accepted, EventDraft, EventError};
 use crate::health::SCORE_MAX;
 use crate::history::{self, Explanation, Observation};
 use crate::ident::name_hash;
 use crate::member::Status;
+use crate::own::OwnUpdate;
 use crate::time::Now;
 use crate::wire::PROTOCOL;
 
@@ -75,12 +75,32 @@ impl Engine {
         set: BTreeMap<String, String>,
         remove: &[String],
     ) -> Result<(), EngineError> {
+        let before = self.own.record.version();
         self.own.update_tags(now, set, remove)?;
-        self.settle_own(now);
-        self.broadcasts.push(Topic::Record(self.own.ident.hash));
-        self.upkeep.gossip_soon(now.at);
+        self.spread_own(now, before, false);
         self.finish(now);
         Ok(())
+    }
+
+    /// Changes what this node says of itself at run time: roles of containers, published
+    /// ports, published values. All of it at once, or nothing.
+    ///
+    /// # Errors
+    /// What cannot be, or is more than a record may hold.
+    pub fn update_own(&mut self, now: Now, update: OwnUpdate) -> Result<(), EngineError> {
+        let urgent = update.roles.is_some();
+        let before = self.own.record.version();
+        if self.own.update(now, update)? {
+            self.spread_own(now, before, urgent);
+            self.finish(now);
+        }
+        Ok(())
+    }
+
+    fn spread_own(&mut self, now: Now, before: u64, urgent: bool) {
+        self.settle_own(now);
+        self.broadcasts.push_since(self.own.ident.hash, before);
+        self.spread_soon(now, urgent);
     }
 
     /// Sends an event from this node.

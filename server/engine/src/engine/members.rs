@@ -8,7 +8,7 @@ use crate::broadcast::Topic;
 use crate::history::Seen;
 use crate::ident::{BOOT_MAX, Ident, NodeRef};
 use crate::member::StatusReason;
-use crate::record::{Record, RecordError};
+use crate::record::{Record, RecordError, owner_of_delta};
 use crate::suspicion::Evidence;
 use crate::swim::{State, Update};
 use crate::table::Word;
@@ -177,46 +177,68 @@ impl Engine {
                 if let Some(claimant) = other_claimant(delta, peer) {
                     return self.on_equal_claim(now, delta, claimant);
                 }
-                if peer.record.version() >= delta_version(delta) {
-                    return false;
-                }
-                let grows = delta.entries.iter().map(bytes::Bytes::len).sum();
-                if !self.table.has_room_for(grows) {
-                    self.count("records_refused_no_room");
-                    return false;
-                }
-                let word = Word {
-                    by: 0,
-                    reason: StatusReason::LeaveIntent,
-                };
-                let merged = self
-                    .table
-                    .with_record(now, node.hash, word, |record| record.merge(now.at, delta));
-                merged.unwrap_or(Err(RecordError::Malformed))
+                self.merge_known(now, node, delta)
+            }
+            _ if !delta.entries.is_empty() && owner_of_delta(delta).is_none() => {
+                // What changed, of somebody who is not known: an exchange brings the rest.
+                self.count("records_refused_partial");
+                return false;
             }
             _ => Record::new(now.at, delta).map(|record| {
                 self.parked.keep_record(now.at, record);
                 true
             }),
         };
-        match outcome {
-            Ok(true) => {
-                if self.table.run(node).is_some() {
-                    self.broadcasts.push(Topic::Record(node.hash));
-                    self.touch(now, node.hash);
-                    self.upkeep.gossip_soon(now.at);
-                }
-                true
-            }
-            Ok(false) => false,
-            Err(error) => {
-                self.count(match error {
-                    RecordError::Malformed => "records_refused_malformed",
-                    RecordError::Grammar => "records_refused_grammar",
-                    RecordError::TooLarge => "records_refused_too_large",
-                });
-                false
-            }
+        outcome.unwrap_or_else(|error| {
+            self.count(match error {
+                RecordError::Malformed => "records_refused_malformed",
+                RecordError::Grammar => "records_refused_grammar",
+                RecordError::TooLarge => "records_refused_too_large",
+            });
+            false
+        })
+    }
+
+    /// Takes entries of a run that the table has. Says whether there were news.
+    fn merge_known(
+        &mut self,
+        now: Now,
+        node: NodeRef,
+        delta: &RecordDelta,
+    ) -> Result<bool, RecordError> {
+        let grows = delta.entries.iter().map(bytes::Bytes::len).sum();
+        if !self.table.has_room_for(grows) {
+            self.count("records_refused_no_room");
+            return Ok(false);
+        }
+        let word = Word {
+            by: 0,
+            reason: StatusReason::LeaveIntent,
+        };
+        let merged = self.table.with_record(now, node.hash, word, |record| {
+            let before = record.version();
+            record.merge(now.at, delta).map(|merged| (before, merged))
+        });
+        let Some(merged) = merged else {
+            return Ok(false);
+        };
+        let (before, merged) = merged?;
+        if merged.entries {
+            self.broadcasts.push_since(node.hash, before);
+            self.spread_soon(now, merged.member);
+        }
+        if merged.is_news() {
+            self.touch(now, node.hash);
+        }
+        Ok(merged.is_news())
+    }
+
+    /// Spreads changes of records: what everybody acts on does not wait long.
+    pub(super) fn spread_soon(&mut self, now: Now, urgent: bool) {
+        if urgent {
+            self.upkeep.gossip_urgently(now.at);
+        } else {
+            self.upkeep.gossip_soon(now.at);
         }
     }
 
@@ -358,16 +380,4 @@ impl Engine {
             self.outputs.extend(key.map(Output::MemberRemoved));
         }
     }
-}
-
-/// The highest version that a delta tells of.
-fn delta_version(delta: &RecordDelta) -> u64 {
-    use prost::Message as _;
-    let entries = delta.entries.iter();
-    let versions = entries.filter_map(|raw| crate::wire::RecordEntry::decode(raw.clone()).ok());
-    versions
-        .map(|entry| entry.version)
-        .max()
-        .unwrap_or(0)
-        .max(delta.floor)
 }

@@ -20,18 +20,21 @@ const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
 const GOSSIP_PROMPT: Duration = Duration::from_millis(20);
 
 /// Pause before a round that tells of a death, and between the first
-/// [`URGENT_ROUNDS`] such rounds.
-const URGENT_PROMPT: Duration = Duration::from_millis(5);
+/// [`DEATH_ROUNDS`] such rounds.
+const DEATH_PROMPT: Duration = Duration::from_millis(5);
 
 /// Pause between them.
-const URGENT_INTERVAL: Duration = Duration::from_millis(20);
+const DEATH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Rounds that tell of a death at this pace: each reaches [`FANOUT`] members, so that
 /// after three rounds of everybody hardly anybody is left out.
-const URGENT_ROUNDS: u32 = 3;
+const DEATH_ROUNDS: u32 = 3;
 
 /// Such rounds in any second, however many deaths there are; then the usual pace.
-const URGENT_PER_SECOND: u32 = 24;
+const DEATH_ROUNDS_PER_SECOND: u32 = 24;
+
+/// Least pause between rounds when there is something that everybody acts on.
+const GOSSIP_URGENT: Duration = Duration::from_millis(40);
 
 /// Above this many waiting items gossip cannot keep up and exchanges take over.
 const BULK_ABOVE: usize = 32;
@@ -59,6 +62,9 @@ const HOUSEKEEPING: Duration = Duration::from_millis(250);
 /// half; longer in clusters above 32 members, as memberlist's push/pull.
 const BACKSTOP: Duration = Duration::from_secs(30);
 
+/// How often deleted keys of records are looked through: they are kept for an hour.
+const PURGE: Duration = Duration::from_secs(60);
+
 /// Pruned members kept in mind, so that no peer brings them back.
 const PRUNED_MAX: usize = 1_024;
 
@@ -68,9 +74,9 @@ pub(super) struct Upkeep {
     gossip: Option<Time>,
     last_gossip: Time,
     /// Rounds still to be had at the urgent pace.
-    urgent: u32,
+    deaths: u32,
     /// Urgent rounds since then.
-    urgent_since: (Time, u32),
+    deaths_since: (Time, u32),
     hurry: Time,
     hurried: u32,
     /// Exchanges since the hurry began.
@@ -78,6 +84,7 @@ pub(super) struct Upkeep {
     /// No hurry before.
     rest: Time,
     housekeeping: Time,
+    purge: Time,
     backstop: Time,
     pruned: BTreeMap<Ident, Time>,
 }
@@ -87,13 +94,14 @@ impl Upkeep {
         Self {
             gossip: None,
             last_gossip: now,
-            urgent: 0,
-            urgent_since: (now, 0),
+            deaths: 0,
+            deaths_since: (now, 0),
             hurry: now,
             hurried: 0,
             in_a_row: 0,
             rest: now,
             housekeeping: now + HOUSEKEEPING,
+            purge: now + PURGE,
             backstop: now + BACKSTOP.mul_f64(rng.random_range(0.5..1.5)),
             pruned: BTreeMap::new(),
         }
@@ -121,6 +129,12 @@ impl Upkeep {
         true
     }
 
+    /// There is something to spread that everybody acts on.
+    pub(super) fn gossip_urgently(&mut self, now: Time) {
+        let at = (self.last_gossip + GOSSIP_URGENT).max(now + GOSSIP_PROMPT);
+        self.gossip = Some(self.gossip.map_or(at, |planned| planned.min(at)));
+    }
+
     /// The next exchange will hardly find two equal views.
     pub(super) fn expects_news(&self) -> bool {
         self.hurried + 1 >= HURRY_ROUNDS
@@ -136,27 +150,27 @@ impl Upkeep {
 
     /// There is a death to tell of.
     pub(super) fn gossip_at_once(&mut self, now: Time) {
-        self.urgent = URGENT_ROUNDS;
-        self.gossip_after(now, URGENT_PROMPT);
+        self.deaths = DEATH_ROUNDS;
+        self.gossip_after(now, DEATH_PROMPT);
     }
 
     /// The next round while there is something to spread.
     fn gossip_on(&mut self, now: Time) {
-        if self.urgent > 0 {
-            self.urgent -= 1;
-            self.gossip_after(now, URGENT_INTERVAL);
+        if self.deaths > 0 {
+            self.deaths -= 1;
+            self.gossip_after(now, DEATH_INTERVAL);
         }
         self.gossip_soon(now);
     }
 
     /// An urgent round, unless there were too many.
     fn gossip_after(&mut self, now: Time, pause: Duration) {
-        let (since, rounds) = &mut self.urgent_since;
+        let (since, rounds) = &mut self.deaths_since;
         if now.since(*since) >= Duration::from_secs(1) {
             (*since, *rounds) = (now, 0);
         }
         let at = now + pause;
-        if *rounds < URGENT_PER_SECOND && self.gossip.is_none_or(|planned| planned > at) {
+        if *rounds < DEATH_ROUNDS_PER_SECOND && self.gossip.is_none_or(|planned| planned > at) {
             *rounds += 1;
             self.gossip = Some(at);
         }
@@ -285,9 +299,9 @@ impl Engine {
     /// Forgets members that have been dead for long.
     fn reap(&mut self, now: Now) {
         let (left, failed) = (self.own.config().reap_left, self.own.config().reap_failed);
-        let due = self.table.iter().filter(|peer| {
+        let due = self.table.dead().filter(|peer| {
             let kept = if peer.left { left } else { failed };
-            !peer.is_active() && peer.state_since.age(now.at) >= kept
+            peer.state_since.age(now.at) >= kept
         });
         let due: Vec<_> = due.map(|peer| peer.ident.hash).collect();
         for hash in due {
@@ -297,6 +311,9 @@ impl Engine {
         self.upkeep
             .pruned
             .retain(|_, since| now.at.since(*since) < failed);
-        self.table.purge_records(now.at);
+        if self.upkeep.purge <= now.at {
+            self.upkeep.purge = now.at + PURGE;
+            self.table.purge_records(now.at);
+        }
     }
 }

@@ -223,6 +223,11 @@ impl<N: Net> Core<N> {
                 self.drain(now);
                 respond(reply, ());
             }
+            Command::UpdateOwn { update, reply } => {
+                let result = self.engine.update_own(now, update);
+                self.drain(now);
+                respond(reply, result);
+            }
             Command::Report { reply } => respond(reply, self.report()),
             Command::Snapshot { reply } => respond(reply, self.engine.snapshot(now)),
             Command::Explain { name, reply } => respond(reply, self.engine.explain(&name)),
@@ -316,6 +321,10 @@ impl<N: Net> Core<N> {
             Output::MemberRemoved(key) => {
                 self.coordinates.set(key.clone(), None);
                 self.members.push(MemberUpdate::Removed(key));
+            }
+            Output::Published { member, published } => {
+                self.members
+                    .push(MemberUpdate::Published { member, published });
             }
             Output::Coordinate { me, member, place } => {
                 self.coordinates.set_own(Some(me));

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
+use muster_engine::{
+    Accepted, EngineError, EventDraft, EventError, Explanation, Member, Observation,
+};
 use pb::event_service_client::EventServiceClient;
 use pb::membership_service_client::MembershipServiceClient;
 use pb::node_service_client::NodeServiceClient;
@@ -289,6 +291,7 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
                 let known = (name == *me.name).then(|| explain((*me).clone()));
                 _ = reply.send(known);
             }
+            Command::UpdateOwn { reply, .. } => _ = reply.send(Ok(())),
             Command::Report { reply } => {
                 _ = reply.send(Report {
                     me: Arc::clone(&me),

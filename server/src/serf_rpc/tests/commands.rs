@@ -196,6 +196,7 @@ async fn stats_and_coordinates_have_the_shape_of_serf() {
         groups,
         ["agent", "event_handlers", "runtime", "serf", "tags"]
     );
+    assert_eq!(stats["event_handlers"]["user:deploy"], "./deploy");
     let keys: Vec<_> = stats["serf"].keys().map(String::as_str).collect();
     let expected = "coordinate_resets encrypted event_queue event_time failed health_score \
                     intent_queue left member_time members query_queue query_time";

@@ -40,6 +40,10 @@ impl Hooks for TestHooks {
             ..Coordinate::default()
         })
     }
+
+    fn event_handlers(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("user:deploy".to_owned(), "./deploy".to_owned())])
+    }
 }
 
 /// Two members with one key.
@@ -232,6 +236,8 @@ async fn commands(mut commands: mpsc::Receiver<Command>, hub: Arc<Hub>) {
                 _ = reply.send(Ok(Arc::new(me.clone())));
             }
             Command::SetKeyring { reply, .. } => _ = reply.send(()),
+            Command::Explain { reply, .. } => _ = reply.send(None),
+            Command::UpdateOwn { reply, .. } => _ = reply.send(Ok(())),
             Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::Report { reply } => {
                 _ = reply.send(Report {
@@ -322,8 +328,8 @@ pub(super) struct Body {
     pub(super) kind: String,
     #[serde(rename = "ID")]
     pub(super) id: u64,
-    pub(super) keys: Option<std::collections::BTreeMap<String, u64>>,
-    pub(super) messages: std::collections::BTreeMap<String, String>,
+    pub(super) keys: Option<BTreeMap<String, u64>>,
+    pub(super) messages: BTreeMap<String, String>,
     pub(super) num_err: u64,
     pub(super) num_resp: u64,
     pub(super) log: String,
@@ -334,7 +340,7 @@ pub(super) struct Body {
 pub(super) struct Shown {
     pub(super) name: String,
     pub(super) status: String,
-    pub(super) tags: std::collections::BTreeMap<String, String>,
+    pub(super) tags: BTreeMap<String, String>,
 }
 
 impl Body {

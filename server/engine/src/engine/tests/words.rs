@@ -290,7 +290,8 @@ fn the_protocol_is_what_every_live_member_speaks() {
         hash,
         boot: 1,
         entries: vec![crate::record::encode_entry("node", 1, value.into())],
-        floor: 0,
+        upto: 1,
+        ..crate::wire::RecordDelta::default()
     };
     net.with(0, |node, now| {
         node.merge_record(now, &delta);

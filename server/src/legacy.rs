@@ -1,0 +1,3 @@
+//! For programs that speak no gRPC: what serfnode gave to containers.
+
+pub mod fifo;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
+use muster_engine::{
+    Accepted, EngineError, EventDraft, EventError, Explanation, Member, Observation,
+};
 use pb::event_service_client::EventServiceClient;
 use pb::membership_service_client::MembershipServiceClient;
 use pb::node_service_client::NodeServiceClient;

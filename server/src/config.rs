@@ -20,6 +20,7 @@ pub mod reference;
 pub mod schema;
 mod secrets;
 pub mod serf;
+mod serfnode;
 pub mod units;
 mod values;
 
@@ -31,7 +32,7 @@ use std::time::Duration;
 
 use muster_engine::{Limits, Role, Stage};
 
-use crate::{docker, handlers};
+use crate::{children, docker, handlers};
 
 pub use crate::grpc::Capability;
 pub use crate::keys::KEYS_MAX;
@@ -65,12 +66,25 @@ pub struct Config {
     pub handlers: handlers::Config,
     /// Whose containers are followed.
     pub docker: docker::Config,
+    /// For programs that speak no gRPC.
+    pub legacy: Legacy,
+    /// Which containers it starts.
+    pub children: children::Wanted,
     /// The process itself.
     pub process: Process,
     /// What a person should look at, for the log.
     pub warnings: Vec<String>,
     /// What holds for each setting, so that two configurations can be compared.
     pub held: BTreeMap<&'static str, Held>,
+}
+
+/// For programs that speak no gRPC.
+#[derive(Debug, Clone)]
+pub struct Legacy {
+    /// Where their files and FIFOs are; without it there are none.
+    pub root: Option<PathBuf>,
+    /// Lines per second that each FIFO takes.
+    pub fifo_rate: Option<std::num::NonZeroU32>,
 }
 
 /// Who this member is.

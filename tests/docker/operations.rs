@@ -53,7 +53,13 @@ async fn a_container_is_made_run_and_removed() {
     assert_eq!(id.len(), 64);
     assert!(docker.create("web", &body).await.unwrap_err().is_conflict());
     let missing = json!({"Image": "nobody/has:this"});
-    assert!(docker.create("other", &missing).await.unwrap_err().is_missing());
+    assert!(
+        docker
+            .create("other", &missing)
+            .await
+            .unwrap_err()
+            .is_missing()
+    );
     // Before the first instruction.
     docker
         .put_archive(&id, "/", archive(&engine, "{}"))

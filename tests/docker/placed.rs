@@ -118,9 +118,7 @@ async fn a_process_is_found_in_its_container_and_paths_are_translated() {
     let mut view = View::of(&engine.socket()).await;
     view.live().await;
     for name in ["one", "two", "three", "four"] {
-        let container = view
-            .sees(name, "runs", Container::is_running)
-            .await;
+        let container = view.sees(name, "runs", Container::is_running).await;
         let state = view.docker.state();
         let places = Places::of_process(state, &process_in(&container), None);
         assert!(places.contained());

@@ -17,7 +17,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
     ("process", &[]),
+    ("children", &["docker"]),
     ("docker", &["hub::lock", "process", "daemon::supervisor"]),
+    (
+        "legacy",
+        &[
+            "docker",
+            "gossip::CommandError",
+            "gossip::Handle",
+            "gossip::Replicated",
+            "hub",
+            "queries",
+            "daemon::supervisor",
+        ],
+    ),
     (
         "handlers",
         &[

@@ -13,6 +13,7 @@ use super::reload::Reloader;
 use super::shutdown::Phase;
 use super::snapshots::Snapshots;
 use super::{Shared, VERSION};
+use crate::children;
 use crate::config::{Config, Problems};
 use crate::docker::Docker;
 use crate::gossip::{Driver, Report};
@@ -40,7 +41,7 @@ pub(super) async fn services(
     (core, queries, handlers, keys): (Core, Queries, Handlers, Keys),
     driver: &Driver,
     sockets: &[PathBuf],
-    (reloader, docker): (Reloader, Docker),
+    (reloader, docker, children): (Reloader, Docker, Children),
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -79,6 +80,7 @@ pub(super) async fn services(
         left: shared.left.clone(),
         reloader,
         docker,
+        children,
         keys: keys.clone(),
     });
     let stop = shared.tasks.stop_token();
@@ -105,6 +107,9 @@ pub(super) async fn services(
     Ok(gate)
 }
 
+/// How the children of this node are.
+type Children = watch::Receiver<Vec<children::Report>>;
+
 /// What the API needs of the daemon around it.
 #[derive(Debug)]
 struct Surroundings {
@@ -118,6 +123,7 @@ struct Surroundings {
     left: tokio_util::sync::CancellationToken,
     reloader: Reloader,
     docker: Docker,
+    children: Children,
     keys: Keys,
 }
 
@@ -152,6 +158,8 @@ impl Hooks for Surroundings {
         warnings.extend(self.tags.warning());
         warnings.extend(self.keys.warnings());
         warnings.extend(self.docker.warning());
+        let reports = self.children.borrow();
+        warnings.extend(reports.iter().filter_map(children::Report::warning));
         warnings
     }
 

@@ -120,11 +120,13 @@ impl Transport {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(broken)?;
-        let end: CancellationToken = self.tasks.stop_token().child_token();
+        // It ends when the answer is read, or nobody reads on; not when the daemon begins
+        // to end, since children are stopped then.
+        let end = CancellationToken::new();
         let open = end.clone().drop_guard();
         self.tasks.spawn_guarded("docker connection", async move {
             tokio::select! {
-                // The reader of the answer is told as well.
+                // Whoever waits for the answer is told.
                 _ended = connection.with_upgrades() => {}
                 () = end.cancelled() => {}
             }

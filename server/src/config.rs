@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use muster_engine::{Limits, Role, Stage};
 
+use crate::legacy::json::Privacy;
 use crate::{docker, handlers};
 
 pub use crate::grpc::Capability;
@@ -82,6 +83,8 @@ pub struct Legacy {
     pub root: Option<PathBuf>,
     /// Lines per second that each FIFO takes.
     pub fifo_rate: Option<std::num::NonZeroU32>,
+    /// What `inspect` in the files shows.
+    pub privacy: Privacy,
 }
 
 /// Who this member is.

@@ -21,6 +21,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "legacy",
         &[
+            "children::spec::SPEC",
+            "containers::CHILD",
+            "containers::PARENT",
+            "containers::redact",
             "docker",
             "gossip::CommandError",
             "gossip::Handle",

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::identity::BootStore;
+use super::legacy::Legacy;
 use super::peering::Core;
 use super::reload::Reloader;
 use super::shutdown::Phase;
@@ -39,7 +40,7 @@ pub(super) async fn services(
     (core, queries, handlers, keys): (Core, Queries, Handlers, Keys),
     driver: &Driver,
     sockets: &[PathBuf],
-    (reloader, docker): (Reloader, Docker),
+    (reloader, docker, legacy): (Reloader, Docker, Option<Legacy>),
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -78,6 +79,7 @@ pub(super) async fn services(
         left: shared.left.clone(),
         reloader,
         docker,
+        legacy,
         keys: keys.clone(),
     });
     let stop = shared.tasks.stop_token();
@@ -117,6 +119,7 @@ struct Surroundings {
     left: tokio_util::sync::CancellationToken,
     reloader: Reloader,
     docker: Docker,
+    legacy: Option<Legacy>,
     keys: Keys,
 }
 
@@ -151,6 +154,7 @@ impl Hooks for Surroundings {
         warnings.extend(self.tags.warning());
         warnings.extend(self.keys.warnings());
         warnings.extend(self.docker.warning());
+        warnings.extend(self.legacy.iter().flat_map(Legacy::warnings));
         warnings
     }
 

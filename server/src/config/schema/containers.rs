@@ -35,6 +35,15 @@ pub(super) const CONTAINERS: &[Setting] = &[
          `serfnode/parent` is a FIFO that takes events. See docs/serfnode.md.",
     ),
     one(
+        "legacy-inspect",
+        "MODE",
+        "redacted or full",
+        "What the files below legacy-root show of containers: with redacted all but values of \
+         environment variables, arguments of programs and other usual places of secrets; with \
+         full everything, as serfnode did.",
+    )
+    .or("redacted"),
+    one(
         "fifo-rate",
         "NUMBER",
         "0 to 1000000",

@@ -20,6 +20,7 @@ pub mod reference;
 pub mod schema;
 mod secrets;
 pub mod serf;
+mod serfnode;
 pub mod units;
 mod values;
 
@@ -32,7 +33,7 @@ use std::time::Duration;
 use muster_engine::{Limits, Role, Stage};
 
 use crate::legacy::json::Privacy;
-use crate::{docker, handlers};
+use crate::{children, docker, handlers};
 
 pub use crate::grpc::Capability;
 pub use crate::keys::KEYS_MAX;
@@ -68,6 +69,8 @@ pub struct Config {
     pub docker: docker::Config,
     /// For programs that speak no gRPC.
     pub legacy: Legacy,
+    /// Which containers it starts.
+    pub children: children::Wanted,
     /// The process itself.
     pub process: Process,
     /// What a person should look at, for the log.

@@ -1,6 +1,7 @@
 //! Composition root: builds every part, runs the phases of the daemon.
 
 mod assemble;
+mod children;
 mod containers;
 mod dump;
 mod handling;

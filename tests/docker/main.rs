@@ -6,6 +6,7 @@
     reason = "a helper that fails is a test that fails"
 )]
 
+mod children;
 mod files;
 mod image;
 mod serf_blog;

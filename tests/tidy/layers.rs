@@ -17,14 +17,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
     ("process", &[]),
+    ("children", &["docker"]),
     ("docker", &["hub::lock", "process", "daemon::supervisor"]),
     (
         "legacy",
         &[
-            "children::spec::SPEC",
-            "containers::CHILD",
-            "containers::PARENT",
-            "containers::redact",
+            "children::spec",
             "docker",
             "gossip::CommandError",
             "gossip::Handle",

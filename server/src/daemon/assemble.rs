@@ -15,7 +15,7 @@ use super::identity::BootStore;
 use super::peering::{self, Core};
 use super::reload::Reloader;
 use super::surroundings::services;
-use super::{Assembled, Shared, VERSION, containers, handling, legacy, retries, serf};
+use super::{Assembled, Shared, VERSION, children, containers, handling, legacy, retries, serf};
 use crate::config::Config;
 use crate::gossip::mdns::{self, MdnsConfig};
 use crate::gossip::rpc::Pipes;
@@ -64,7 +64,8 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let legacy = legacy::start(&shared, &hub, &handle, &queries.responders, &docker).await?;
     retries::start(&shared, &keys);
     let parts = (core, queries, handlers, keys);
-    let around = (reloader, docker, legacy);
+    let children = children::start(&shared, &docker);
+    let around = (reloader, docker, (legacy, children));
     let gate = services(&shared, parts, &driver, &sockets, around).await?;
     serve_sockets(&shared, listeners, &gate);
     Ok(Assembled {

@@ -14,6 +14,7 @@ use super::reload::Reloader;
 use super::shutdown::Phase;
 use super::snapshots::Snapshots;
 use super::{Shared, VERSION};
+use crate::children;
 use crate::config::{Config, Problems};
 use crate::docker::Docker;
 use crate::gossip::{Driver, Report};
@@ -40,7 +41,7 @@ pub(super) async fn services(
     (core, queries, handlers, keys): (Core, Queries, Handlers, Keys),
     driver: &Driver,
     sockets: &[PathBuf],
-    (reloader, docker, legacy): (Reloader, Docker, Option<Legacy>),
+    (reloader, docker, (legacy, children)): (Reloader, Docker, (Option<Legacy>, Children)),
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -80,6 +81,7 @@ pub(super) async fn services(
         reloader,
         docker,
         legacy,
+        children,
         keys: keys.clone(),
     });
     let stop = shared.tasks.stop_token();
@@ -106,6 +108,9 @@ pub(super) async fn services(
     Ok(gate)
 }
 
+/// How the children of this node are.
+type Children = watch::Receiver<Vec<children::Report>>;
+
 /// What the API needs of the daemon around it.
 #[derive(Debug)]
 struct Surroundings {
@@ -120,6 +125,7 @@ struct Surroundings {
     reloader: Reloader,
     docker: Docker,
     legacy: Option<Legacy>,
+    children: Children,
     keys: Keys,
 }
 
@@ -155,6 +161,8 @@ impl Hooks for Surroundings {
         warnings.extend(self.keys.warnings());
         warnings.extend(self.docker.warning());
         warnings.extend(self.legacy.iter().flat_map(Legacy::warnings));
+        let reports = self.children.borrow();
+        warnings.extend(reports.iter().filter_map(children::Report::warning));
         warnings
     }
 

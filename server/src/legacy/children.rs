@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::containers::{CHILD, PARENT};
+use crate::children::spec::{CHILD, PARENT};
 use crate::docker::{Container, Places, State};
 
 /// Where a container finds what its node gives it.

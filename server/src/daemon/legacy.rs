@@ -14,11 +14,11 @@ use super::shutdown::Phase;
 use crate::docker::Docker;
 use crate::gossip::Handle;
 use crate::hub::Hub;
+use crate::legacy::answers;
 use crate::legacy::children::{Child, SERFNODE, View};
 use crate::legacy::fifo::{self, Allow, EVENTS_LABEL, FifoSpec, Fifos};
 use crate::legacy::files::{self, Files};
 use crate::legacy::metrics::Metrics;
-use crate::legacy::answers;
 use crate::queries::Responders;
 
 /// What became of it.
@@ -77,12 +77,7 @@ pub(super) async fn start(
 }
 
 /// Starts the files and the lines of hosts.
-fn files(
-    shared: &Shared,
-    root: PathBuf,
-    hub: &Arc<Hub>,
-    docker: &Docker,
-) -> anyhow::Result<Files> {
+fn files(shared: &Shared, root: PathBuf, hub: &Arc<Hub>, docker: &Docker) -> anyhow::Result<Files> {
     let metrics = Metrics::default();
     shared
         .metrics

@@ -91,3 +91,6 @@ fn view(container: &Container, shared: &Path) -> View {
         Some(_) | None => View::Nothing,
     }
 }
+
+#[cfg(test)]
+mod tests;

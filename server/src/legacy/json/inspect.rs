@@ -95,7 +95,12 @@ fn redact(fields: &mut Map<String, Value>) {
 }
 
 fn redact_config(config: &mut Map<String, Value>) {
-    for variable in config.get_mut("Env").and_then(Value::as_array_mut).into_iter().flatten() {
+    for variable in config
+        .get_mut("Env")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         let text = variable.as_str().unwrap_or_default();
         if let Some((name, _value)) = text.split_once('=') {
             *variable = Value::from(format!("{name}={HIDDEN}"));

@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use muster_engine::{Limits, Role, Stage};
 
+use crate::legacy::json::Privacy;
 use crate::{children, docker, handlers};
 
 pub use crate::grpc::Capability;
@@ -85,6 +86,8 @@ pub struct Legacy {
     pub root: Option<PathBuf>,
     /// Lines per second that each FIFO takes.
     pub fifo_rate: Option<std::num::NonZeroU32>,
+    /// What `inspect` in the files shows.
+    pub privacy: Privacy,
 }
 
 /// Who this member is.

@@ -45,7 +45,11 @@ fn images(engine: &Engine) {
         }
         let bin = root.path().join("bin");
         // Its name decides what it is: without a link it is `sleep` alone.
-        let program = if applets.is_empty() { "sleep" } else { "busybox" };
+        let program = if applets.is_empty() {
+            "sleep"
+        } else {
+            "busybox"
+        };
         fs::copy("/bin/busybox", bin.join(program)).unwrap();
         for applet in applets {
             symlink("busybox", bin.join(applet)).unwrap();
@@ -80,7 +84,8 @@ impl Node {
     /// Runs a container that is a child, and does nothing.
     fn child(&self, name: &str, more: &[&str]) {
         let label = ["run", "-d", "--name", name, "-l", "muster.child"];
-        self.engine.docker(&[&label[..], more, &[BUSY], &SLEEP].concat());
+        self.engine
+            .docker(&[&label[..], more, &[BUSY], &SLEEP].concat());
     }
 
     fn below(&self, path: &str) -> PathBuf {
@@ -159,12 +164,25 @@ fn is_node_one(json: &Value) -> bool {
 async fn children_get_their_files_however_they_came() {
     let node = Node::start("one", |daemon| daemon.role("web=10.0.0.1:80")).await;
     let shared = format!("{}:/serfnode", node.below("serfnode").display());
-    let own = format!("{}:/serfnode:ro", node.below("serfnode/children/own").display());
+    let own = format!(
+        "{}:/serfnode:ro",
+        node.below("serfnode/children/own").display()
+    );
     // Nothing of ours is mounted: with a label, as Compose gives them, and as nobody.
     node.child("plain", &["-e", "PASSWORD=hunter2", "-u", "1000"]);
-    node.child("composed", &["-l", "com.docker.compose.project=shop", "-l", "muster.child=true"]);
+    node.child(
+        "composed",
+        &[
+            "-l",
+            "com.docker.compose.project=shop",
+            "-l",
+            "muster.child=true",
+        ],
+    );
     // The directory that all share, and the one that is for it alone.
-    let run = ["run", "-d", "--name", "shares", "-v", &shared, "-u", "1000", BUSY];
+    let run = [
+        "run", "-d", "--name", "shares", "-v", &shared, "-u", "1000", BUSY,
+    ];
     node.engine.docker(&[&run[..], &SLEEP].concat());
     node.child("own", &["-v", &own, "--read-only"]);
     node.child("none", &["-l", "muster.child=false"]);
@@ -173,7 +191,9 @@ async fn children_get_their_files_however_they_came() {
         assert_eq!(me["inspect"]["Name"], format!("/{child}"));
         let text = me.to_string();
         assert!(!text.contains("hunter2"), "{text}");
-        let by_role = node.json(child, "/serfnode/serfnodes_by_role.json", |_| true).await;
+        let by_role = node
+            .json(child, "/serfnode/serfnodes_by_role.json", |_| true)
+            .await;
         assert_eq!(by_role["web"][0]["service_ip"], "10.0.0.1");
         assert_eq!(by_role["web"][0]["service_port"], "80");
         let parent = node.json(child, "/serfnode/parent.json", |_| true).await;
@@ -182,7 +202,10 @@ async fn children_get_their_files_however_they_came() {
     // Its root is read-only.
     let me = node.json("own", "/serfnode/me.json", is_node_one).await;
     assert_eq!(me["inspect"]["Name"], "/own");
-    assert!(node.inside("own", &["sh", "-c", ": > /serfnode/me.json"]).is_err());
+    assert!(
+        node.inside("own", &["sh", "-c", ": > /serfnode/me.json"])
+            .is_err()
+    );
     for child in ["plain", "composed", "shares", "own"] {
         node.looks_up(child, "web", Some("10.0.0.1")).await;
     }
@@ -210,18 +233,30 @@ async fn files_reach_images_without_a_shell_or_it_is_said_why_not() {
         let output = copy.output().map_err(|error| error.to_string())?;
         let text = fs::read(&to).map_err(|error| format!("{error}: {output:?}"))?;
         let json = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-        if is_node_one(&json) { Ok(()) } else { Err(json.to_string()) }
+        if is_node_one(&json) {
+            Ok(())
+        } else {
+            Err(json.to_string())
+        }
     })
     .await;
-    let hosts = node.engine.docker(&["inspect", "-f", "{{.HostsPath}}", "bare"]);
+    let hosts = node
+        .engine
+        .docker(&["inspect", "-f", "{{.HostsPath}}", "bare"]);
     wait::until("the hosts of bare", PATIENCE, async || {
         let text = fs::read_to_string(&hosts).map_err(|error| error.to_string())?;
         let found = addresses(&text, "web");
-        if found == ["10.0.0.1"] { Ok(()) } else { Err(text.clone()) }
+        if found == ["10.0.0.1"] {
+            Ok(())
+        } else {
+            Err(text.clone())
+        }
     })
     .await;
-    node.logs("a file is undeliverable child=\"locked\" file=\"/me.json\"").await;
-    node.logs("its root file system is read-only: give it --volumes-from").await;
+    node.logs("a file is undeliverable child=\"locked\" file=\"/me.json\"")
+        .await;
+    node.logs("its root file system is read-only: give it --volumes-from")
+        .await;
     // Its lines of hosts come all the same.
     node.looks_up("locked", "web", Some("10.0.0.1")).await;
 }
@@ -241,8 +276,15 @@ async fn lines_of_hosts_outlive_what_docker_does_to_them() {
     docker(&["network", "disconnect", "bridge", "c"]);
     node.looks_up("c", "web", Some("10.0.0.1")).await;
     let text = node.inside("c", &["cat", "/etc/hosts"]).unwrap();
-    let id: String = docker(&["inspect", "-f", "{{.Id}}", "c"]).chars().take(12).collect();
-    assert_eq!(addresses(&text, "localhost"), ["127.0.0.1", "::1"], "{text}");
+    let id: String = docker(&["inspect", "-f", "{{.Id}}", "c"])
+        .chars()
+        .take(12)
+        .collect();
+    assert_eq!(
+        addresses(&text, "localhost"),
+        ["127.0.0.1", "::1"],
+        "{text}"
+    );
     assert!(addresses(&text, &id)[0].starts_with("172."), "{text}");
     // Somebody restores an old one, without a word to anybody.
     let path = docker(&["inspect", "-f", "{{.HostsPath}}", "c"]);
@@ -262,7 +304,10 @@ async fn when_the_oldest_of_a_role_goes_the_hosts_of_all_children_follow() {
     }
     let start = |name: &'static str, ip: &str| {
         let daemon = Daemon::builder(BIN, name).arg("--docker").arg("off");
-        daemon.join(node.daemon.addr()).role(&format!("web={ip}:80")).ready()
+        daemon
+            .join(node.daemon.addr())
+            .role(&format!("web={ip}:80"))
+            .ready()
     };
     let mut old = start("old", "10.0.0.1").await;
     for name in &names {
@@ -272,7 +317,11 @@ async fn when_the_oldest_of_a_role_goes_the_hosts_of_all_children_follow() {
     let by_role = node.below("serfnodes_by_role.json");
     wait::until("both members", PATIENCE, async || {
         let text = fs::read_to_string(&by_role).map_err(|error| error.to_string())?;
-        if text.contains("young") { Ok(()) } else { Err(text) }
+        if text.contains("young") {
+            Ok(())
+        } else {
+            Err(text)
+        }
     })
     .await;
     // Readers in a container, all the time.
@@ -284,7 +333,10 @@ async fn when_the_oldest_of_a_role_goes_the_hosts_of_all_children_follow() {
                   print torn + 0, missing + 0 }";
     let paths: Vec<String> = names
         .iter()
-        .map(|name| node.engine.docker(&["inspect", "-f", "{{.HostsPath}}", name]))
+        .map(|name| {
+            node.engine
+                .docker(&["inspect", "-f", "{{.HostsPath}}", name])
+        })
         .collect();
     let reading = node.reads("c0", script.to_owned());
     let (first, last) = follow(&mut old, &paths).await;
@@ -304,7 +356,11 @@ async fn follow(old: &mut Daemon, paths: &[String]) -> (Duration, Duration) {
         wait::until("the younger one", PATIENCE, async || {
             let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
             let found = addresses(&text, "web");
-            if found == ["10.0.0.2"] { Ok(()) } else { Err(text.clone()) }
+            if found == ["10.0.0.2"] {
+                Ok(())
+            } else {
+                Err(text.clone())
+            }
         })
         .await;
         first.get_or_insert(begun.elapsed());
@@ -316,7 +372,10 @@ async fn follow(old: &mut Daemon, paths: &[String]) -> (Duration, Duration) {
 async fn files_are_whole_whenever_a_container_reads_them() {
     let node = Node::start("one", |daemon| daemon.role("web=10.0.0.1:80")).await;
     node.engine.docker(&["network", "create", "other"]);
-    let own = format!("{}:/serfnode:ro", node.below("serfnode/children/own").display());
+    let own = format!(
+        "{}:/serfnode:ro",
+        node.below("serfnode/children/own").display()
+    );
     node.child("own", &["-v", &own]);
     node.child("posted", &[]);
     for child in ["own", "posted"] {
@@ -336,7 +395,8 @@ async fn files_are_whole_whenever_a_container_reads_them() {
     while !own.is_finished() || !posted.is_finished() {
         for child in ["own", "posted"] {
             node.engine.docker(&["network", "connect", "other", child]);
-            node.engine.docker(&["network", "disconnect", "other", child]);
+            node.engine
+                .docker(&["network", "disconnect", "other", child]);
         }
         rounds += 1;
     }
@@ -367,8 +427,12 @@ async fn a_container_that_owns_the_directory_gains_nothing() {
     node.inside("evil", &["sh", "-c", &script]).unwrap();
     node.child("other", &[]);
     node.json("evil", "/me.json", is_node_one).await;
-    node.json("evil", "/serfnode/serfnodes_by_id.json", |json| json["one"].is_object()).await;
-    node.json("evil", "/serfnode/parent.json", |json| json["id"] == "one").await;
+    node.json("evil", "/serfnode/serfnodes_by_id.json", |json| {
+        json["one"].is_object()
+    })
+    .await;
+    node.json("evil", "/serfnode/parent.json", |json| json["id"] == "one")
+        .await;
     assert_eq!(fs::read_to_string(&victim).unwrap(), "keep");
     fs::remove_file(victim).unwrap();
 }

@@ -8,6 +8,7 @@
 
 mod children;
 mod cutter;
+mod files;
 mod followed;
 mod image;
 mod operations;

@@ -62,11 +62,11 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         cursors,
         queries.responders.clone(),
     );
-    legacy::start(&shared, &hub, &handle, &queries.responders).await?;
+    let legacy = legacy::start(&shared, &hub, &handle, &queries.responders, &docker).await?;
     retries::start(&shared, &keys);
     let parts = (core, queries, handlers, keys);
     let children = children::start(&shared, &docker);
-    let around = (reloader, docker, children);
+    let around = (reloader, docker, (legacy, children));
     let gate = services(&shared, parts, &driver, &sockets, around).await?;
     serve_sockets(&shared, listeners, &gate);
     Ok(Assembled {

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::identity::BootStore;
+use super::legacy::Legacy;
 use super::peering::Core;
 use super::reload::Reloader;
 use super::shutdown::Phase;
@@ -41,7 +42,7 @@ pub(super) async fn services(
     (core, queries, handlers, keys): (Core, Queries, Handlers, Keys),
     driver: &Driver,
     sockets: &[PathBuf],
-    (reloader, docker, children): (Reloader, Docker, Children),
+    (reloader, docker, (legacy, children)): (Reloader, Docker, (Option<Legacy>, Children)),
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -80,6 +81,7 @@ pub(super) async fn services(
         left: shared.left.clone(),
         reloader,
         docker,
+        legacy,
         children,
         keys: keys.clone(),
     });
@@ -123,6 +125,7 @@ struct Surroundings {
     left: tokio_util::sync::CancellationToken,
     reloader: Reloader,
     docker: Docker,
+    legacy: Option<Legacy>,
     children: Children,
     keys: Keys,
 }
@@ -158,6 +161,7 @@ impl Hooks for Surroundings {
         warnings.extend(self.tags.warning());
         warnings.extend(self.keys.warnings());
         warnings.extend(self.docker.warning());
+        warnings.extend(self.legacy.iter().flat_map(Legacy::warnings));
         let reports = self.children.borrow();
         warnings.extend(reports.iter().filter_map(children::Report::warning));
         warnings

@@ -37,6 +37,15 @@ pub(super) const CONTAINERS: &[Setting] = &[
          and others). See docs/serfnode.md.",
     ),
     one(
+        "legacy-inspect",
+        "MODE",
+        "redacted or full",
+        "What the files below legacy-root show of containers: with redacted all but values of \
+         environment variables, arguments of programs and other usual places of secrets; with \
+         full everything, as serfnode did.",
+    )
+    .or("redacted"),
+    one(
         "fifo-rate",
         "NUMBER",
         "0 to 1000000",

@@ -15,7 +15,7 @@ use super::identity::BootStore;
 use super::peering::{self, Core};
 use super::reload::Reloader;
 use super::surroundings::services;
-use super::{Assembled, Shared, VERSION, containers, handling, legacy, serf};
+use super::{Assembled, Shared, VERSION, containers, handling, legacy, serf, supervising};
 use crate::config::Config;
 use crate::gossip::mdns::{self, MdnsConfig};
 use crate::gossip::rpc::Pipes;
@@ -62,6 +62,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         queries.responders.clone(),
     );
     legacy::start(&shared, &hub, &handle, &queries.responders).await?;
+    supervising::start(&shared, &docker, &handle);
     let parts = (core, queries, handlers, keys);
     let around = (reloader, docker);
     let gate = services(&shared, parts, &driver, &sockets, around).await?;

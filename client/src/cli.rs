@@ -20,6 +20,7 @@ mod event;
 mod failure;
 mod health;
 mod info;
+mod init;
 mod json;
 mod keygen;
 mod keys;
@@ -32,6 +33,7 @@ mod proto;
 mod query;
 mod roles;
 mod rtt;
+mod run_node;
 mod screen;
 mod serf;
 mod serve_query;
@@ -133,6 +135,8 @@ impl Context {
             Command::Wait(args) => wait::run(self, &args).await,
             Command::Health => health::run(self).await,
             Command::Version => info::version(self).await,
+            Command::Run(args) => run_node::run(self, &args),
+            Command::Init(args) => init::run(self, &args),
             Command::Proto(args) => proto::run(self, &args),
             Command::Serf(args) => serf::run(self, &args).await,
             Command::Completions(args) => completions::run(self, &args),

@@ -20,6 +20,7 @@ pub mod reference;
 pub mod schema;
 mod secrets;
 pub mod serf;
+mod serfnode;
 pub mod units;
 mod values;
 
@@ -31,7 +32,8 @@ use std::time::Duration;
 
 use muster_engine::{Limits, Role, Stage};
 
-use crate::{docker, handlers};
+use crate::legacy::json::Privacy;
+use crate::{children, docker, handlers};
 
 pub use crate::grpc::Capability;
 pub use crate::keys::KEYS_MAX;
@@ -67,6 +69,8 @@ pub struct Config {
     pub docker: docker::Config,
     /// For programs that speak no gRPC.
     pub legacy: Legacy,
+    /// Which containers it starts.
+    pub children: children::Wanted,
     /// The process itself.
     pub process: Process,
     /// What a person should look at, for the log.
@@ -82,6 +86,8 @@ pub struct Legacy {
     pub root: Option<PathBuf>,
     /// Lines per second that each FIFO takes.
     pub fifo_rate: Option<std::num::NonZeroU32>,
+    /// What `inspect` in the files shows.
+    pub privacy: Privacy,
 }
 
 /// Who this member is.

@@ -1,6 +1,7 @@
 //! Composition root: builds every part, runs the phases of the daemon.
 
 mod assemble;
+mod children;
 mod containers;
 mod dump;
 mod handling;
@@ -9,6 +10,7 @@ mod legacy;
 pub mod notify;
 mod peering;
 pub mod reload;
+mod retries;
 mod serf;
 pub mod shutdown;
 pub mod signal;

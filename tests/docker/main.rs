@@ -6,6 +6,8 @@
     reason = "a helper that fails is a test that fails"
 )]
 
+mod children;
 mod fifo;
+mod files;
 mod image;
 mod serf_blog;

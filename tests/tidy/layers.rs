@@ -17,10 +17,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
     ("process", &[]),
+    ("children", &["docker"]),
     ("docker", &["hub::lock", "process", "daemon::supervisor"]),
     (
         "legacy",
         &[
+            "children::spec",
             "docker",
             "gossip::CommandError",
             "gossip::Handle",

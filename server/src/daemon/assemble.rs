@@ -15,7 +15,9 @@ use super::identity::BootStore;
 use super::peering::{self, Core};
 use super::reload::Reloader;
 use super::surroundings::services;
-use super::{Assembled, Shared, VERSION, containers, handling, legacy, serf, supervising};
+use super::{
+    Assembled, Shared, VERSION, children, containers, handling, legacy, retries, serf, supervising,
+};
 use crate::config::Config;
 use crate::gossip::mdns::{self, MdnsConfig};
 use crate::gossip::rpc::Pipes;
@@ -61,10 +63,12 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         cursors,
         queries.responders.clone(),
     );
-    legacy::start(&shared, &hub, &handle, &queries.responders).await?;
+    let legacy = legacy::start(&shared, &hub, &handle, &queries.responders, &docker).await?;
+    retries::start(&shared, &keys);
     supervising::start(&shared, &docker, &handle);
     let parts = (core, queries, handlers, keys);
-    let around = (reloader, docker);
+    let children = children::start(&shared, &docker);
+    let around = (reloader, docker, (legacy, children));
     let gate = services(&shared, parts, &driver, &sockets, around).await?;
     serve_sockets(&shared, listeners, &gate);
     Ok(Assembled {

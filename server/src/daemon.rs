@@ -15,6 +15,7 @@ mod serf;
 pub mod shutdown;
 pub mod signal;
 pub mod snapshots;
+mod supervising;
 pub mod supervisor;
 mod surroundings;
 

@@ -8,6 +8,7 @@
 
 mod children;
 mod cutter;
+mod fifo;
 mod files;
 mod followed;
 mod image;

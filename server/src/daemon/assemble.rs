@@ -15,7 +15,9 @@ use super::identity::BootStore;
 use super::peering::{self, Core};
 use super::reload::Reloader;
 use super::surroundings::services;
-use super::{Assembled, Shared, VERSION, children, containers, handling, legacy, retries, serf};
+use super::{
+    Assembled, Shared, VERSION, children, containers, handling, legacy, retries, serf, supervising,
+};
 use crate::config::Config;
 use crate::gossip::mdns::{self, MdnsConfig};
 use crate::gossip::rpc::Pipes;
@@ -64,6 +66,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     );
     let legacy = legacy::start(&shared, &hub, &handle, &queries.responders, &docker).await?;
     retries::start(&shared, &keys);
+    supervising::start(&shared, &docker, &handle);
     let parts = (core, queries, handlers, keys);
     let children = children::start(&shared, &docker);
     let around = (reloader, docker, (legacy, children));

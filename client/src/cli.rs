@@ -24,6 +24,7 @@ mod init;
 mod json;
 mod keygen;
 mod keys;
+mod me;
 mod members;
 mod monitor;
 mod node;
@@ -71,7 +72,7 @@ pub fn main() -> ExitCode {
 /// standard output and error.
 #[must_use]
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::try_parse_from(me::called(args)) {
         Ok(cli) => cli,
         Err(error) => {
             // Nowhere left to report a failure to print.
@@ -128,6 +129,7 @@ impl Context {
             Command::LogLevel(args) => node::log_level(self, &args).await,
             Command::Keys(command) => keys::run(self, command).await,
             Command::Info(args) => info::run(self, &args).await,
+            Command::Me => me::run(self).await,
             Command::Monitor(args) => monitor::run(self, &args).await,
             Command::Reload => node::reload(self).await,
             Command::Wait(args) => wait::run(self, &args).await,

@@ -68,12 +68,23 @@ pub struct Config {
     pub docker: docker::Config,
     /// Which containers it starts.
     pub children: children::Wanted,
+    /// For programs that speak no gRPC.
+    pub legacy: Legacy,
     /// The process itself.
     pub process: Process,
     /// What a person should look at, for the log.
     pub warnings: Vec<String>,
     /// What holds for each setting, so that two configurations can be compared.
     pub held: BTreeMap<&'static str, Held>,
+}
+
+/// For programs that speak no gRPC.
+#[derive(Debug, Clone)]
+pub struct Legacy {
+    /// Where their files and FIFOs are; without it there are none.
+    pub root: Option<PathBuf>,
+    /// Lines per second that each FIFO takes.
+    pub fifo_rate: Option<std::num::NonZeroU32>,
 }
 
 /// Who this member is.

@@ -279,9 +279,11 @@ fn nobody(name: &str) -> Member {
         started_unix_ms: 0,
         tags: BTreeMap::new(),
         roles: Vec::new(),
+        ports: BTreeMap::new(),
         version: String::new(),
         protocol: (0, 0),
         plaintext: false,
+        by_tcp: false,
         is_self: true,
     }
 }

@@ -1,11 +1,12 @@
-//! What this node knows, for every surface: a versioned store of members and a
-//! ring of events.
+//! What this node knows, for every surface: versioned stores of members and of
+//! containers, and a ring of events.
 //!
 //! One writer (the driver of the engine), any number of readers. Readers pull:
 //! the hub keeps nothing per reader and never waits for one. Locks are held for
 //! one batch or one page of [`store::PAGE_ITEMS`] pointers, never while encoding
 //! or sending.
 
+pub mod containers;
 pub mod positions;
 pub mod ring;
 pub mod store;
@@ -14,10 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use muster_engine::{Event, Gap, Member, MemberKey, Origin, Status};
+use muster_engine::{Event, Gap, Member, MemberKey, Origin, Published, Status};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
+use self::containers::Containers;
 use self::ring::EventRing;
 use self::store::{Store, Update};
 use crate::filter::Targets;
@@ -27,8 +29,15 @@ use crate::filter::Targets;
 pub enum MemberUpdate {
     /// A member appeared or changed.
     Updated(Arc<Member>),
-    /// A member was reaped, or its key changed.
+    /// A member was reaped, or its key changed; what it published goes with it.
     Removed(MemberKey),
+    /// What a member publishes changed: nothing for who only watches members.
+    Published {
+        /// Whose.
+        member: MemberKey,
+        /// What.
+        published: Published,
+    },
 }
 
 /// One step of the event streams, in order per origin.
@@ -59,6 +68,7 @@ pub enum EventUpdate {
 pub struct Hub {
     epoch: String,
     members: Store<MemberKey, Member>,
+    containers: Containers,
     events: EventRing,
     /// This node, once the engine has shown it.
     me: Mutex<Option<Arc<Member>>>,
@@ -74,6 +84,7 @@ impl Hub {
         Self {
             epoch,
             members: Store::new(),
+            containers: Containers::default(),
             events: EventRing::new(),
             me: Mutex::new(None),
             targets: Targets::default(),
@@ -89,11 +100,17 @@ impl Hub {
         if let Some(MemberUpdate::Updated(me)) = batch.iter().rfind(me) {
             *lock(&self.me) = Some(Arc::clone(me));
         }
-        let updates = batch.into_iter().map(|update| match update {
-            MemberUpdate::Updated(member) => Update::Put(member.key(), member),
-            MemberUpdate::Removed(key) => Update::Remove(key),
+        let now = unix_ms();
+        self.containers.apply(&batch, now);
+        let updates = batch.into_iter().filter_map(|update| match update {
+            MemberUpdate::Updated(member) => Some(Update::Put(member.key(), member)),
+            MemberUpdate::Removed(key) => Some(Update::Remove(key)),
+            MemberUpdate::Published { .. } => None,
         });
-        self.members.apply(updates.collect(), unix_ms());
+        let updates: Vec<_> = updates.collect();
+        if !updates.is_empty() {
+            self.members.apply(updates, now);
+        }
     }
 
     /// Appends one batch to the event ring: one wake-up. Of an event whose target
@@ -149,6 +166,9 @@ impl Hub {
     pub fn register(&self, registry: &mut Registry) {
         let help = "Events that were not for this node";
         registry.register("muster_events_elsewhere", help, self.elsewhere.clone());
+        let help = "Container summaries of other members that made no sense";
+        let refused = self.containers.refused.clone();
+        registry.register("muster_container_summaries_refused", help, refused);
     }
 
     /// The epoch of every position of this run.
@@ -161,6 +181,12 @@ impl Hub {
     #[must_use]
     pub fn members(&self) -> &Store<MemberKey, Member> {
         &self.members
+    }
+
+    /// The containers of all nodes.
+    #[must_use]
+    pub fn containers(&self) -> &Containers {
+        &self.containers
     }
 
     /// The events.

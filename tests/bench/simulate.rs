@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use muster_engine::Engine;
-use muster_tests::sim::{Measure, Setup, measure};
+use muster_tests::sim::{Measure, Rate, Setup, measure};
 
 use crate::progress;
 use crate::table::Table;
@@ -40,11 +40,11 @@ pub(crate) fn run() -> anyhow::Result<String> {
             sealed: false,
             ..Setup::default()
         };
-        let report = measure::<Engine>(setup, Measure::Steady, LIMIT, 0);
+        let report = measure::<Engine>(setup, Measure::Rest, LIMIT, 0);
         anyhow::ensure!(report.violations.is_empty(), "{:?}", report.violations);
         let start = report.converge_s.unwrap_or(f64::NAN);
-        let rest = report.steady.as_ref();
-        let bytes = rest.map_or(f64::NAN, |r| r.datagram_bytes_per_s + r.stream_bytes_per_s);
+        let rest = report.rest.as_ref();
+        let bytes = rest.map_or(f64::NAN, Rate::bytes_per_s);
         let datagrams = rest.map_or(f64::NAN, |r| r.datagrams_per_s);
         let first = *smallest.get_or_insert(bytes);
         table.row([

@@ -7,6 +7,8 @@
 #![expect(clippy::print_stdout, reason = "what a scenario took is worth reading")]
 
 mod bursts;
+mod command;
+mod containers;
 mod coordinates;
 mod faults;
 mod keys;

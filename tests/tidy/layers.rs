@@ -20,6 +20,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("children", &["docker"]),
     ("docker", &["hub::lock", "process", "daemon::supervisor"]),
     (
+        "legacy",
+        &[
+            "docker",
+            "gossip::CommandError",
+            "gossip::Handle",
+            "gossip::Replicated",
+            "hub",
+            "queries",
+            "daemon::supervisor",
+        ],
+    ),
+    (
         "handlers",
         &[
             "coalesce",

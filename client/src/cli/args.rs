@@ -82,6 +82,8 @@ pub(super) enum Command {
     Info(Info),
     /// Change what the daemon logs, until it restarts
     LogLevel(LogLevel),
+    /// Print where peers reach this node, IP:PORT, once the daemon answers
+    Me,
     /// Follow the daemon's log, its members and its events
     Monitor(Monitor),
     /// Make the daemon read its configuration again

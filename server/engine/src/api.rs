@@ -12,7 +12,7 @@ use crate::crypto::{KeyId, Keyring};
 use crate::event::{Event, Gap};
 use crate::ident::BOOT_MAX;
 use crate::member::{Member, MemberKey, Role};
-use crate::record::{ROLES_BYTES_MAX, VERSION_BYTES_MAX};
+use crate::record::{Published, ROLES_BYTES_MAX, VERSION_BYTES_MAX};
 
 /// Everything that an engine must be told at its start.
 #[derive(Debug, Clone)]
@@ -128,6 +128,9 @@ pub enum ExchangeKind {
     Sync,
     /// Ranges of events.
     Pull,
+    /// Who is there: the first words of a stream that then stands idle. Never in an
+    /// [`Output::Request`]: [`Output::Watch`] is what asks.
+    Watch,
 }
 
 /// Why an exchange brought no answer.
@@ -148,6 +151,43 @@ pub enum ExchangeError {
     /// Too many exchanges under way on this node.
     #[error("too many exchanges under way")]
     Busy,
+}
+
+/// Number of one watch stream, or of one try to open it; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WatchId(pub u64);
+
+/// What happens to a watch stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchEvent {
+    /// The peer answered the hello; the stream is held from now on.
+    Opened(Bytes),
+    /// There is no stream. The last event of its number.
+    Failed(WatchFailure),
+    /// The peer said goodbye, or this side had to for its keys. The last event.
+    Closed,
+    /// It ended without a goodbye: FIN or RST. The last event.
+    Lost,
+}
+
+/// Why a watch stream did not open: what the network and the peer's kernel said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WatchFailure {
+    /// The peer's kernel refused the connection: nobody listens there.
+    Refused,
+    /// The network says that there is no such host.
+    Unreachable,
+    /// No answer of any kernel in time.
+    Silent,
+    /// The connection was accepted, but nobody shook hands in time: a process that
+    /// stands still, mostly.
+    Unanswered,
+    /// The connection was accepted, then broke.
+    Broken,
+    /// Somebody is there, but wants no stream: wrong key, too many pipes.
+    Rejected,
+    /// This host could not even try: no route, its interface is down, no descriptors.
+    Local,
 }
 
 /// Anybody can send datagrams under unknown keys: they are told this rarely.
@@ -180,6 +220,13 @@ pub enum Input {
         id: ExchangeId,
         /// Opened body.
         result: Result<Bytes, ExchangeError>,
+    },
+    /// Something happened to an [`Output::Watch`].
+    Watch {
+        /// Number of the stream.
+        id: WatchId,
+        /// What.
+        event: WatchEvent,
     },
     /// The time of [`crate::Engine::next_deadline`] has come.
     Tick,
@@ -220,12 +267,38 @@ pub enum Output {
         /// Body, or `None` to close the pipe: the request made no sense.
         body: Option<Bytes>,
     },
+    /// Open a stream to a peer, send it `hello`, and hold it: it carries nothing more,
+    /// its end is what matters. Brings [`Input::Watch`].
+    Watch {
+        /// Number of the stream.
+        id: WatchId,
+        /// Whom.
+        to: SocketAddr,
+        /// First words, answered by the peer's engine as
+        /// [`ExchangeKind::Watch`].
+        hello: Bytes,
+        /// Give up after this long, connection included.
+        within: Duration,
+    },
+    /// Close a watch stream with a goodbye, or stop opening it. Nothing more comes
+    /// of its number.
+    Unwatch {
+        /// Number of the stream.
+        id: WatchId,
+    },
     /// Resolve the configured seeds again and hand in [`Input::Seeds`].
     ResolveSeeds,
     /// A member appeared or changed.
     MemberUpdated(Arc<Member>),
-    /// A member was reaped.
+    /// A member was reaped, and what it published with it.
     MemberRemoved(MemberKey),
+    /// What a member publishes changed.
+    Published {
+        /// Whose.
+        member: MemberKey,
+        /// What.
+        published: Published,
+    },
     /// An event for the consumers of this node, in order per origin.
     Event(Arc<Event>),
     /// A query, when it is first stored here: at once and not in order, once. Those
@@ -366,4 +439,13 @@ pub enum EngineError {
     /// A name that cannot be.
     #[error("bad name: {0}")]
     BadName(#[from] crate::name::NameError),
+    /// What should be the full id of a container is none.
+    #[error("{0:?} is no id of a container: 64 hex digits")]
+    BadContainer(String),
+    /// A key that nothing can be published under.
+    #[error("bad key {0:?}: ASCII with a slash, at most 64 bytes")]
+    BadKey(String),
+    /// More is published than a record may hold.
+    #[error("{0} published keys, at most {1} are allowed")]
+    TooManyKeys(usize, usize),
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ident::Ident;
+use crate::suspicion::Evidence;
 
 /// Most items that wait; at the bound the one sent most often goes (state
 /// exchanges bring what it told).
@@ -13,8 +14,8 @@ pub(crate) const QUEUE_MAX: usize = 4_096;
 pub(crate) enum Topic {
     /// The record of a member, read when it is sent: always the newest.
     Record(u64),
-    /// An accusation: subject, incarnation, accuser.
-    Accusation(Ident, u16, u64),
+    /// An accusation: subject, incarnation, accuser, what it saw.
+    Accusation(Ident, u16, u64, Evidence),
     /// A forced leave: subject, pruned, teller.
     Forced(Ident, bool, u64),
 }
@@ -26,13 +27,15 @@ type Place = (u32, u64);
 #[derive(Debug, Default)]
 pub(crate) struct Broadcasts {
     places: BTreeMap<Topic, Place>,
+    /// Of records: the version above which they are to be spread, unless that is 0.
+    since: BTreeMap<u64, u64>,
     order: BTreeSet<(Place, Topic)>,
     stamp: u64,
     overflows: u64,
 }
 
 impl Broadcasts {
-    /// Queues an item as never sent.
+    /// Queues an item as never sent; a record with all that it holds.
     pub(crate) fn push(&mut self, topic: Topic) {
         self.remove(topic);
         if self.places.len() >= QUEUE_MAX
@@ -44,10 +47,31 @@ impl Broadcasts {
         self.put(topic, 0);
     }
 
+    /// Queues what changed in a record above a version as never sent.
+    pub(crate) fn push_since(&mut self, hash: u64, version: u64) {
+        let topic = Topic::Record(hash);
+        let since = match self.places.contains_key(&topic) {
+            true => self.since(hash).min(version),
+            false => version,
+        };
+        self.push(topic);
+        if since > 0 {
+            self.since.insert(hash, since);
+        }
+    }
+
+    /// The version above which a record is to be spread.
+    fn since(&self, hash: u64) -> u64 {
+        self.since.get(&hash).copied().unwrap_or(0)
+    }
+
     /// Drops an item.
     pub(crate) fn remove(&mut self, topic: Topic) {
         if let Some(place) = self.places.remove(&topic) {
             self.order.remove(&(place, topic));
+        }
+        if let Topic::Record(hash) = topic {
+            self.since.remove(&hash);
         }
     }
 
@@ -62,22 +86,32 @@ impl Broadcasts {
     }
 
     /// Offers items, least sent first and oldest first among those, until `take`
-    /// says that the datagram is full. What it took counts as sent once more, and
+    /// says that the datagram is full; it is told above which version a record is to be
+    /// spread. What it took counts as sent once more, and
     /// leaves the queue after `limit` times.
-    pub(crate) fn fill(&mut self, limit: u32, mut take: impl FnMut(Topic) -> Take) {
+    pub(crate) fn fill(&mut self, limit: u32, mut take: impl FnMut(Topic, u64) -> Take) {
         let mut taken = Vec::new();
         for &(_, topic) in &self.order {
-            match take(topic) {
-                Take::Yes | Take::Drop => taken.push(topic),
+            let since = match topic {
+                Topic::Record(hash) => self.since(hash),
+                Topic::Accusation(..) | Topic::Forced(..) => 0,
+            };
+            match take(topic, since) {
+                Take::Yes | Take::Drop => taken.push((topic, since)),
                 Take::TooLarge => {}
                 Take::Full => break,
             }
         }
-        for topic in taken {
+        for (topic, since) in taken {
             let sent = self.places.get(&topic).map_or(0, |&(sent, _)| sent) + 1;
             self.remove(topic);
             if sent < limit {
                 self.put(topic, sent);
+                if let Topic::Record(hash) = topic
+                    && since > 0
+                {
+                    self.since.insert(hash, since);
+                }
             }
         }
     }
@@ -108,7 +142,7 @@ mod tests {
 
     fn taken(queue: &mut Broadcasts, limit: u32, room: usize) -> Vec<u64> {
         let mut taken = Vec::new();
-        queue.fill(limit, |topic| {
+        queue.fill(limit, |topic, _since| {
             let Topic::Record(hash) = topic else {
                 return Take::Drop;
             };

@@ -2,7 +2,7 @@
 //!
 //! Reading order: this file (what comes in, what goes out), `datagrams` (the bulk
 //! of the talk), `members` (what an update does), `naming` (whose a name is), `exchange` and `joining` (state
-//! exchanges), `leaving`, `forcing`, `coordinates`, `commands`.
+//! exchanges), `leaving`, `forcing`, `watching` (idle streams), `probing`, `coordinates`, `commands`.
 
 mod check;
 mod commands;
@@ -15,11 +15,13 @@ mod keys;
 mod leaving;
 mod members;
 mod naming;
+mod probing;
 mod restoring;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 mod views;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -48,8 +50,10 @@ use exchange::Exchanges;
 use forcing::Forcing;
 use joining::Joining;
 use leaving::Leaving;
+use probing::Probing;
 use restoring::Remembered;
 use upkeep::Upkeep;
+use watching::Watching;
 
 /// One node of a cluster.
 #[derive(Debug)]
@@ -73,6 +77,8 @@ pub struct Engine {
     coordinates: Coordinates,
     upkeep: Upkeep,
     remembered: Remembered,
+    watching: Watching,
+    probing: Probing,
     /// When the last datagram under an unknown key was told of.
     unknown_key_told: Option<Time>,
     counters: BTreeMap<&'static str, u64>,
@@ -116,6 +122,8 @@ impl Engine {
             upkeep: Upkeep::new(now.at, &mut rng),
             rng,
             remembered: Remembered::default(),
+            watching: Watching::default(),
+            probing: Probing::new(now.at),
             unknown_key_told: None,
             counters: BTreeMap::new(),
             touched: BTreeSet::new(),
@@ -140,6 +148,7 @@ impl Engine {
             } => self.on_request(now, id, from, kind, body),
             Input::Response { id, result } => self.on_response(now, id, result),
             Input::Seeds { addrs } => self.on_seeds(now, &addrs),
+            Input::Watch { id, event } => self.on_watch(now, id, event),
             Input::Tick => self.on_tick(now),
         }
         self.finish(now);
@@ -161,6 +170,7 @@ impl Engine {
             self.events.next_deadline(),
             Some(self.joining.next_deadline()),
             self.leaving.as_ref().map(Leaving::next_deadline),
+            self.watching.next_deadline(),
         ];
         deadlines.into_iter().flatten().min().unwrap_or_default()
     }
@@ -184,6 +194,7 @@ impl Engine {
         if self.events.next_deadline().is_some_and(|at| at <= now.at) {
             self.events.tick(now, &self.table);
         }
+        self.tick_watching(now);
         self.tick_joining(now);
         self.tick_leaving(now);
         self.tick_upkeep(now);
@@ -192,6 +203,7 @@ impl Engine {
 
     /// Carries out everything that a step set in motion, then shows what changed.
     fn finish(&mut self, now: Now) {
+        self.follow_ring(now);
         loop {
             self.tell_swim(now, true);
             if let Some(output) = self.swim.poll() {
@@ -222,8 +234,11 @@ impl Engine {
                 incarnation,
             } => {
                 self.count("probes_failed");
-                self.accuse(now, subject, incarnation);
+                let evidence = self.evidence_of_probe(subject);
+                self.accuse(now, subject, incarnation, evidence);
             }
+            SwimOutput::Unanswered { subject, number } => self.probe_by_tcp(now, subject, number),
+            SwimOutput::Over(ended) => self.probe_over(now, ended),
             SwimOutput::Renewed => {
                 self.own.ident = self.swim.me();
                 self.own.incarnation = 0;
@@ -285,11 +300,20 @@ impl Engine {
             self.changes += 1;
             self.outputs.push_back(Output::MemberUpdated(member));
         }
+        if let Some(published) = self.own.take_published() {
+            let member = self.own.shown().key();
+            self.outputs
+                .push_back(Output::Published { member, published });
+        }
         while let Some(hash) = self.touched.pop_first() {
-            self.changes += 1;
             if let Some((member, moved)) = self.table.show(hash) {
+                self.changes += 1;
                 self.outputs.extend(moved.map(Output::MemberRemoved));
                 self.outputs.push_back(Output::MemberUpdated(member));
+            }
+            if let Some((member, published)) = self.table.take_published(hash) {
+                self.outputs
+                    .push_back(Output::Published { member, published });
             }
         }
     }

@@ -23,6 +23,7 @@ pub mod crypto;
 pub mod engine;
 pub mod event;
 mod events;
+mod health;
 mod ident;
 pub mod member;
 pub mod name;
@@ -40,11 +41,14 @@ mod wire;
 
 pub use api::{
     Config, EngineError, ExchangeError, ExchangeId, ExchangeKind, Input, Limits, Note, Output,
+    WatchEvent, WatchFailure, WatchId,
 };
 pub use coordinate::Coordinate;
 pub use crypto::Stage;
 pub use engine::Engine;
 pub use event::{Accepted, Event, EventDraft, EventError, EventKind, Gap, Origin};
 pub use member::{Member, MemberKey, Role, Status, StatusChange, StatusReason};
+pub use own::{OwnUpdate, PUBLISHED_BYTES_MAX, PUBLISHED_KEYS_MAX, published_bytes};
+pub use record::Published;
 pub use snapshot::Snapshot;
 pub use time::{Now, Time};

@@ -59,6 +59,14 @@ pub enum StatusReason {
     ProbeFailed,
     /// The suspicion was not refuted in time.
     SuspicionExpired,
+    /// A watcher's stream to it broke, and it could not be opened again.
+    StreamLost,
+    /// The same, and its host refuses connections: the process is gone.
+    ConnectionRefused,
+    /// The same, and its host does not answer any more: it is gone as well.
+    HostGone,
+    /// Probes went unanswered, and not even its host's kernel answered.
+    HostSilent,
     /// It said that it leaves.
     LeaveIntent,
     /// It stopped after saying that it leaves.
@@ -81,6 +89,10 @@ impl StatusReason {
             Self::Refuted => "refuted a suspicion",
             Self::ProbeFailed => "did not answer probes",
             Self::SuspicionExpired => "did not refute a suspicion in time",
+            Self::StreamLost => "a stream to it broke and could not be opened again",
+            Self::ConnectionRefused => "its streams broke and connections are refused",
+            Self::HostGone => "its streams broke and its host does not answer",
+            Self::HostSilent => "neither it nor its host answered",
             Self::LeaveIntent => "is leaving",
             Self::Left => "left",
             Self::ForcedOut => "was forced out",
@@ -120,6 +132,11 @@ pub struct Role {
     pub service_port: u16,
     /// Wall clock of the owner, milliseconds: when it began to serve the role.
     pub since_unix_ms: u64,
+    /// Full id of the container that serves it, 64 hex digits; `None` for a role of the
+    /// node's settings.
+    pub container: Option<Arc<str>>,
+    /// False while the container's HEALTHCHECK does not pass.
+    pub healthy: bool,
 }
 
 /// Key of a member in stores: one entry per claimant of a name. `Ord` sorts by
@@ -158,14 +175,20 @@ pub struct Member {
     pub started_unix_ms: u64,
     /// Free tags.
     pub tags: BTreeMap<String, String>,
-    /// Roles in the owner's order.
+    /// Roles: those of the settings in the owner's order, then those of containers,
+    /// oldest first.
     pub roles: Vec<Role>,
+    /// Ports of this node's own container and where the host publishes them, as in
+    /// `8000/tcp` to `49153`; empty where the node runs in none.
+    pub ports: BTreeMap<String, Vec<String>>,
     /// Daemon version.
     pub version: String,
     /// Gossip protocol range that it understands.
     pub protocol: (u32, u32),
     /// It talks without encryption.
     pub plaintext: bool,
+    /// This node reaches it over TCP alone: datagrams do not get through.
+    pub by_tcp: bool,
     /// It is this node.
     pub is_self: bool,
 }

@@ -1,5 +1,7 @@
 //! What this node says of itself.
 
+mod publishing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,11 +13,13 @@ use crate::crypto::Keyring;
 use crate::ident::{Ident, NodeRef, conflict_hash, name_hash};
 use crate::member::{Member, Role, Status, StatusChange, StatusReason};
 use crate::record::{
-    KEY_NODE, KEY_ROLES, KEY_STATUS, KEY_TAGS, Record, TAGS_BYTES_MAX, TIME_MAX, encode_entry,
-    encode_ip, encode_roles, tag_is_sound,
+    KEY_NODE, KEY_ROLES, KEY_STATUS, KEY_TAGS, Published, Record, TAGS_BYTES_MAX, TIME_MAX,
+    encode_entry, encode_ip, encode_roles, tag_is_sound,
 };
 use crate::time::{Now, Time};
 use crate::wire::{NodeInfo, OwnStatus, PROTOCOL, RecordDelta, Tags};
+
+pub use publishing::{OwnUpdate, PUBLISHED_BYTES_MAX, PUBLISHED_KEYS_MAX, published_bytes};
 
 /// Wall clocks that differ by less than this are as good as clocks get.
 const CLOCK_TOLERANCE_MS: u64 = 1_000;
@@ -43,6 +47,8 @@ pub(crate) struct Own {
     conflict: bool,
     leaving: bool,
     shown: Option<Arc<Member>>,
+    /// Surfaces hold something that this node publishes.
+    told: bool,
 }
 
 impl Own {
@@ -84,6 +90,7 @@ impl Own {
             conflict: false,
             leaving: false,
             shown: None,
+            told: false,
         }
     }
 
@@ -137,7 +144,9 @@ impl Own {
         self.incarnation = 0;
         let info = node_info(&self.config, self.instance, self.started_unix_ms, conflict);
         let delta = full_record(&self.config, self.ident.node(), &info, self.leaving);
-        self.record = Record::new(now.at, &delta).expect("the configuration was checked");
+        let record = Record::new(now.at, &delta).expect("the configuration was checked");
+        let before = std::mem::replace(&mut self.record, record);
+        self.write_again(now, &before);
     }
 
     /// Sets the start time that decides seniority.
@@ -195,7 +204,15 @@ impl Own {
         }
         let member = Arc::new(member);
         let old = self.shown.replace(Arc::clone(&member));
+        if old.as_ref().is_some_and(|old| old.key() != member.key()) {
+            self.record.tell_all_again();
+        }
         Some((member, old))
+    }
+
+    /// What this node publishes, as far as surfaces were not told.
+    pub(crate) fn take_published(&mut self) -> Option<Published> {
+        self.record.take_published(&mut self.told)
     }
 
     /// This node as surfaces see it.
@@ -220,9 +237,11 @@ impl Own {
             started_unix_ms: said.started_unix_ms,
             tags: said.tags.clone(),
             roles: said.roles.clone(),
+            ports: said.ports.clone(),
             version: said.version.clone(),
             protocol: said.protocol,
             plaintext: said.plaintext,
+            by_tcp: false,
             is_self: true,
         }
     }
@@ -296,6 +315,7 @@ fn full_record(config: &Config, owner: NodeRef, info: &NodeInfo, leaving: bool) 
         hash: owner.hash,
         boot: owner.boot,
         entries,
-        floor: 0,
+        upto: 4,
+        ..RecordDelta::default()
     }
 }

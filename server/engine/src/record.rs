@@ -3,19 +3,31 @@
 //! Entries are kept and passed on as the owner's original bytes; everything
 //! parsed is a view of them. The higher version of a key wins, so merging is
 //! commutative, associative and idempotent.
+//!
+//! The engine knows few keys: `node`, `tags`, `roles`, `roles/<container>`, `ports`,
+//! `status`. Others with a slash in them are *published*: handed over to surfaces as
+//! they are, see [`Published`]. The version of a record is that up to which *everything*
+//! is held; single entries may come before those that were written earlier.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+mod parsed;
+mod published;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::ident::{BOOT_MAX, NodeRef, conflict_hash, name_hash};
-use crate::member::Role;
-use crate::name::{check_name, check_role};
+use crate::ident::NodeRef;
 use crate::time::Time;
-use crate::wire::{NodeInfo, OwnStatus, RecordDelta, RecordEntry, RoleInfo, Roles, Tags};
+use crate::wire::{RecordDelta, RecordEntry};
+
+use self::parsed::parse;
+pub(crate) use self::parsed::{
+    Parsed, encode_ip, encode_ports, encode_roles, is_container_id, owner_of_delta, tag_is_sound,
+};
+pub use self::published::Published;
+pub(crate) use self::published::is_published;
 
 /// Largest record of one member, all keys, bytes.
 pub(crate) const RECORD_BYTES_MAX: usize = 256 << 10;
@@ -25,6 +37,12 @@ pub(crate) const TAGS_BYTES_MAX: usize = 64 << 10;
 
 /// Largest roles of one member, encoded, bytes.
 pub(crate) const ROLES_BYTES_MAX: usize = 16 << 10;
+
+/// Largest roles of one member's containers, encoded, bytes.
+pub(crate) const CONTAINER_ROLES_BYTES_MAX: usize = 32 << 10;
+
+/// Largest map of published ports of one member, encoded, bytes.
+pub(crate) const PORTS_BYTES_MAX: usize = 8 << 10;
 
 /// Longest daemon version, bytes.
 pub(crate) const VERSION_BYTES_MAX: usize = 256;
@@ -38,9 +56,16 @@ pub(crate) const KEYS_MAX: usize = 4_096;
 /// How long a deleted key is remembered, so that no peer brings it back.
 pub(crate) const DELETED_KEPT: Duration = Duration::from_secs(3_600);
 
+/// Deleted keys that one record remembers: beyond it the oldest are forgotten early, and
+/// a peer that has not heard of them yet takes the whole record.
+pub(crate) const DELETED_MAX: usize = 512;
+
 pub(crate) const KEY_NODE: &str = "node";
 pub(crate) const KEY_TAGS: &str = "tags";
 pub(crate) const KEY_ROLES: &str = "roles";
+/// Before the id of a container: the roles that it serves.
+pub(crate) const ROLES_OF: &str = "roles/";
+pub(crate) const KEY_PORTS: &str = "ports";
 pub(crate) const KEY_STATUS: &str = "status";
 
 /// Why a record was refused. All are the sender's fault and counted.
@@ -61,31 +86,42 @@ struct Entry {
     deleted_at: Option<Time>,
 }
 
-/// The parsed view of a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Parsed {
-    pub(crate) name: String,
-    pub(crate) instance: u64,
-    pub(crate) addr: SocketAddr,
-    pub(crate) started_unix_ms: u64,
-    pub(crate) version: String,
-    pub(crate) protocol: (u32, u32),
-    pub(crate) plaintext: bool,
-    pub(crate) conflict: bool,
-    pub(crate) leaving: bool,
-    pub(crate) tags: BTreeMap<String, String>,
-    pub(crate) roles: Vec<Role>,
+/// What a merge changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Merged {
+    /// There are entries that were not held before.
+    pub(crate) entries: bool,
+    /// Some of them are of keys that the engine knows.
+    pub(crate) member: bool,
+    /// The version grew.
+    pub(crate) version: bool,
+}
+
+impl Merged {
+    /// Whether anything changed.
+    pub(crate) fn is_news(self) -> bool {
+        self.entries || self.version
+    }
 }
 
 /// One member's record, as this node holds it.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     owner: NodeRef,
+    /// Everything up to it is held.
     version: u64,
     /// Highest version of a deleted key that was forgotten.
     floor: u64,
     entries: BTreeMap<String, Entry>,
+    /// Bytes of all entries.
+    bytes: usize,
+    /// Entries of deleted keys.
+    deleted: usize,
     parsed: Parsed,
+    /// Published keys that changed since surfaces were told.
+    untold: BTreeSet<String>,
+    /// Surfaces have to start anew with the published keys.
+    fresh: bool,
 }
 
 impl Record {
@@ -100,9 +136,16 @@ impl Record {
             version: 0,
             floor: 0,
             entries: BTreeMap::new(),
+            bytes: 0,
+            deleted: 0,
             parsed: Parsed::nobody(),
+            untold: BTreeSet::new(),
+            fresh: true,
         };
         record.merge(now, delta)?;
+        if record.parsed.name.is_empty() {
+            return Err(RecordError::Malformed);
+        }
         Ok(record)
     }
 
@@ -111,7 +154,7 @@ impl Record {
         self.owner
     }
 
-    /// Highest version of any key.
+    /// The version up to which everything is held.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
@@ -121,126 +164,271 @@ impl Record {
         &self.parsed
     }
 
-    /// Takes the entries that are newer; says whether anything was. On an error
-    /// nothing is taken.
-    pub(crate) fn merge(&mut self, now: Time, delta: &RecordDelta) -> Result<bool, RecordError> {
-        let mut entries = self.entries.clone();
-        let mut version = self.version.max(delta.floor);
-        let floor = self.floor.max(delta.floor);
-        if delta.floor > self.version {
-            // What was deleted meanwhile is not known any more: start over.
-            entries.retain(|_key, entry| entry.version > delta.floor);
-        }
-        for raw in &delta.entries {
-            let entry = RecordEntry::decode(raw.clone()).map_err(|_e| RecordError::Malformed)?;
-            version = version.max(entry.version);
-            if entries
-                .get(&entry.key)
-                .is_none_or(|known| known.version < entry.version)
-            {
-                let deleted_at = entry.deleted.then_some(now);
-                let kept = Entry {
-                    version: entry.version,
-                    raw: raw.clone(),
-                    deleted_at,
-                };
-                entries.insert(entry.key, kept);
+    /// Bytes of all entries.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes the entries that are newer; says what that changed. On an error nothing is
+    /// taken.
+    pub(crate) fn merge(&mut self, now: Time, delta: &RecordDelta) -> Result<Merged, RecordError> {
+        let incoming = decode(delta)?;
+        // What was deleted meanwhile is not known any more: start over.
+        let anew = delta.floor > self.version;
+        let held = if anew { 0 } else { self.version };
+        let mut undo = Vec::new();
+        if anew {
+            let old = self.entries.iter();
+            let old = old.filter(|(_, entry)| entry.version <= delta.floor);
+            for key in old.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+                let entry = self.replace(&key, None);
+                undo.push((key, entry));
             }
         }
-        let bytes = bytes_of(&entries);
-        if bytes > RECORD_BYTES_MAX || entries.len() > KEYS_MAX {
+        for (entry, raw) in incoming {
+            let known = self.entries.get(&entry.key);
+            if entry.version <= held || known.is_some_and(|known| known.version >= entry.version) {
+                continue;
+            }
+            let kept = Entry {
+                version: entry.version,
+                // A slice would keep the whole body alive.
+                raw: Bytes::copy_from_slice(&raw),
+                deleted_at: entry.deleted.then_some(now),
+            };
+            let old = self.replace(&entry.key, Some(kept));
+            undo.push((entry.key, old));
+        }
+        let member = undo.iter().any(|(key, _)| !is_published(key));
+        if let Err(error) = self.check(member) {
+            for (key, old) in undo.into_iter().rev() {
+                self.replace(&key, old);
+            }
+            return Err(error);
+        }
+        let before = self.version;
+        if anew || delta.base <= self.version {
+            self.version = self.version.max(delta.upto).max(delta.floor);
+        }
+        self.floor = self.floor.max(delta.floor);
+        self.fresh |= anew;
+        let merged = Merged {
+            entries: !undo.is_empty(),
+            member,
+            version: self.version > before,
+        };
+        let published = undo.into_iter().map(|(key, _)| key);
+        self.untold
+            .extend(published.filter(|key| is_published(key)));
+        self.forget_oldest_deleted();
+        Ok(merged)
+    }
+
+    /// Checks what was put in, and reads it anew if the engine knows the keys.
+    fn check(&mut self, member: bool) -> Result<(), RecordError> {
+        if self.bytes > RECORD_BYTES_MAX || self.entries.len() > KEYS_MAX {
             return Err(RecordError::TooLarge);
         }
-        let parsed = parse(self.owner, &entries)?;
-        let news = version > self.version;
-        (self.entries, self.version, self.parsed) = (entries, version, parsed);
-        self.floor = floor;
-        Ok(news)
+        if member {
+            self.parsed = parse(self.owner, &self.entries)?;
+        }
+        Ok(())
+    }
+
+    /// Puts an entry in the place of another, or none; gives the other.
+    fn replace(&mut self, key: &str, new: Option<Entry>) -> Option<Entry> {
+        let counts = |entry: &Entry| (entry.raw.len(), usize::from(entry.deleted_at.is_some()));
+        let (bytes, deleted) = new.as_ref().map_or((0, 0), counts);
+        let old = match new {
+            Some(entry) => self.entries.insert(key.to_owned(), entry),
+            None => self.entries.remove(key),
+        };
+        let (old_bytes, old_deleted) = old.as_ref().map_or((0, 0), counts);
+        self.bytes = self.bytes + bytes - old_bytes;
+        self.deleted = self.deleted + deleted - old_deleted;
+        old
     }
 
     /// Entries above `version`, as the owner wrote them; all of them if keys were
     /// deleted and forgotten since.
     pub(crate) fn since(&self, version: u64) -> RecordDelta {
         let behind = version < self.floor;
-        let newer = self
-            .entries
-            .values()
-            .filter(|entry| behind || entry.version > version);
+        let base = if behind { 0 } else { version };
+        let mut newer: Vec<&Entry> = self.newer(base).collect();
+        newer.sort_by_key(|entry| entry.version);
         RecordDelta {
-            hash: self.owner.hash,
-            boot: self.owner.boot,
-            entries: newer.map(|entry| entry.raw.clone()).collect(),
+            entries: newer.into_iter().map(|entry| entry.raw.clone()).collect(),
             floor: if behind { self.floor } else { 0 },
+            base,
+            upto: self.version,
+            ..self.nothing()
         }
     }
 
-    /// Bytes of all entries.
-    pub(crate) fn bytes(&self) -> usize {
-        bytes_of(&self.entries)
+    /// As [`Record::since`], in so many bytes. First comes what everybody acts on: who it
+    /// is, whether it leaves, its roles; then the rest, oldest changes first. What does
+    /// not fit is left out, and the delta says so.
+    pub(crate) fn within(&self, version: u64, room: usize) -> RecordDelta {
+        let behind = version < self.floor;
+        let base = if behind { 0 } else { version };
+        let whole: usize = self.newer(base).map(entry_room).sum();
+        if whole + DELTA_OVERHEAD <= room {
+            return self.since(version);
+        }
+        let mut room = room.saturating_sub(DELTA_OVERHEAD);
+        let mut chosen: BTreeMap<u64, &Entry> = BTreeMap::new();
+        let urgent = self.entries.iter().filter(|(key, _)| is_urgent(key));
+        let mut urgent: Vec<_> = urgent.filter(|(_, entry)| entry.version > base).collect();
+        // Who it is first: without it nobody can take the others. Then the newest.
+        urgent.sort_by_key(|(key, entry)| (*key != KEY_NODE, u64::MAX - entry.version));
+        for (_, entry) in urgent {
+            if let Some(left) = room.checked_sub(entry_room(entry)) {
+                room = left;
+                chosen.insert(entry.version, entry);
+            }
+        }
+        let mut others: Vec<&Entry> = self.newer(base).collect();
+        others.sort_by_key(|entry| entry.version);
+        let mut upto = self.version;
+        for entry in others {
+            if chosen.contains_key(&entry.version) {
+                continue;
+            }
+            let Some(left) = room.checked_sub(entry_room(entry)) else {
+                upto = upto.min(entry.version - 1);
+                break;
+            };
+            room = left;
+            chosen.insert(entry.version, entry);
+        }
+        RecordDelta {
+            entries: chosen.values().map(|entry| entry.raw.clone()).collect(),
+            // Who lacks deletions that are forgotten here must take all at once.
+            upto: if behind { 0 } else { upto },
+            latest: self.version,
+            base,
+            ..self.nothing()
+        }
+    }
+
+    fn nothing(&self) -> RecordDelta {
+        RecordDelta {
+            hash: self.owner.hash,
+            boot: self.owner.boot,
+            ..RecordDelta::default()
+        }
+    }
+
+    fn newer(&self, version: u64) -> impl Iterator<Item = &Entry> {
+        let entries = self.entries.values();
+        entries.filter(move |entry| entry.version > version)
     }
 
     /// Forgets keys deleted for longer than [`DELETED_KEPT`]; says how many bytes
     /// that freed.
     pub(crate) fn purge(&mut self, now: Time) -> usize {
-        let (mut floor, mut freed) = (self.floor, 0);
-        self.entries.retain(|_key, entry| {
+        if self.deleted == 0 {
+            return 0;
+        }
+        self.forget_deleted(|entry| {
             let deleted = entry.deleted_at;
-            let worn = deleted.is_some_and(|at| now.since(at) >= DELETED_KEPT);
-            if worn {
+            deleted.is_some_and(|at| now.since(at) >= DELETED_KEPT)
+        })
+    }
+
+    /// Keeps [`DELETED_MAX`]: a quarter goes at once, so that the work is rare.
+    fn forget_oldest_deleted(&mut self) {
+        if self.deleted <= DELETED_MAX {
+            return;
+        }
+        let deleted = self.entries.values().filter(|e| e.deleted_at.is_some());
+        let mut versions: Vec<u64> = deleted.map(|entry| entry.version).collect();
+        versions.sort_unstable();
+        let last = versions.len() - DELETED_MAX * 3 / 4;
+        let Some(&last) = versions.get(last) else {
+            return;
+        };
+        self.forget_deleted(|entry| entry.version < last);
+    }
+
+    fn forget_deleted(&mut self, worn: impl Fn(&Entry) -> bool) -> usize {
+        let (held, mut floor, mut freed, mut forgotten) = (self.version, self.floor, 0, 0);
+        self.entries.retain(|_key, entry| {
+            // What came early may still have to keep out what was written before.
+            let goes = entry.deleted_at.is_some() && entry.version <= held && worn(entry);
+            if goes {
                 floor = floor.max(entry.version);
                 freed += entry.raw.len();
+                forgotten += 1;
             }
-            !worn
+            !goes
         });
         self.floor = floor;
+        self.bytes -= freed;
+        self.deleted -= forgotten;
         freed
     }
 
     /// Writes one key; only the owner does.
     pub(crate) fn write(&mut self, now: Time, key: &str, value: Bytes) {
+        self.write_all(now, vec![(key.to_owned(), Some(value))]);
+    }
+
+    /// Writes and deletes keys; only the owner does. What is so already stays as it is.
+    pub(crate) fn write_all(&mut self, now: Time, values: Vec<(String, Option<Bytes>)>) {
+        let mut version = self.version;
+        let mut entries = Vec::new();
+        for (key, value) in values {
+            if self.value(&key) == value {
+                continue;
+            }
+            version += 1;
+            entries.push(match value {
+                Some(value) => encode_entry(&key, version, value),
+                None => encode_deleted(&key, version),
+            });
+        }
         let delta = RecordDelta {
-            hash: self.owner.hash,
-            boot: self.owner.boot,
-            entries: vec![encode_entry(key, self.version + 1, value)],
-            floor: 0,
+            entries,
+            base: self.version,
+            upto: version,
+            ..self.nothing()
         };
         self.merge(now, &delta)
             .expect("own entries are checked before they are written");
     }
-}
 
-fn bytes_of(entries: &BTreeMap<String, Entry>) -> usize {
-    entries.values().map(|entry| entry.raw.len()).sum()
-}
-
-impl Parsed {
-    fn nobody() -> Self {
-        Self {
-            name: String::new(),
-            instance: 0,
-            addr: SocketAddr::from(([0, 0, 0, 0], 0)),
-            started_unix_ms: 0,
-            version: String::new(),
-            protocol: (0, 0),
-            plaintext: false,
-            conflict: false,
-            leaving: false,
-            tags: BTreeMap::new(),
-            roles: Vec::new(),
-        }
+    /// The value of a key, unless it was deleted.
+    pub(crate) fn value(&self, key: &str) -> Option<Bytes> {
+        live_value(self.entries.get(key)?)
     }
 }
 
-/// Instance and address of the process that wrote a delta, if the delta says.
-pub(crate) fn owner_of_delta(delta: &RecordDelta) -> Option<(u64, SocketAddr)> {
+/// Bytes that a delta takes beside its entries: owner, versions, floor.
+const DELTA_OVERHEAD: usize = 56;
+
+/// Bytes of an entry in a delta, tag and length included.
+fn entry_room(entry: &Entry) -> usize {
+    entry.raw.len() + 4
+}
+
+/// What everybody acts on.
+fn is_urgent(key: &str) -> bool {
+    matches!(key, KEY_NODE | KEY_STATUS | KEY_ROLES) || key.starts_with(ROLES_OF)
+}
+
+fn live_value(entry: &Entry) -> Option<Bytes> {
+    let entry = RecordEntry::decode(entry.raw.clone()).ok()?;
+    (!entry.deleted).then_some(entry.value)
+}
+
+fn decode(delta: &RecordDelta) -> Result<Vec<(RecordEntry, Bytes)>, RecordError> {
     let entries = delta.entries.iter();
-    let entry = entries
-        .filter_map(|raw| RecordEntry::decode(raw.clone()).ok())
-        .find(|entry| entry.key == KEY_NODE && !entry.deleted)?;
-    let info = NodeInfo::decode(entry.value).ok()?;
-    let port = u16::try_from(info.port).ok()?;
-    let ip = decode_ip(&info.ip).ok()?;
-    Some((info.instance, SocketAddr::new(ip, port)))
+    let entries = entries.map(|raw| {
+        let entry = RecordEntry::decode(raw.clone()).map_err(|_e| RecordError::Malformed)?;
+        Ok((entry, raw.clone()))
+    });
+    entries.collect()
 }
 
 /// One entry, as its owner first writes it.
@@ -254,114 +442,14 @@ pub(crate) fn encode_entry(key: &str, version: u64, value: Bytes) -> Bytes {
     Bytes::from(entry.encode_to_vec())
 }
 
-/// The value of key `roles`.
-pub(crate) fn encode_roles(roles: &[Role]) -> Bytes {
-    let roles = roles.iter().map(|role| RoleInfo {
-        name: role.name.clone(),
-        ip: encode_ip(role.service_ip),
-        port: u32::from(role.service_port),
-        since_unix_ms: role.since_unix_ms,
-    });
-    Bytes::from(
-        Roles {
-            roles: roles.collect(),
-        }
-        .encode_to_vec(),
-    )
-}
-
-/// 4 or 16 bytes.
-pub(crate) fn encode_ip(ip: IpAddr) -> Bytes {
-    match ip {
-        IpAddr::V4(ip) => Bytes::copy_from_slice(&ip.octets()),
-        IpAddr::V6(ip) => Bytes::copy_from_slice(&ip.octets()),
-    }
-}
-
-fn decode_ip(bytes: &[u8]) -> Result<IpAddr, RecordError> {
-    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
-        return Ok(IpAddr::from(v4));
-    }
-    let v6 = <[u8; 16]>::try_from(bytes).map_err(|_e| RecordError::Malformed)?;
-    Ok(IpAddr::from(v6))
-}
-
-fn parse(owner: NodeRef, entries: &BTreeMap<String, Entry>) -> Result<Parsed, RecordError> {
-    let info: NodeInfo = value(entries, KEY_NODE)?.ok_or(RecordError::Malformed)?;
-    let tags: Tags = value(entries, KEY_TAGS)?.unwrap_or_default();
-    let roles: Roles = value(entries, KEY_ROLES)?.unwrap_or_default();
-    let status: OwnStatus = value(entries, KEY_STATUS)?.unwrap_or_default();
-    check_name(&info.name).map_err(|_e| RecordError::Grammar)?;
-    let hash = if info.conflict {
-        conflict_hash(&info.name, info.instance)
-    } else {
-        name_hash(&info.name)
+fn encode_deleted(key: &str, version: u64) -> Bytes {
+    let entry = RecordEntry {
+        key: key.to_owned(),
+        version,
+        deleted: true,
+        value: Bytes::new(),
     };
-    if hash != owner.hash || owner.boot > BOOT_MAX || info.started_unix_ms > TIME_MAX {
-        return Err(RecordError::Grammar);
-    }
-    if info.version.len() > VERSION_BYTES_MAX {
-        return Err(RecordError::TooLarge);
-    }
-    if tags
-        .tags
-        .iter()
-        .any(|(key, value)| !tag_is_sound(key, value))
-    {
-        return Err(RecordError::Grammar);
-    }
-    let port = u16::try_from(info.port).map_err(|_e| RecordError::Malformed)?;
-    Ok(Parsed {
-        addr: SocketAddr::new(decode_ip(&info.ip)?, port),
-        name: info.name,
-        instance: info.instance,
-        started_unix_ms: info.started_unix_ms,
-        version: info.version,
-        protocol: (info.protocol_min, info.protocol_max),
-        plaintext: info.plaintext,
-        conflict: info.conflict,
-        leaving: status.leaving,
-        tags: tags.tags,
-        roles: roles
-            .roles
-            .into_iter()
-            .map(decode_role)
-            .collect::<Result<_, _>>()?,
-    })
-}
-
-/// Keys are not empty; neither half holds a NUL.
-pub(crate) fn tag_is_sound(key: &str, value: &str) -> bool {
-    !key.is_empty() && !key.contains('\0') && !value.contains('\0')
-}
-
-fn decode_role(role: RoleInfo) -> Result<Role, RecordError> {
-    check_role(&role.name).map_err(|_e| RecordError::Grammar)?;
-    if role.since_unix_ms > TIME_MAX {
-        return Err(RecordError::Grammar);
-    }
-    Ok(Role {
-        service_ip: decode_ip(&role.ip)?,
-        service_port: u16::try_from(role.port).map_err(|_e| RecordError::Malformed)?,
-        name: role.name,
-        since_unix_ms: role.since_unix_ms,
-    })
-}
-
-fn value<M: prost::Message + Default>(
-    entries: &BTreeMap<String, Entry>,
-    key: &str,
-) -> Result<Option<M>, RecordError> {
-    let Some(entry) = entries.get(key) else {
-        return Ok(None);
-    };
-    let entry = RecordEntry::decode(entry.raw.clone()).map_err(|_e| RecordError::Malformed)?;
-    if entry.deleted {
-        return Ok(None);
-    }
-    M::decode(entry.value)
-        .map(Some)
-        .map_err(|_e| RecordError::Malformed)
+    Bytes::from(entry.encode_to_vec())
 }
 
 #[cfg(test)]

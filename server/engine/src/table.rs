@@ -5,13 +5,13 @@
 //! and by whom a state was set, left apart from failed. `Engine::check` compares
 //! the two after every step in simulation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ident::{Ident, NodeRef};
 use crate::member::{Member, MemberKey, Status, StatusChange, StatusReason};
-use crate::record::{Parsed, Record};
+use crate::record::{Parsed, Published, Record};
 use crate::swim::{State, Update};
 use crate::time::{Moment, Now, Time};
 
@@ -35,9 +35,13 @@ pub(crate) struct Peer {
     pub(crate) up_since: Moment,
     pub(crate) state_since: Moment,
     pub(crate) by: u64,
+    /// Only TCP gets there.
+    by_tcp: bool,
     change: StatusChange,
     transitions: u64,
     shown: Option<Arc<Member>>,
+    /// Surfaces hold something that it publishes.
+    told: bool,
 }
 
 impl Peer {
@@ -76,9 +80,11 @@ impl Peer {
             started_unix_ms: said.started_unix_ms,
             tags: said.tags.clone(),
             roles: said.roles.clone(),
+            ports: said.ports.clone(),
             version: said.version.clone(),
             protocol: said.protocol,
             plaintext: said.plaintext,
+            by_tcp: self.by_tcp && self.is_active(),
             is_self: false,
         }
     }
@@ -102,6 +108,9 @@ pub(crate) struct Word {
 pub(crate) struct Table {
     peers: BTreeMap<u64, Peer>,
     active: Vec<NodeRef>,
+    /// The others, by name hash: so that looking for who is to be forgotten costs
+    /// nothing while nobody is dead.
+    dead: BTreeSet<u64>,
     /// Bytes of all records.
     bytes: usize,
     refused: u64,
@@ -129,6 +138,11 @@ impl Table {
     /// Alive and suspect members, sorted.
     pub(crate) fn active(&self) -> &[NodeRef] {
         &self.active
+    }
+
+    /// Failed and left members.
+    pub(crate) fn dead(&self) -> impl Iterator<Item = &Peer> {
+        self.dead.iter().filter_map(|hash| self.peers.get(hash))
     }
 
     /// Members that found no room.
@@ -209,8 +223,10 @@ impl Table {
             up_since: Moment::ago(now.at, Duration::ZERO),
             state_since: Moment::ago(now.at, Duration::ZERO),
             by: word.by,
+            by_tcp: false,
             change: self.change(now, word),
             transitions,
+            told: old.as_ref().is_some_and(|old| old.told),
             shown: old.and_then(|old| old.shown),
         };
         self.peers.insert(update.id().hash, peer);
@@ -266,6 +282,14 @@ impl Table {
             peer.by = word.by;
         }
         Some(result)
+    }
+
+    /// Notes whether a member is reached over TCP alone. Says whether that is news.
+    pub(crate) fn set_by_tcp(&mut self, hash: u64, by_tcp: bool) -> bool {
+        let Some(peer) = self.peers.get_mut(&hash) else {
+            return false;
+        };
+        std::mem::replace(&mut peer.by_tcp, by_tcp) != by_tcp
     }
 
     /// Names the accuser of a member that was suspect by hearsay until now.
@@ -341,7 +365,18 @@ impl Table {
         let member = Arc::new(member);
         let old = peer.shown.replace(Arc::clone(&member));
         let moved = old.map(|old| old.key()).filter(|key| *key != member.key());
+        if moved.is_some() {
+            peer.record.tell_all_again();
+        }
         Some((member, moved))
+    }
+
+    /// What a member that surfaces see publishes, as far as they were not told.
+    pub(crate) fn take_published(&mut self, hash: u64) -> Option<(MemberKey, Published)> {
+        let peer = self.peers.get_mut(&hash)?;
+        let key = peer.shown.as_ref()?.key();
+        let published = peer.record.take_published(&mut peer.told)?;
+        Some((key, published))
     }
 
     /// Members as surfaces see them.
@@ -358,13 +393,15 @@ impl Table {
         }
     }
 
-    /// Keeps `active` sorted and in step with one member.
+    /// Keeps `active`, sorted, and `dead` in step with one member.
     fn refresh_active(&mut self, hash: u64) {
-        let node = self
-            .peers
-            .get(&hash)
-            .filter(|peer| peer.is_active())
-            .map(|p| p.ident.node());
+        let peer = self.peers.get(&hash);
+        let node = peer.filter(|peer| peer.is_active()).map(|p| p.ident.node());
+        if peer.is_some() && node.is_none() {
+            self.dead.insert(hash);
+        } else {
+            self.dead.remove(&hash);
+        }
         match (
             self.active.binary_search_by_key(&hash, |node| node.hash),
             node,

@@ -57,6 +57,28 @@ pub(crate) struct Packet {
     /// Where the sender is, with answers to probes: see `coordinate::encode`.
     #[prost(bytes = "bytes", tag = "13")]
     pub(crate) coordinate: Bytes,
+    /// Identities that the sender wants others to connect to, 16 bytes each: it lost
+    /// its stream to them and is alone with that.
+    #[prost(bytes = "bytes", tag = "14")]
+    pub(crate) witness: Bytes,
+    /// The sender got the request to probe with this number, plus one: whoever is told
+    /// by nobody hears badly itself.
+    #[prost(uint32, tag = "15")]
+    pub(crate) receipt: u32,
+}
+
+/// First words on a watch stream, and the answer to them.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Hello {
+    /// Who speaks: an identity.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) ident: Bytes,
+    /// Its incarnation.
+    #[prost(uint32, tag = "2")]
+    pub(crate) incarnation: u32,
+    /// Digest of its settled view.
+    #[prost(fixed64, tag = "3")]
+    pub(crate) digest: u64,
 }
 
 /// One member's word that another one does not answer.
@@ -71,6 +93,9 @@ pub(crate) struct Accusation {
     /// Name hash of the accuser.
     #[prost(fixed64, tag = "3")]
     pub(crate) accuser: u64,
+    /// What the accuser saw: a number of `suspicion::Evidence`.
+    #[prost(uint32, tag = "4")]
+    pub(crate) evidence: u32,
 }
 
 /// An operator's word that a failed member is gone for good.
@@ -103,6 +128,16 @@ pub(crate) struct RecordDelta {
     /// holds less drops what is not named here.
     #[prost(uint64, tag = "4")]
     pub(crate) floor: u64,
+    /// Who holds everything up to this version ...
+    #[prost(uint64, tag = "5")]
+    pub(crate) base: u64,
+    /// ... holds everything up to this one with these entries. Entries above it came
+    /// early, because they are urgent.
+    #[prost(uint64, tag = "6")]
+    pub(crate) upto: u64,
+    /// Where not everything fitted: the version up to which the sender holds everything.
+    #[prost(uint64, tag = "7")]
+    pub(crate) latest: u64,
 }
 
 /// One versioned key of a record.
@@ -161,7 +196,7 @@ pub(crate) struct Tags {
     pub(crate) tags: std::collections::BTreeMap<String, String>,
 }
 
-/// Value of key `roles`.
+/// Value of key `roles`, and of `roles/<container>`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Roles {
     #[prost(message, repeated, tag = "1")]
@@ -180,6 +215,30 @@ pub(crate) struct RoleInfo {
     pub(crate) port: u32,
     #[prost(uint64, tag = "4")]
     pub(crate) since_unix_ms: u64,
+    /// Id of the container that serves it, 32 bytes; empty for a role of the settings.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub(crate) container: Bytes,
+    /// It serves, but says that it should not.
+    #[prost(bool, tag = "6")]
+    pub(crate) unhealthy: bool,
+}
+
+/// Value of key `ports`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Ports {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) ports: Vec<PortInfo>,
+}
+
+/// Where one port is published.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PortInfo {
+    /// As in `8000/tcp`.
+    #[prost(string, tag = "1")]
+    pub(crate) port: String,
+    /// Ports of the host.
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) published: Vec<String>,
 }
 
 /// Value of key `status`.

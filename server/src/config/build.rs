@@ -52,6 +52,7 @@ pub(super) fn build(
         handlers: super::handling::build(layers, machine),
         docker,
         children,
+        legacy: super::containers::legacy(layers),
         process: process(layers),
         warnings: layers.take_warnings(),
         held: BTreeMap::new(),
@@ -133,6 +134,8 @@ fn roles(layers: &mut Layers, default: SocketAddr) -> Vec<Role> {
             service_ip: service.ip(),
             service_port: service.port(),
             since_unix_ms: 0,
+            container: None,
+            healthy: true,
         });
     }
     roles

@@ -15,7 +15,7 @@ use super::identity::BootStore;
 use super::peering::{self, Core};
 use super::reload::Reloader;
 use super::surroundings::services;
-use super::{Assembled, Shared, VERSION, children, containers, handling, serf};
+use super::{Assembled, Shared, VERSION, children, containers, handling, legacy, retries, serf};
 use crate::config::Config;
 use crate::gossip::mdns::{self, MdnsConfig};
 use crate::gossip::rpc::Pipes;
@@ -55,7 +55,14 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     if let Some(listener) = serf_rpc {
         serf::spawn(&shared, listener, &core, &queries, &keys);
     }
-    let handlers = handling::start(&shared, hub, cursors, queries.responders.clone());
+    let handlers = handling::start(
+        &shared,
+        Arc::clone(&hub),
+        cursors,
+        queries.responders.clone(),
+    );
+    legacy::start(&shared, &hub, &handle, &queries.responders).await?;
+    retries::start(&shared, &keys);
     let parts = (core, queries, handlers, keys);
     let children = children::start(&shared, &docker);
     let around = (reloader, docker, children);

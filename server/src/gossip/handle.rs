@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use muster_engine::crypto::Keyring;
-use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member, Snapshot};
+use muster_engine::{
+    Accepted, EngineError, EventDraft, EventError, Member, OwnUpdate, Role, Snapshot,
+};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::coordinates::Coordinates;
@@ -94,6 +96,10 @@ pub(crate) enum Command {
     SetKeyring {
         keyring: Option<Keyring>,
         reply: Reply<()>,
+    },
+    UpdateOwn {
+        update: OwnUpdate,
+        reply: Reply<Result<(), EngineError>>,
     },
     Report {
         reply: Reply<Report>,
@@ -290,6 +296,31 @@ impl Handle {
     ) -> Result<Arc<Member>, CommandError> {
         Ok(self
             .command(|reply| Command::UpdateTags { set, remove, reply })
+            .await??)
+    }
+
+    /// Sets the roles of this node's containers, instead of those of before; those of
+    /// the settings stay. Each names its container; since when it serves is kept by the
+    /// engine.
+    ///
+    /// # Errors
+    /// The engine's refusal, [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn set_roles(&self, roles: Vec<Role>) -> Result<(), CommandError> {
+        let update = OwnUpdate {
+            roles: Some(roles),
+            ..OwnUpdate::default()
+        };
+        self.publish(update).await
+    }
+
+    /// Changes what this node says of itself at run time, as one change of its record:
+    /// all of it, or nothing.
+    ///
+    /// # Errors
+    /// The engine's refusal, [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn publish(&self, update: OwnUpdate) -> Result<(), CommandError> {
+        Ok(self
+            .command(|reply| Command::UpdateOwn { update, reply })
             .await??)
     }
 

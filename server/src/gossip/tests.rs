@@ -36,6 +36,7 @@ impl Sink for Recorder {
                     MemberUpdate::Removed(key) => {
                         seen.members.remove(&*key.name);
                     }
+                    MemberUpdate::Published { .. } => {}
                 }
             }
         });

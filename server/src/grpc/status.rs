@@ -222,7 +222,12 @@ fn engine(error: &EngineError) -> Status {
         EngineError::UnknownMember(name) => return member_not_found(name),
         EngineError::MemberLive(..) => (Code::FailedPrecondition, "MEMBER_LIVE"),
         EngineError::Leaving => (Code::FailedPrecondition, "LEAVING"),
-        EngineError::RecordTooLarge { .. } => (Code::InvalidArgument, "RECORD_TOO_LARGE"),
+        EngineError::RecordTooLarge { .. } | EngineError::TooManyKeys(..) => {
+            (Code::InvalidArgument, "RECORD_TOO_LARGE")
+        }
+        EngineError::BadContainer(_) | EngineError::BadKey(_) => {
+            (Code::InvalidArgument, "BAD_RECORD")
+        }
         EngineError::BadTag { .. } => (Code::InvalidArgument, "BAD_TAG"),
         EngineError::BadName(_) => (Code::InvalidArgument, "BAD_NAME"),
         EngineError::BootTooHigh(_) => (Code::InvalidArgument, "BOOT_TOO_HIGH"),

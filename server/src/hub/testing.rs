@@ -17,6 +17,8 @@ pub(crate) fn member(name: &str, started: u64, roles: &[&str]) -> Member {
         service_ip: ip,
         service_port: 80,
         since_unix_ms: started,
+        container: None,
+        healthy: true,
     };
     Member {
         name: Arc::from(name),
@@ -35,9 +37,11 @@ pub(crate) fn member(name: &str, started: u64, roles: &[&str]) -> Member {
         started_unix_ms: started,
         tags: BTreeMap::new(),
         roles: roles.iter().map(role).collect(),
+        ports: BTreeMap::new(),
         version: "0.1.0".to_owned(),
         protocol: (1, 1),
         plaintext: false,
+        by_tcp: false,
         is_self: false,
     }
 }

@@ -188,6 +188,7 @@ impl Net {
                 Output::MemberUpdated(_)
                 | Output::MemberRemoved(_)
                 | Output::Gap(_)
+                | Output::Published { .. }
                 | Output::Coordinate { .. }
                 | Output::Query(_)
                 | Output::EventPassed { .. }

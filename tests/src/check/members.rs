@@ -80,6 +80,17 @@ pub fn ever(history: &MemberHistory, status: MemberStatus) -> BTreeMap<String, S
         .collect()
 }
 
+/// The boots of those who claim this name, each time that the copy of a consumer was
+/// complete and held any.
+#[must_use]
+pub fn runs(history: &MemberHistory, name: &str) -> Vec<Vec<u64>> {
+    let moments = replay(history, 0).moments.into_iter().map(|moment| {
+        let claim = moment.members.values().filter(|member| member.name == name);
+        claim.map(|member| member.boot).collect::<Vec<u64>>()
+    });
+    moments.filter(|boots| !boots.is_empty()).collect()
+}
+
 /// An epoch is one run of one daemon.
 fn epochs(moments: &[Moment], histories: &[MemberHistory]) -> Vec<Breach> {
     let mut owners: BTreeMap<&str, &str> = BTreeMap::new();

@@ -214,6 +214,9 @@ impl<M: Machine> Sim<M> {
 
     /// An engine answers a request.
     pub(crate) fn respond(&mut self, slot: usize, id: ExchangeId, body: Option<Bytes>) {
+        if self.answer_hello(slot, id, body.as_ref()) {
+            return;
+        }
         let life = (slot, self.nodes[slot].life);
         let waiting = self.exchanges.get(&id.0).map(|exchange| {
             (
@@ -332,7 +335,7 @@ impl<M: Machine> Sim<M> {
     }
 
     /// That very process still runs, stopped or not.
-    fn runs(&self, (slot, life): Life) -> bool {
+    pub(crate) fn runs(&self, (slot, life): Life) -> bool {
         let node = &self.nodes[slot];
         node.life == life && node.state != State::Down
     }

@@ -26,9 +26,11 @@ pub(crate) fn member(name: &str, boot: u64, status: Status) -> Member {
         started_unix_ms: 0,
         tags: BTreeMap::new(),
         roles: Vec::new(),
+        ports: BTreeMap::new(),
         version: String::new(),
         protocol: (1, 1),
         plaintext: true,
+        by_tcp: false,
         is_self: false,
     }
 }

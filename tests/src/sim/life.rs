@@ -107,8 +107,8 @@ impl<M: Machine> Sim<M> {
         }
     }
 
-    /// Ends a process.
-    pub(crate) fn stop(&mut self, slot: usize) {
+    /// Ends a process, without a goodbye unless it says one.
+    pub(crate) fn stop(&mut self, slot: usize, goodbye: bool) {
         if self.nodes[slot].state == State::Down {
             return;
         }
@@ -121,6 +121,8 @@ impl<M: Machine> Sim<M> {
         node.run.held.clear();
         node.run.drafts.clear();
         node.run.wake_at = None;
+        let life = (slot, node.life);
+        self.break_watches(life, goodbye);
         self.deaths.push((self.now, slot));
         self.disturbed_at = self.now;
     }
@@ -151,6 +153,7 @@ impl<M: Machine> Sim<M> {
                 Held::Datagram { from, bytes } => Next::Datagram { to, from, bytes },
                 Held::Step(uid) => Next::Step(uid),
                 Held::Timeout(uid) => Next::Timeout(uid),
+                Held::Watch(uid) => Next::Watch(uid),
             };
             self.queue.push(self.now, next);
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use muster_engine::crypto::Keyring;
 use muster_engine::{
     Accepted, Config, Engine, EngineError, EventDraft, EventError, Input, Member, Now, Output,
-    Snapshot, Time,
+    OwnUpdate, Snapshot, Time,
 };
 
 /// The engine as the simulator drives it. A trait, so that the simulator's own
@@ -40,6 +40,13 @@ pub trait Machine: Sized {
         set: BTreeMap<String, String>,
         remove: &[String],
     ) -> Result<(), EngineError>;
+    /// [`Engine::update_own`], of what has one.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn update_own(&mut self, _now: Now, _update: OwnUpdate) -> Result<(), EngineError> {
+        Ok(())
+    }
     /// [`Engine::set_keyring`].
     fn set_keyring(&mut self, now: Now, keyring: Option<Keyring>);
     /// [`Engine::send_event`].
@@ -95,6 +102,10 @@ impl Machine for Engine {
         remove: &[String],
     ) -> Result<(), EngineError> {
         self.update_tags(now, set, remove)
+    }
+
+    fn update_own(&mut self, now: Now, update: OwnUpdate) -> Result<(), EngineError> {
+        self.update_own(now, update)
     }
 
     fn set_keyring(&mut self, now: Now, keyring: Option<Keyring>) {

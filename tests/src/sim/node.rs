@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_engine::crypto::Keyring;
-use muster_engine::{EventDraft, Note, Snapshot};
+use muster_engine::{EventDraft, MemberKey, Note, Snapshot};
 
 use crate::sim::clock::Clock;
 use crate::sim::pipe::{Link, Pipe};
@@ -33,6 +33,7 @@ pub(crate) enum Held {
     Datagram { from: SocketAddr, bytes: Bytes },
     Step(u64),
     Timeout(u64),
+    Watch(u64),
 }
 
 /// What a datagram takes in a socket buffer beside its payload, bytes.
@@ -74,6 +75,8 @@ pub(crate) struct Run {
     pub(crate) pipes: Vec<Pipe>,
     pub(crate) link: Link,
     pub(crate) view: View,
+    /// What members publish, as surfaces of this node are told.
+    pub(crate) published: BTreeMap<MemberKey, BTreeMap<Arc<str>, Bytes>>,
     pub(crate) history: Vec<Change>,
     pub(crate) cursors: Vec<Option<Cursor>>,
     /// Queries handed over: stream and sequence.

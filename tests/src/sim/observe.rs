@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use muster_engine::{Member, MemberKey, Note, Output};
+use muster_engine::{Member, MemberKey, Note, Output, Published, Status};
 
 use crate::sim::cluster::{Next, Sim};
 use crate::sim::invariants;
@@ -31,6 +31,16 @@ impl<M: Machine> Sim<M> {
                 self.begin_exchange(slot, id, to, kind, body, timeout);
             }
             Output::Respond { id, body } => self.respond(slot, id, body),
+            Output::Watch {
+                id,
+                to,
+                hello,
+                within,
+            } => {
+                self.nodes[slot].run.sends += 1;
+                self.begin_watch(slot, id, to, hello, within);
+            }
+            Output::Unwatch { id } => self.end_watch(slot, id),
             Output::ResolveSeeds => {
                 let at = self.now + self.rng.below(DNS_US);
                 let life = self.nodes[slot].life;
@@ -38,6 +48,7 @@ impl<M: Machine> Sim<M> {
             }
             Output::MemberUpdated(member) => self.member_updated(slot, member),
             Output::MemberRemoved(key) => self.member_removed(slot, &key),
+            Output::Published { member, published } => self.hear_published(slot, member, published),
             Output::Event(event) => self.event_delivered(slot, &event),
             Output::Query(query) => self.query_handed_over(slot, &query),
             Output::EventPassed { origin, sequence } => self.event_passed(slot, &origin, sequence),
@@ -74,6 +85,7 @@ impl<M: Machine> Sim<M> {
             self.note_owner(slot);
             self.check(slot, "self_alive", invariants::self_alive(leaving, &member));
         } else {
+            self.false_failures += u64::from(self.failed_alive(id, &member));
             let excused = self.failure_excused(slot, id, &member);
             let check = invariants::live_not_failed(excused, &member);
             self.check(slot, "live_not_failed", check);
@@ -117,6 +129,13 @@ impl<M: Machine> Sim<M> {
             || self.network.stalled(slot, subject)
     }
 
+    /// It is called failed, but its process runs.
+    fn failed_alive(&self, id: u32, member: &Member) -> bool {
+        let node = self.nodes.get(id as usize);
+        member.status == Status::Failed
+            && node.is_some_and(|node| node.up() && node.run.boot == member.boot)
+    }
+
     /// Writes down how far an engine's own incarnation got.
     pub(crate) fn note_owner(&mut self, slot: usize) {
         let node = &self.nodes[slot];
@@ -141,7 +160,21 @@ impl<M: Machine> Sim<M> {
         self.owners.get(&key).copied()
     }
 
+    fn hear_published(&mut self, slot: usize, member: MemberKey, published: Published) {
+        let held = self.nodes[slot].run.published.entry(member).or_default();
+        if published.fresh {
+            held.clear();
+        }
+        for (key, value) in published.changes {
+            match value {
+                Some(value) => held.insert(key, value),
+                None => held.remove(&key),
+            };
+        }
+    }
+
     fn member_removed(&mut self, slot: usize, key: &MemberKey) {
+        self.nodes[slot].run.published.remove(key);
         let id = self.names.id(&key.name);
         self.nodes[slot].run.view.remove(id, key);
     }
@@ -158,7 +191,7 @@ impl<M: Machine> Sim<M> {
             if self.setup.snapshot_secs > 0 {
                 self.save_snapshot(slot);
             }
-            self.stop(slot);
+            self.stop(slot, true);
         }
     }
 }

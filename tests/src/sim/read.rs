@@ -1,8 +1,10 @@
 //! What tests and reports read of a run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use muster_engine::{Member, Note, Status};
 
 use crate::sim::cluster::Sim;
@@ -18,6 +20,13 @@ impl<M: Machine> Sim<M> {
     #[must_use]
     pub fn violations(&self) -> &[Violation] {
         &self.violations
+    }
+
+    /// Times that somebody showed a process as failed that ran, stopped ones not
+    /// counted, whether or not that was excused.
+    #[must_use]
+    pub const fn false_failures(&self) -> u64 {
+        self.false_failures
     }
 
     /// A hash over every input and output, equal for equal seeds and scripts.
@@ -73,6 +82,15 @@ impl<M: Machine> Sim<M> {
     pub fn shown(&self, viewer: usize, subject: usize) -> Option<&Member> {
         let id = self.nodes[subject].name_id;
         self.nodes[viewer].run.view.holder(id).map(AsRef::as_ref)
+    }
+
+    /// What `subject` publishes, as surfaces of `viewer` were told.
+    #[must_use]
+    pub fn published(&self, viewer: usize, subject: usize) -> Option<&BTreeMap<Arc<str>, Bytes>> {
+        let name = &self.nodes[subject].name;
+        let told = self.nodes[viewer].run.published.iter();
+        let mut told = told.filter(|(key, _)| key.name == *name && key.conflict_boot == 0);
+        told.next().map(|(_, published)| published)
     }
 
     /// How `viewer` shows the loser of a conflict over the name of `subject`.

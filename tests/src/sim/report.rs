@@ -1,73 +1,68 @@
-//! Measures a cluster: how fast it converges, what it costs, how fast it learns.
+//! What was measured of a cluster, for people and for programs.
 
 use std::fmt;
-use std::time::{Duration, Instant};
 
-use muster_engine::Status;
-use serde::Serialize;
-
-use crate::sim::cluster::Sim;
-use crate::sim::machine::Machine;
-use crate::sim::record::Traffic;
-use crate::sim::script::Action;
-use crate::sim::setup::Setup;
-
-/// Everybody starts within this.
-const START: Duration = Duration::from_secs(1);
-
-/// Members killed, one after the other.
-const KILLS: usize = 3;
-
-/// Grain of the times measured.
-const GRAIN: Duration = Duration::from_millis(5);
-
-/// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
-    /// A cold start.
-    Start,
-    /// A cold start, then traffic at rest.
-    Steady,
-    /// A cold start, then three kills.
-    Kill,
-    /// A cold start, then events back to back from the last node.
-    Burst,
-}
+use serde::{Deserialize, Serialize};
 
 /// What came out.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// Nodes.
     pub nodes: usize,
-    /// Datagrams lost, percent.
-    pub loss_percent: f64,
+    /// How the network treated everybody.
+    pub weather: Conditions,
     /// Seed.
     pub seed: u64,
+    /// Datagrams were sealed.
+    pub sealed: bool,
     /// When the last node knew everybody, seconds after the first start; absent
     /// if it took longer than the time given.
     pub converge_s: Option<f64>,
     /// Traffic until then.
     pub start: Option<Rate>,
     /// Traffic at rest.
-    pub steady: Option<Rate>,
+    pub rest: Option<Rate>,
+    /// Events one at a time.
+    pub event: Option<Coverage>,
+    /// Events back to back.
+    pub burst: Option<Coverage>,
     /// Kills.
     pub kills: Vec<Detection>,
-    /// Events.
-    pub events: Option<Coverage>,
+    /// After something that happened to the whole cluster was over: seconds until
+    /// all know all again.
+    pub recover_s: Option<f64>,
+    /// Times that a node that runs was shown as failed, by anybody.
+    pub false_failures: u64,
     /// Virtual time, seconds.
     pub virtual_s: f64,
     /// Real time, seconds.
     pub wall_s: f64,
+    /// Most memory that the simulating process held so far, MiB; absent where the
+    /// system does not tell.
+    pub memory_mib: Option<f64>,
     /// Things that happened.
     pub steps: u64,
-    /// Equal for equal seeds.
+    /// Equal for equal seeds and options.
     pub trace: String,
-    /// Broken invariants.
+    /// Broken invariants, and parts that took longer than the time given.
     pub violations: Vec<String>,
 }
 
+/// What the network did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Conditions {
+    /// Datagrams lost, percent.
+    pub loss_percent: f64,
+    /// Datagrams that came twice, percent.
+    pub duplicate_percent: f64,
+    /// Datagrams held back, percent.
+    pub reorder_percent: f64,
+    /// One-way latency, from and to, milliseconds.
+    pub delay_ms: (f64, f64),
+}
+
 /// Mean traffic of one node.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rate {
     /// Over how long, seconds.
     pub over_s: f64,
@@ -79,10 +74,12 @@ pub struct Rate {
     pub stream_bytes_per_s: f64,
     /// Exchanges begun, per second.
     pub exchanges_per_s: f64,
+    /// Streams opened, per second.
+    pub connects_per_s: f64,
 }
 
 /// How a death was learnt.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Detection {
     /// The first one shows it failed, seconds after the kill.
     pub first_s: Option<f64>,
@@ -91,7 +88,7 @@ pub struct Detection {
 }
 
 /// How events spread.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Coverage {
     /// Events sent.
     pub sent: usize,
@@ -109,174 +106,60 @@ pub struct Coverage {
     pub waited_s: f64,
 }
 
-/// Runs `measure` on a cluster of `setup`, at most `limit` of virtual time for
-/// each part, with `events` events.
-#[must_use]
-pub fn measure<M: Machine>(
-    setup: Setup,
-    measure: Measure,
-    limit: Duration,
-    events: usize,
-) -> Report {
-    let began = Instant::now();
-    let mut sim = Sim::<M>::new(Setup {
-        keep_history: false,
-        ..setup
-    });
-    sim.start_all(START);
-    let all = sim.hosts();
-    let up = |sim: &Sim<M>| sim.running() == all && sim.everybody_counted();
-    let converge = sim.run_until(limit, GRAIN, up);
-    let start = rate(&sim, &vec![Traffic::default(); all], sim.now());
-    let (mut steady, mut kills, mut coverage) = (None, Vec::new(), None);
-    match measure {
-        Measure::Start => {}
-        Measure::Steady => {
-            sim.run_for(Duration::from_secs(15));
-            let before: Vec<_> = (0..all).map(|slot| sim.traffic(slot)).collect();
-            sim.run_for(limit);
-            steady = Some(rate(&sim, &before, limit));
-        }
-        Measure::Kill => {
-            for kill in 0..KILLS {
-                sim.run_for(Duration::from_secs(5));
-                kills.push(detect(&mut sim, 1 + kill * 7 % (all - 1), limit));
-            }
-        }
-        Measure::Burst => {
-            sim.run_for(Duration::from_secs(5));
-            coverage = Some(burst(&mut sim, events, limit));
-        }
-    }
-    sim.finish();
-    Report {
-        nodes: all,
-        loss_percent: f64::from(sim.setup.weather.loss_ppm) / 10_000.0,
-        seed: sim.setup.seed,
-        converge_s: converge.map(|time| time.as_secs_f64()),
-        start,
-        steady: steady.flatten(),
-        kills,
-        events: coverage,
-        virtual_s: sim.now().as_secs_f64(),
-        wall_s: began.elapsed().as_secs_f64(),
-        steps: sim.steps(),
-        trace: format!("{:016x}", sim.trace_hash()),
-        violations: sim.violations().iter().map(ToString::to_string).collect(),
+impl Report {
+    /// Everything was reached in time and nothing was broken.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.converge_s.is_some() && self.violations.is_empty()
     }
 }
 
-fn rate<M: Machine>(sim: &Sim<M>, before: &[Traffic], over: Duration) -> Option<Rate> {
-    let seconds = over.as_secs_f64();
-    if seconds == 0.0 {
-        return None;
-    }
-    let per_node = |count: fn(&Traffic) -> u64| {
-        let after: u64 = (0..sim.hosts()).map(|slot| count(&sim.traffic(slot))).sum();
-        let grown = after - before.iter().map(count).sum::<u64>();
-        grown as f64 / seconds / sim.hosts() as f64
-    };
-    Some(Rate {
-        over_s: seconds,
-        datagrams_per_s: per_node(|traffic| traffic.datagrams_out),
-        datagram_bytes_per_s: per_node(|traffic| traffic.datagram_bytes_out),
-        stream_bytes_per_s: per_node(|traffic| traffic.stream_bytes_out),
-        exchanges_per_s: per_node(|traffic| traffic.exchanges),
-    })
-}
-
-fn detect<M: Machine>(sim: &mut Sim<M>, slot: usize, limit: Duration) -> Detection {
-    let killed = sim.now();
-    sim.apply(Action::Kill(slot));
-    let others = sim.running();
-    let mut since = |least: usize| {
-        let shown = |sim: &Sim<M>| sim.shown_as(slot, Status::Failed) >= least;
-        let took = sim.run_until(limit, GRAIN, shown);
-        took.map(|_| (sim.now() - killed).as_secs_f64())
-    };
-    Detection {
-        first_s: since(1),
-        last_s: since(others),
-    }
-}
-
-fn burst<M: Machine>(sim: &mut Sim<M>, events: usize, limit: Duration) -> Coverage {
-    let (sender, members) = (sim.hosts() - 1, sim.running());
-    let began = sim.now();
-    sim.apply(Action::Burst(sender, events, 200));
-    let everywhere = |sim: &Sim<M>| {
-        let sent = sim.streams().first().map_or(&[][..], |stream| &stream.sent);
-        sent.len() == events && sent.iter().all(|sent| sent.reached as usize >= members)
-    };
-    sim.run_until(limit, GRAIN, everywhere);
-    sim.run_for(Duration::from_secs(1));
-    let stream = sim.streams().first();
-    let sent = stream.map_or(&[][..], |stream| &stream.sent);
-    let reached: u64 = sent.iter().map(|sent| u64::from(sent.reached)).sum();
-    let mut times: Vec<u64> = sent
-        .iter()
-        .map(|s| s.last_us.saturating_sub(s.at_us))
-        .collect();
-    times.sort_unstable();
-    let began_us = began.as_micros() as f64;
-    let last = sent.iter().map(|sent| sent.last_us).max().unwrap_or(0);
-    let replicated = stream.map_or(0, |stream| stream.replicated_us);
-    Coverage {
-        sent: sent.len(),
-        delivered: reached as f64 / (events.max(1) * members) as f64,
-        median_ms: times
-            .get(times.len() / 2)
-            .map_or(0.0, |us| *us as f64 / 1e3),
-        slowest_ms: times.last().map_or(0.0, |us| *us as f64 / 1e3),
-        all_s: (last as f64 - began_us) / 1e6,
-        replicated_s: (replicated as f64 - began_us) / 1e6,
-        waited_s: sim.waited(sender).as_secs_f64(),
+impl Rate {
+    /// All bytes sent, per second.
+    #[must_use]
+    pub fn bytes_per_s(&self) -> f64 {
+        self.datagram_bytes_per_s + self.stream_bytes_per_s
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = |time: Option<f64>| time.map_or("never".to_owned(), |s| format!("{s:.3} s"));
+        let weather = &self.weather;
         writeln!(
             f,
-            "{} nodes, {} % loss, seed {}",
-            self.nodes, self.loss_percent, self.seed
+            "{} nodes, {} % lost, {} % doubled, {} % held back, {} to {} ms, seed {}",
+            self.nodes,
+            weather.loss_percent,
+            weather.duplicate_percent,
+            weather.reorder_percent,
+            weather.delay_ms.0,
+            weather.delay_ms.1,
+            self.seed
         )?;
         writeln!(f, "all know all after   {}", seconds(self.converge_s))?;
-        for (what, rate) in [("start", &self.start), ("rest", &self.steady)] {
+        for (what, rate) in [("start", &self.start), ("rest", &self.rest)] {
             if let Some(rate) = rate {
-                writeln!(
-                    f,
-                    "node and second, {what:5}: {:.2} datagrams, {:.0} B datagrams, \
-                     {:.0} B streams, {:.2} exchanges (over {:.1} s)",
-                    rate.datagrams_per_s,
-                    rate.datagram_bytes_per_s,
-                    rate.stream_bytes_per_s,
-                    rate.exchanges_per_s,
-                    rate.over_s
-                )?;
+                writeln!(f, "node and second, {what:5}: {rate}")?;
+            }
+        }
+        for (what, events) in [("one at a time", &self.event), ("at once", &self.burst)] {
+            if let Some(events) = events {
+                writeln!(f, "events {what}: {events}")?;
             }
         }
         for kill in &self.kills {
             let (first, last) = (seconds(kill.first_s), seconds(kill.last_s));
             writeln!(f, "kill shown failed    first {first}, last {last}")?;
         }
-        if let Some(events) = &self.events {
-            writeln!(
-                f,
-                "{} events: {:.4} delivered, median {:.1} ms, slowest {:.1} ms, all in {:.3} s, \
-                 replicated in {:.3} s, sender waited {:.3} s",
-                events.sent,
-                events.delivered,
-                events.median_ms,
-                events.slowest_ms,
-                events.all_s,
-                events.replicated_s,
-                events.waited_s
-            )?;
+        if let Some(recover) = self.recover_s {
+            writeln!(f, "all know all again   {recover:.3} s after it was over")?;
         }
+        writeln!(f, "false failures       {}", self.false_failures)?;
         for violation in &self.violations {
             writeln!(f, "BROKEN {violation}")?;
+        }
+        if let Some(memory) = self.memory_mib {
+            writeln!(f, "memory               {memory:.0} MiB")?;
         }
         write!(
             f,
@@ -286,30 +169,39 @@ impl fmt::Display for Report {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sim::toy::Toy;
-
-    fn report(what: Measure) -> Report {
-        let setup = Setup {
-            nodes: 6,
-            ..Setup::default()
-        };
-        measure::<Toy>(setup, what, Duration::from_secs(10), 30)
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.2} datagrams, {:.0} B datagrams, {:.0} B streams, {:.3} exchanges, \
+             {:.3} connects (over {:.1} s)",
+            self.datagrams_per_s,
+            self.datagram_bytes_per_s,
+            self.stream_bytes_per_s,
+            self.exchanges_per_s,
+            self.connects_per_s,
+            self.over_s
+        )
     }
+}
 
-    #[test]
-    fn every_measure_gives_numbers() {
-        let start = report(Measure::Start);
-        assert!(start.converge_s.is_some_and(|s| s < 5.0) && start.violations.is_empty());
-        let steady = report(Measure::Steady).steady.unwrap();
-        assert!((4.5..5.5).contains(&steady.datagrams_per_s), "{steady:?}");
-        assert!(steady.stream_bytes_per_s > 0.0);
-        let kills = report(Measure::Kill).kills;
-        assert!(kills.len() == 3 && kills.iter().all(|kill| kill.first_s <= kill.last_s));
-        assert!(kills.iter().all(|kill| kill.last_s.is_some()), "{kills:?}");
-        let text = report(Measure::Burst).to_string();
-        assert!(text.contains("30 events: 1.0000 delivered"), "{text}");
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} sent, {:.4} delivered, median {:.1} ms, slowest {:.1} ms, all in {:.3} s, \
+             replicated in {:.3} s, sender waited {:.3} s",
+            self.sent,
+            self.delivered,
+            self.median_ms,
+            self.slowest_ms,
+            self.all_s,
+            self.replicated_s,
+            self.waited_s
+        )
     }
+}
+
+fn seconds(time: Option<f64>) -> String {
+    time.map_or("never".to_owned(), |s| format!("{s:.3} s"))
 }

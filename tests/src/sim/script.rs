@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use muster_engine::crypto::Keyring;
-use muster_engine::{EngineError, EventDraft, EventKind, Snapshot};
+use muster_engine::{EngineError, EventDraft, EventKind, OwnUpdate, Snapshot};
 
 use crate::sim::cluster::Sim;
 use crate::sim::machine::Machine;
@@ -33,6 +33,9 @@ pub enum Action {
     Start(usize),
     /// A process ends at once, without a word.
     Kill(usize),
+    /// A host vanishes with its process: nothing answers there any more. It comes
+    /// back at a new address.
+    Vanish(usize),
     /// A process is stopped.
     Pause(usize),
     /// A stopped process goes on.
@@ -57,6 +60,8 @@ pub enum Action {
     Burst(usize, usize, usize),
     /// A node sets a tag.
     Tag(usize, String, String),
+    /// A node says something else of its containers.
+    Publish(usize, OwnUpdate),
     /// A node goes on with other keys, or without any; it keeps them over restarts.
     Rekey(usize, Option<Keyring>),
 }
@@ -67,11 +72,18 @@ impl<M: Machine> Sim<M> {
         self.trace.script(self.now, self.nodes.len(), &action);
         match action {
             Action::Start(slot) => self.start(slot, Address::Same),
-            Action::Kill(slot) => self.stop(slot),
+            Action::Kill(slot) => self.stop(slot, false),
+            Action::Vanish(slot) => {
+                // Nothing of it is heard any more: its host goes first.
+                self.hosts[self.nodes[slot].address as usize] = None;
+                let life = (slot, self.nodes[slot].life);
+                self.orphan_watches(life);
+                self.stop(slot, false);
+            }
             Action::Pause(slot) => self.pause(slot),
             Action::Resume(slot) => self.resume(slot),
             Action::Restart(slot, at) => {
-                self.stop(slot);
+                self.stop(slot, false);
                 self.start(slot, at);
             }
             Action::Leave(slot) => self.leave(slot),
@@ -103,6 +115,7 @@ impl<M: Machine> Sim<M> {
             Action::ClockJump(slot, by_ms) => self.nodes[slot].clock.wall_ahead_ms += by_ms,
             Action::Burst(slot, count, bytes) => self.burst(slot, count, bytes),
             Action::Tag(slot, key, value) => self.tag(slot, key, value),
+            Action::Publish(slot, update) => self.publish(slot, update),
             Action::Rekey(slot, keyring) => self.rekey(slot, keyring),
         }
     }
@@ -227,6 +240,18 @@ impl<M: Machine> Sim<M> {
             "tags_accepted",
             check.map_err(|error| error.to_string()),
         );
+        self.disturbed_at = self.now;
+        self.settle_node(slot);
+    }
+
+    fn publish(&mut self, slot: usize, update: OwnUpdate) {
+        let now = self.nodes[slot].clock.read(self.now);
+        let Some(machine) = self.nodes[slot].machine.as_mut() else {
+            return;
+        };
+        let check = machine.update_own(now, update);
+        let check = check.map_err(|error| error.to_string());
+        self.check(slot, "own_updates_accepted", check);
         self.disturbed_at = self.now;
         self.settle_node(slot);
     }

@@ -1,6 +1,6 @@
 //! The fingerprint of a run, and a readable account of a part of it.
 
-use muster_engine::{Input, Output};
+use muster_engine::{Input, Output, WatchEvent};
 
 use crate::sim::rng::mix;
 
@@ -44,21 +44,21 @@ impl Trace {
         self.word(now);
         self.word(slot as u64);
         match input {
+            // Whose bytes these are was noted when they were sent.
             Input::Datagram { from, bytes } => {
                 self.word(1 + u64::from(from.port()));
-                self.bytes(bytes);
+                self.word(bytes.len() as u64);
             }
             Input::Request { id, body, .. } => {
                 self.word(2 ^ id.0);
-                self.bytes(body);
+                self.word(body.len() as u64);
             }
             Input::Response { id, result } => {
                 self.word(3 ^ id.0);
-                if let Ok(body) = result {
-                    self.bytes(body);
-                }
+                self.word(result.as_ref().map_or(u64::MAX, |body| body.len() as u64));
             }
             Input::Tick => self.word(4),
+            Input::Watch { id, event } => self.word(6 ^ id.0 << 8 ^ event_number(event) << 56),
             Input::Seeds { addrs } => self.word(5 ^ (addrs.len() as u64) << 8),
         }
         self.line(now, slot, "<-", input);
@@ -78,12 +78,21 @@ impl Trace {
                 self.word(13 ^ id.0 << 8);
                 self.bytes(body.as_deref().unwrap_or_default());
             }
+            Output::Watch { id, hello, .. } => {
+                self.word(26 ^ id.0 << 8);
+                self.bytes(hello);
+            }
+            Output::Unwatch { id } => self.word(27 ^ id.0 << 8),
             Output::MemberUpdated(member) => {
                 self.bytes(member.name.as_bytes());
                 self.word(member.boot);
                 self.word(member.incarnation << 8 | member.status as u64);
             }
             Output::MemberRemoved(key) => self.bytes(key.name.as_bytes()),
+            Output::Published { member, published } => {
+                self.bytes(member.name.as_bytes());
+                self.word(26 ^ (published.changes.len() as u64) << 8);
+            }
             Output::Event(event) => {
                 self.bytes(event.origin.name.as_bytes());
                 self.word(event.sequence);
@@ -117,21 +126,17 @@ impl Trace {
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
-        let mut chunks = bytes.chunks_exact(8);
+        let (chunks, rest) = bytes.as_chunks::<8>();
         let mut hash = self.hash ^ bytes.len() as u64;
         let mut step = |word: u64| {
             hash = (hash ^ word)
                 .wrapping_mul(0x9fb2_1c65_1e98_df25)
                 .rotate_left(29);
         };
-        for chunk in &mut chunks {
-            step(
-                chunk
-                    .iter()
-                    .fold(0, |word, byte| word << 8 | u64::from(*byte)),
-            );
+        for chunk in chunks {
+            step(u64::from_le_bytes(*chunk));
         }
-        for byte in chunks.remainder() {
+        for byte in rest {
             step(u64::from(*byte));
         }
         self.hash = mix(hash).wrapping_add(SALT);
@@ -151,6 +156,16 @@ impl Trace {
             self.lines
                 .push(format!("{seconds}.{micros:06} #{slot} {arrow} {text}"));
         }
+    }
+}
+
+/// What happened to a watch stream, as a number.
+fn event_number(event: &WatchEvent) -> u64 {
+    match event {
+        WatchEvent::Opened(_) => 1,
+        WatchEvent::Closed => 2,
+        WatchEvent::Lost => 3,
+        WatchEvent::Failed(failure) => 8 + *failure as u64,
     }
 }
 

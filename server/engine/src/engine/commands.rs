@@ -7,9 +7,10 @@ use super::Engine;
 use rand::seq::IndexedRandom as _;
 
 use crate::api::{EngineError, Output};
-use crate::broadcast::Topic;
 use crate::event::{Accepted, EventDraft, EventError};
+use crate::health::SCORE_MAX;
 use crate::member::Status;
+use crate::own::OwnUpdate;
 use crate::time::Now;
 use crate::wire::PROTOCOL;
 
@@ -72,12 +73,32 @@ impl Engine {
         set: BTreeMap<String, String>,
         remove: &[String],
     ) -> Result<(), EngineError> {
+        let before = self.own.record.version();
         self.own.update_tags(now, set, remove)?;
-        self.settle_own(now);
-        self.broadcasts.push(Topic::Record(self.own.ident.hash));
-        self.upkeep.gossip_soon(now.at);
+        self.spread_own(now, before, false);
         self.finish(now);
         Ok(())
+    }
+
+    /// Changes what this node says of itself at run time: roles of containers, published
+    /// ports, published values. All of it at once, or nothing.
+    ///
+    /// # Errors
+    /// What cannot be, or is more than a record may hold.
+    pub fn update_own(&mut self, now: Now, update: OwnUpdate) -> Result<(), EngineError> {
+        let urgent = update.roles.is_some();
+        let before = self.own.record.version();
+        if self.own.update(now, update)? {
+            self.spread_own(now, before, urgent);
+            self.finish(now);
+        }
+        Ok(())
+    }
+
+    fn spread_own(&mut self, now: Now, before: u64, urgent: bool) {
+        self.settle_own(now);
+        self.broadcasts.push_since(self.own.ident.hash, before);
+        self.spread_soon(now, urgent);
     }
 
     /// Sends an event from this node.
@@ -135,6 +156,9 @@ impl Engine {
             ("coordinates_known", gauge(self.coordinates.known())),
             ("coordinates_reset", self.coordinates.resets()),
             ("exchanges_pending", gauge(self.exchanges.pending.len())),
+            ("watch_streams_open", gauge(self.watching.open())),
+            ("health_score", u64::from(self.probing.health.score())),
+            ("members_by_tcp", gauge(self.probing.by_tcp())),
             ("replay_senders", gauge(self.sealer.senders())),
         ]);
         self.events.counters(&mut all);
@@ -165,6 +189,13 @@ impl Engine {
             warnings.push("left: this node has left its cluster until it joins again".to_owned());
         }
         warnings.extend(self.plaintext_warning().map(str::to_owned));
+        if self.probing.health.is_degraded() {
+            warnings.push(format!(
+                "degraded: this node hears others badly or stands still now and then (health \
+                 score {} of {SCORE_MAX}): look at its network and its load",
+                self.probing.health.score(),
+            ));
+        }
         if self.own.clock_is_off() {
             warnings
                 .push("clock: this node's wall clock is behind that of older members".to_owned());

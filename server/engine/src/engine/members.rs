@@ -7,7 +7,8 @@ use crate::api::Output;
 use crate::broadcast::Topic;
 use crate::ident::{BOOT_MAX, Ident, NodeRef};
 use crate::member::StatusReason;
-use crate::record::{Record, RecordError};
+use crate::record::{Record, RecordError, owner_of_delta};
+use crate::suspicion::Evidence;
 use crate::swim::{State, Update};
 use crate::table::Word;
 use crate::time::Now;
@@ -70,7 +71,9 @@ impl Engine {
         match peer.state {
             State::Suspect => {
                 // Accusers are named by accusations, not by whoever passes them on.
-                self.suspicions.accuse(now.at, id, peer.incarnation, 0);
+                let nobody = Evidence::default();
+                self.suspicions
+                    .accuse(now.at, id, peer.incarnation, 0, nobody);
             }
             State::Alive => self.suspicions.close(id.hash),
             State::Down => {
@@ -85,6 +88,7 @@ impl Engine {
                     self.joining.let_go(addr);
                 } else {
                     self.joining.remember(now.at, addr);
+                    self.upkeep.gossip_at_once(now.at);
                 }
             }
         }
@@ -124,10 +128,11 @@ impl Engine {
                 Some(peer) if peer.state != State::Alive => StatusReason::Refuted,
                 Some(_) => word.reason,
             },
+            State::Suspect if word.reason == StatusReason::StreamLost => word.reason,
             State::Suspect => StatusReason::ProbeFailed,
             State::Down => match known {
                 Some(peer) if peer.record.parsed().leaving => StatusReason::Left,
-                _ if word.reason == StatusReason::Learnt => StatusReason::SuspicionExpired,
+                _ if word.reason == StatusReason::Learnt => self.suspicions.reason(*update.id()),
                 _ => word.reason,
             },
         }
@@ -163,62 +168,87 @@ impl Engine {
                 if let Some(claimant) = other_claimant(delta, peer) {
                     return self.on_equal_claim(now, delta, claimant);
                 }
-                if peer.record.version() >= delta_version(delta) {
-                    return false;
-                }
-                let grows = delta.entries.iter().map(bytes::Bytes::len).sum();
-                if !self.table.has_room_for(grows) {
-                    self.count("records_refused_no_room");
-                    return false;
-                }
-                let word = Word {
-                    by: 0,
-                    reason: StatusReason::LeaveIntent,
-                };
-                let merged = self
-                    .table
-                    .with_record(now, node.hash, word, |record| record.merge(now.at, delta));
-                merged.unwrap_or(Err(RecordError::Malformed))
+                self.merge_known(now, node, delta)
+            }
+            _ if !delta.entries.is_empty() && owner_of_delta(delta).is_none() => {
+                // What changed, of somebody who is not known: an exchange brings the rest.
+                self.count("records_refused_partial");
+                return false;
             }
             _ => Record::new(now.at, delta).map(|record| {
                 self.parked.keep_record(now.at, record);
                 true
             }),
         };
-        match outcome {
-            Ok(true) => {
-                if self.table.run(node).is_some() {
-                    self.broadcasts.push(Topic::Record(node.hash));
-                    self.touch(now, node.hash);
-                    self.upkeep.gossip_soon(now.at);
-                }
-                true
-            }
-            Ok(false) => false,
-            Err(error) => {
-                self.count(match error {
-                    RecordError::Malformed => "records_refused_malformed",
-                    RecordError::Grammar => "records_refused_grammar",
-                    RecordError::TooLarge => "records_refused_too_large",
-                });
-                false
-            }
+        outcome.unwrap_or_else(|error| {
+            self.count(match error {
+                RecordError::Malformed => "records_refused_malformed",
+                RecordError::Grammar => "records_refused_grammar",
+                RecordError::TooLarge => "records_refused_too_large",
+            });
+            false
+        })
+    }
+
+    /// Takes entries of a run that the table has. Says whether there were news.
+    fn merge_known(
+        &mut self,
+        now: Now,
+        node: NodeRef,
+        delta: &RecordDelta,
+    ) -> Result<bool, RecordError> {
+        let grows = delta.entries.iter().map(bytes::Bytes::len).sum();
+        if !self.table.has_room_for(grows) {
+            self.count("records_refused_no_room");
+            return Ok(false);
+        }
+        let word = Word {
+            by: 0,
+            reason: StatusReason::LeaveIntent,
+        };
+        let merged = self.table.with_record(now, node.hash, word, |record| {
+            let before = record.version();
+            record.merge(now.at, delta).map(|merged| (before, merged))
+        });
+        let Some(merged) = merged else {
+            return Ok(false);
+        };
+        let (before, merged) = merged?;
+        if merged.entries {
+            self.broadcasts.push_since(node.hash, before);
+            self.spread_soon(now, merged.member);
+        }
+        if merged.is_news() {
+            self.touch(now, node.hash);
+        }
+        Ok(merged.is_news())
+    }
+
+    /// Spreads changes of records: what everybody acts on does not wait long.
+    pub(super) fn spread_soon(&mut self, now: Now, urgent: bool) {
+        if urgent {
+            self.upkeep.gossip_at_once(now.at);
+        } else {
+            self.upkeep.gossip_soon(now.at);
         }
     }
 
-    /// This node's own probe of a member failed.
-    pub(super) fn accuse(&mut self, now: Now, subject: Ident, incarnation: u16) {
+    /// What this node itself saw of a member.
+    pub(super) fn accuse(
+        &mut self,
+        now: Now,
+        subject: Ident,
+        incarnation: u16,
+        evidence: Evidence,
+    ) {
         let accused = Update::new(subject, incarnation, State::Suspect);
-        self.learn_update(
-            now,
-            &accused,
-            Word {
-                by: 0,
-                reason: StatusReason::ProbeFailed,
-            },
-        );
+        let word = Word {
+            by: 0,
+            reason: evidence.suspected(),
+        };
+        self.learn_update(now, &accused, word);
         let me = self.own.ident.hash;
-        self.spread_accusation(now, subject, incarnation, me);
+        self.spread_accusation(now, subject, incarnation, (me, evidence));
     }
 
     /// Somebody else's word that a member does not answer.
@@ -239,24 +269,31 @@ impl Engine {
         if stale {
             return;
         }
+        let evidence = Evidence::from_number(accusation.evidence);
         let word = Word {
             by: accusation.accuser,
-            reason: StatusReason::ProbeFailed,
+            reason: evidence.suspected(),
         };
         self.learn_update(now, &accused, word);
         self.tell_swim(now, false);
-        self.spread_accusation(now, subject, incarnation, accusation.accuser);
+        self.spread_accusation(now, subject, incarnation, (accusation.accuser, evidence));
     }
 
-    fn spread_accusation(&mut self, now: Now, subject: Ident, incarnation: u16, accuser: u64) {
+    fn spread_accusation(
+        &mut self,
+        now: Now,
+        subject: Ident,
+        incarnation: u16,
+        (accuser, evidence): (u64, Evidence),
+    ) {
         let suspected = self
             .table
             .get(subject.hash)
             .is_some_and(|peer| peer.state == State::Suspect && peer.ident == subject);
-        let topic = Topic::Accusation(subject, incarnation, accuser);
+        let topic = Topic::Accusation(subject, incarnation, accuser, evidence);
         let news = self
             .suspicions
-            .accuse(now.at, subject, incarnation, accuser);
+            .accuse(now.at, subject, incarnation, accuser, evidence);
         let me = self.own.ident.hash;
         if news && accuser != me && self.suspicions.first_accuser(subject) == Some(accuser) {
             self.table.name_accuser(subject.hash, accuser);
@@ -264,7 +301,11 @@ impl Engine {
         }
         if suspected && (news || accuser == me) {
             self.broadcasts.push(topic);
-            self.upkeep.gossip_soon(now.at);
+            if evidence.is_word() {
+                self.upkeep.gossip_at_once(now.at);
+            } else {
+                self.upkeep.gossip_soon(now.at);
+            }
         }
     }
 
@@ -284,9 +325,17 @@ impl Engine {
             }
             let word = Word {
                 by: verdict.accuser,
-                reason: StatusReason::SuspicionExpired,
+                reason: verdict.reason,
             };
-            if self.learn_update(now, &dead, word) {
+            self.tell_swim(now, true);
+            if !self.learn_update(now, &dead, word) {
+                continue;
+            }
+            if self.hears_nobody(now) {
+                // In its own eyes alone: it may be this node that is cut off or deaf.
+                self.tell_swim(now, false);
+                self.count("members_declared_failed_quietly");
+            } else {
                 self.tell_swim(now, true);
                 self.count("members_declared_failed");
                 self.tell_undead(now, verdict.subject);
@@ -308,22 +357,11 @@ impl Engine {
     pub(super) fn forget(&mut self, now: Now, hash: u64) {
         self.tell_swim(now, true);
         self.forget_coordinate(hash);
+        self.forget_way(hash);
         if let Some((peer, key)) = self.table.remove(hash) {
             self.swim.forget(peer.ident);
             self.touched.remove(&hash);
             self.outputs.extend(key.map(Output::MemberRemoved));
         }
     }
-}
-
-/// The highest version that a delta tells of.
-fn delta_version(delta: &RecordDelta) -> u64 {
-    use prost::Message as _;
-    let entries = delta.entries.iter();
-    let versions = entries.filter_map(|raw| crate::wire::RecordEntry::decode(raw.clone()).ok());
-    versions
-        .map(|entry| entry.version)
-        .max()
-        .unwrap_or(0)
-        .max(delta.floor)
 }

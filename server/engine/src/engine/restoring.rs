@@ -15,7 +15,7 @@ use std::time::Duration;
 use prost::Message as _;
 
 use super::Engine;
-use super::exchange::answering::member_state;
+use super::exchange::answering::kept_state;
 use crate::api::Output;
 use crate::events::Position;
 use crate::ident::{BOOT_MAX, Ident};
@@ -96,9 +96,9 @@ impl Engine {
         for peer in self.table.iter() {
             if peer.is_active() {
                 addresses.push(peer.record.parsed().addr);
-                members.push(member_state(now, peer, None));
+                members.push(kept_state(now, peer));
             } else {
-                dead.push(member_state(now, peer, None));
+                dead.push(kept_state(now, peer));
             }
         }
         let aged = |state: &MemberState| MemberState {
@@ -277,9 +277,11 @@ fn render(state: &MemberState, of: &Remembered, now: Now) -> Option<(u64, Member
         started_unix_ms: said.started_unix_ms,
         tags: said.tags.clone(),
         roles: said.roles.clone(),
+        ports: said.ports.clone(),
         version: said.version.clone(),
         protocol: said.protocol,
         plaintext: said.plaintext,
+        by_tcp: false,
         is_self: false,
     };
     Some((ident.hash, member))

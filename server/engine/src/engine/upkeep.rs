@@ -19,6 +19,19 @@ const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
 /// Pause before the first round: news of the same moment travel together.
 const GOSSIP_PROMPT: Duration = Duration::from_millis(20);
 
+/// Pause before a round that tells of what everybody acts on, such as a death.
+const URGENT_PROMPT: Duration = Duration::from_millis(5);
+
+/// Pause between the first [`URGENT_ROUNDS`] such rounds.
+const URGENT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Rounds at this pace: each reaches [`FANOUT`] members, so that
+/// after three rounds of everybody hardly anybody is left out.
+const URGENT_ROUNDS: u32 = 3;
+
+/// Such rounds in any second, however many deaths there are; then the usual pace.
+const URGENT_PER_SECOND: u32 = 24;
+
 /// Above this many waiting items gossip cannot keep up and exchanges take over.
 const BULK_ABOVE: usize = 32;
 
@@ -45,6 +58,9 @@ const HOUSEKEEPING: Duration = Duration::from_millis(250);
 /// half; longer in clusters above 32 members, as memberlist's push/pull.
 const BACKSTOP: Duration = Duration::from_secs(30);
 
+/// How often deleted keys of records are looked through: they are kept for an hour.
+const PURGE: Duration = Duration::from_secs(60);
+
 /// Pruned members kept in mind, so that no peer brings them back.
 const PRUNED_MAX: usize = 1_024;
 
@@ -53,6 +69,10 @@ const PRUNED_MAX: usize = 1_024;
 pub(super) struct Upkeep {
     gossip: Option<Time>,
     last_gossip: Time,
+    /// Rounds still to be had at the urgent pace.
+    urgent: u32,
+    /// Urgent rounds since then.
+    urgent_since: (Time, u32),
     hurry: Time,
     hurried: u32,
     /// Exchanges since the hurry began.
@@ -60,6 +80,7 @@ pub(super) struct Upkeep {
     /// No hurry before.
     rest: Time,
     housekeeping: Time,
+    purge: Time,
     backstop: Time,
     pruned: BTreeMap<Ident, Time>,
 }
@@ -69,11 +90,14 @@ impl Upkeep {
         Self {
             gossip: None,
             last_gossip: now,
+            urgent: 0,
+            urgent_since: (now, 0),
             hurry: now,
             hurried: 0,
             in_a_row: 0,
             rest: now,
             housekeeping: now + HOUSEKEEPING,
+            purge: now + PURGE,
             backstop: now + BACKSTOP.mul_f64(rng.random_range(0.5..1.5)),
             pruned: BTreeMap::new(),
         }
@@ -114,6 +138,34 @@ impl Upkeep {
         self.gossip = Some(self.gossip.map_or(at, |planned| planned.min(at)));
     }
 
+    /// There is something to spread that everybody acts on: a death, a role given up.
+    pub(super) fn gossip_at_once(&mut self, now: Time) {
+        self.urgent = URGENT_ROUNDS;
+        self.gossip_after(now, URGENT_PROMPT);
+    }
+
+    /// The next round while there is something to spread.
+    fn gossip_on(&mut self, now: Time) {
+        if self.urgent > 0 {
+            self.urgent -= 1;
+            self.gossip_after(now, URGENT_INTERVAL);
+        }
+        self.gossip_soon(now);
+    }
+
+    /// An urgent round, unless there were too many.
+    fn gossip_after(&mut self, now: Time, pause: Duration) {
+        let (since, rounds) = &mut self.urgent_since;
+        if now.since(*since) >= Duration::from_secs(1) {
+            (*since, *rounds) = (now, 0);
+        }
+        let at = now + pause;
+        if *rounds < URGENT_PER_SECOND && self.gossip.is_none_or(|planned| planned > at) {
+            *rounds += 1;
+            self.gossip = Some(at);
+        }
+    }
+
     pub(super) fn remember_pruned(&mut self, now: Time, ident: Ident) {
         if self.pruned.len() >= PRUNED_MAX {
             let oldest = self
@@ -137,6 +189,7 @@ impl Engine {
     pub(super) fn notice_pause(&mut self, now: Now) {
         if now.at.since(self.upkeep.next_deadline()) > STOOD_STILL {
             self.count("pauses_noticed");
+            self.feel_worse();
             self.suspicions.begin_anew(now.at);
             self.upkeep.housekeeping = now.at;
             self.upkeep.gossip = self.upkeep.gossip.map(|_| now.at);
@@ -193,7 +246,7 @@ impl Engine {
             }
         }
         if self.swim.backlog() > 0 || self.broadcasts.len() > 0 {
-            self.upkeep.gossip_soon(now.at);
+            self.upkeep.gossip_on(now.at);
         }
     }
 
@@ -236,9 +289,9 @@ impl Engine {
     /// Forgets members that have been dead for long.
     fn reap(&mut self, now: Now) {
         let (left, failed) = (self.own.config().reap_left, self.own.config().reap_failed);
-        let due = self.table.iter().filter(|peer| {
+        let due = self.table.dead().filter(|peer| {
             let kept = if peer.left { left } else { failed };
-            !peer.is_active() && peer.state_since.age(now.at) >= kept
+            peer.state_since.age(now.at) >= kept
         });
         let due: Vec<_> = due.map(|peer| peer.ident.hash).collect();
         for hash in due {
@@ -248,6 +301,9 @@ impl Engine {
         self.upkeep
             .pruned
             .retain(|_, since| now.at.since(*since) < failed);
-        self.table.purge_records(now.at);
+        if self.upkeep.purge <= now.at {
+            self.upkeep.purge = now.at + PURGE;
+            self.table.purge_records(now.at);
+        }
     }
 }

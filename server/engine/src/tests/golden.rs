@@ -15,8 +15,8 @@ use crate::ident::{Ident, name_hash};
 use crate::record::{Record, encode_entry, encode_ip};
 use crate::time::Time;
 use crate::wire::{
-    Accusation, Compare, CompareAnswer, Forced, MemberState, NodeInfo, OwnStatus, Packet, Push,
-    RecordDelta, RoleInfo, Roles, Summary, SyncRequest, Tags, sync_request,
+    Accusation, Compare, CompareAnswer, Forced, Hello, MemberState, NodeInfo, OwnStatus, Packet,
+    PortInfo, Ports, Push, RecordDelta, RoleInfo, Roles, Summary, SyncRequest, Tags, sync_request,
 };
 
 /// Holds `frame` against the one in git.
@@ -79,6 +79,17 @@ fn record() -> RecordDelta {
         ip: encode_ip([10, 1, 2, 4].into()),
         port: 80,
         since_unix_ms: 1_700_000_000_123,
+        ..RoleInfo::default()
+    };
+    let adopted = RoleInfo {
+        name: "db".to_owned(),
+        container: Bytes::from(vec![0xc0; 32]),
+        unhealthy: true,
+        ..role.clone()
+    };
+    let port = PortInfo {
+        port: "8000/tcp".to_owned(),
+        published: vec!["49153".to_owned()],
     };
     let tags = Tags {
         tags: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
@@ -88,6 +99,15 @@ fn record() -> RecordDelta {
         ("tags", tags.encode_to_vec()),
         ("roles", Roles { roles: vec![role] }.encode_to_vec()),
         ("status", OwnStatus { leaving: true }.encode_to_vec()),
+        (
+            "roles/c0c0",
+            Roles {
+                roles: vec![adopted],
+            }
+            .encode_to_vec(),
+        ),
+        ("ports", Ports { ports: vec![port] }.encode_to_vec()),
+        ("container/c0c0", b"opaque".to_vec()),
     ];
     let entries = (1..).zip(values);
     RecordDelta {
@@ -96,7 +116,8 @@ fn record() -> RecordDelta {
         entries: entries
             .map(|(version, (key, value))| encode_entry(key, version, value.into()))
             .collect(),
-        floor: 0,
+        upto: 7,
+        ..RecordDelta::default()
     }
 }
 
@@ -125,6 +146,31 @@ fn place() -> crate::Coordinate {
 }
 
 #[test]
+fn golden_watching() {
+    let packet = Packet {
+        digest: 0x0123_4567_89ab_cdef,
+        sender: ident(A),
+        accusations: vec![Accusation {
+            subject: ident(B),
+            incarnation: 3,
+            accuser: A.hash,
+            evidence: 5,
+        }],
+        witness: ident(B),
+        receipt: 8,
+        incarnation: 1,
+        ..Packet::default()
+    };
+    hold_message("packet_of_a_watcher", &packet);
+    let hello = Hello {
+        ident: ident(A),
+        incarnation: 3,
+        digest: 0x0123_4567_89ab_cdef,
+    };
+    hold_message("hello", &hello);
+}
+
+#[test]
 fn golden_datagram() {
     let packet = Packet {
         digest: 0x0123_4567_89ab_cdef,
@@ -135,6 +181,7 @@ fn golden_datagram() {
             subject: ident(B),
             incarnation: 3,
             accuser: A.hash,
+            evidence: 0,
         }],
         records: vec![record().encode_to_vec().into()],
         wants: ident(B),
@@ -165,15 +212,25 @@ fn golden_datagram() {
 fn golden_record() {
     hold_message("record", &record());
     let read = Record::new(Time::default(), &record()).unwrap();
-    assert_eq!(read.since(0).entries.len(), 4);
+    assert_eq!(read.since(0), record());
     let said = read.parsed();
     assert_eq!((said.name.as_str(), said.leaving), ("web-1", true));
-    assert_eq!((said.roles.len(), said.tags.len()), (1, 1));
+    assert_eq!((said.roles.len(), said.tags.len()), (2, 1));
+    assert!(said.roles[1].container.is_some() && !said.roles[1].healthy);
+    assert_eq!(said.ports["8000/tcp"], ["49153"]);
     let reset = RecordDelta {
         floor: 9,
+        upto: 9,
         ..record()
     };
     hold_message("record_reset", &reset);
+    let part = RecordDelta {
+        base: 3,
+        upto: 5,
+        latest: 7,
+        ..record()
+    };
+    hold_message("record_part", &part);
 }
 
 #[test]

@@ -31,10 +31,18 @@ pub(super) const CONTAINERS: &[Setting] = &[
         "legacy-root",
         "DIR",
         PATH,
-        "Directory below which the files of serfnode are, for programs that speak no gRPC: / in \
-         the image of a node. It also makes the variables of serfnode's image count (ROLE, PEER, \
-         DOCKER_RUN and others). See docs/serfnode.md.",
+        "Gives programs that speak no gRPC what serfnode gave them, below this directory: \
+         `serfnode/parent` is a FIFO that takes events. It also makes the variables of serfnode's \
+         image count (ROLE, PEER, DOCKER_RUN and others). See docs/serfnode.md.",
     ),
+    one(
+        "fifo-rate",
+        "NUMBER",
+        "0 to 1000000",
+        "Lines per second that each FIFO takes on average, and twice as many at once. Who writes \
+         faster waits. 0: no limit.",
+    )
+    .or("1000"),
     one(
         "serfnode-yml",
         "FILE",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use muster_engine::{
     Engine, Event, EventError, ExchangeError, ExchangeId, Input, Note, Now, Output, Status, Time,
+    WatchEvent,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -182,6 +183,12 @@ impl<N: Net> Core<N> {
                 self.input(now, Input::Response { id, result });
             }
             Arrival::SlotClosed { slot } => self.net.closed(slot),
+            Arrival::Watch { id, event } => {
+                if !matches!(event, WatchEvent::Opened(_)) {
+                    self.net.unwatch(id);
+                }
+                self.input(now, Input::Watch { id, event });
+            }
             Arrival::Seeds(addrs) => self.input(now, Input::Seeds { addrs }),
             Arrival::Join { call, resolved } => {
                 self.joins.resolved(call, resolved);
@@ -215,6 +222,11 @@ impl<N: Net> Core<N> {
                 self.engine.set_keyring(now, keyring);
                 self.drain(now);
                 respond(reply, ());
+            }
+            Command::UpdateOwn { update, reply } => {
+                let result = self.engine.update_own(now, update);
+                self.drain(now);
+                respond(reply, result);
             }
             Command::Report { reply } => respond(reply, self.report()),
             Command::Snapshot { reply } => respond(reply, self.engine.snapshot(now)),
@@ -293,11 +305,25 @@ impl<N: Net> Core<N> {
                     respond(reply, body);
                 }
             }
+            Output::Watch {
+                id,
+                to,
+                hello,
+                within,
+            } => {
+                let deadline = self.clock.timer(now.at, now.at + within);
+                self.net.watch(id, to, hello, deadline);
+            }
+            Output::Unwatch { id } => self.net.unwatch(id),
             Output::ResolveSeeds => self.net.resolve_seeds(),
             Output::MemberUpdated(member) => self.members.push(MemberUpdate::Updated(member)),
             Output::MemberRemoved(key) => {
                 self.coordinates.set(key.clone(), None);
                 self.members.push(MemberUpdate::Removed(key));
+            }
+            Output::Published { member, published } => {
+                self.members
+                    .push(MemberUpdate::Published { member, published });
             }
             Output::Coordinate { me, member, place } => {
                 self.coordinates.set_own(Some(me));

@@ -230,6 +230,7 @@ async fn events(mut events: tokio::sync::mpsc::Receiver<EventCommand>, engine: E
 
 async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<Hub>) {
     let me = Arc::new(Member {
+        by_tcp: false,
         is_self: true,
         ..member("me", 1, &[])
     });
@@ -274,6 +275,7 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
             }
             Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::SetKeyring { reply, .. } => _ = reply.send(()),
+            Command::UpdateOwn { reply, .. } => _ = reply.send(Ok(())),
             Command::Report { reply } => {
                 _ = reply.send(Report {
                     me: Arc::clone(&me),

@@ -16,12 +16,15 @@ use crate::own::Own;
 use crate::record::Record;
 use crate::swim::State;
 use crate::swim::message;
-use crate::table::Table;
+use crate::table::{Peer, Table};
 use crate::time::Now;
 use crate::wire::{Accusation, Forced, ITEMS_PER_DATAGRAM_MAX, Packet};
 
-/// A record larger than this does not ride on datagrams; state exchanges bring it.
+/// More of a record than this does not ride on datagrams; state exchanges bring it.
 const RECORD_RIDE_MAX: usize = 900;
+
+/// What the entries of a record take beside their bytes, if they are few.
+const RECORD_SLACK: usize = 120;
 
 /// A datagram with less room than this is full, bytes.
 const ROOM_MIN: usize = 64;
@@ -48,6 +51,10 @@ pub(in crate::engine) struct Extra {
     /// Incarnation at which this node suspects the receiver: it is asked whether it
     /// lives.
     pub(in crate::engine) suspected: Option<u16>,
+    /// Whom the receiver shall connect to, as this node's stream to it broke.
+    pub(in crate::engine) witness: Option<Ident>,
+    /// Number of the probe that the receiver asked for.
+    pub(in crate::engine) receipt: Option<u8>,
 }
 
 impl Engine {
@@ -80,6 +87,8 @@ impl Engine {
             packet.suspected = u32::from(incarnation) + 1;
         }
         packet.ask_digest = extra.ask_digest;
+        packet.witness = extra.witness.map(ident_bytes).unwrap_or_default();
+        packet.receipt = extra.receipt.map_or(0, |number| u32::from(number) + 1);
         packet.undead = extra.undead.map(ident_bytes).unwrap_or_default();
         packet.events = extra.events.unwrap_or_default();
         self.fill(now, to, &mut packet);
@@ -103,8 +112,7 @@ impl Engine {
         };
         packet.sender = ident_bytes(self.own.ident);
         packet.wants = bytes.freeze();
-        let own = encoded(&self.own.record);
-        self.add_record(&mut packet, own);
+        self.add_record(&mut packet, None);
         self.seal(addr, &packet);
     }
 
@@ -112,29 +120,33 @@ impl Engine {
     /// another.
     pub(in crate::engine) fn answer_outdated(&mut self, now: Now, addr: SocketAddr, sender: Ident) {
         self.count("datagrams_dropped_outdated_sender");
-        let Some(peer) = self.table.get(sender.hash).filter(|peer| peer.is_active()) else {
+        if !self.table.get(sender.hash).is_some_and(Peer::is_active) {
             return;
-        };
-        let record = encoded(&peer.record);
+        }
         let mut packet = Packet {
             digest: self.digest(now),
             ..Packet::default()
         };
         packet.sender = ident_bytes(self.own.ident);
-        self.add_record(&mut packet, record);
-        let own = encoded(&self.own.record);
-        self.add_record(&mut packet, own);
+        self.add_record(&mut packet, Some(sender.hash));
+        self.add_record(&mut packet, None);
         self.seal(addr, &packet);
     }
 
-    /// Adds a record that the receiver needs, if there is room; else it asks for it by
-    /// exchange.
-    fn add_record(&mut self, packet: &mut Packet, record: Bytes) {
+    /// Adds a record that the receiver needs, a member's or this node's, as far as there
+    /// is room: what is missing it finds out by exchange.
+    fn add_record(&mut self, packet: &mut Packet, of: Option<u64>) {
         let room = self.body_max().saturating_sub(packet.encoded_len());
-        if record.len() + RECORD_OVERHEAD > room {
+        let member = of.and_then(|hash| self.table.get(hash));
+        let record = member.map_or(&self.own.record, |peer| &peer.record);
+        let delta = record.within(0, room.min(RECORD_RIDE_MAX).saturating_sub(RECORD_OVERHEAD));
+        if delta.entries.is_empty() {
             return self.count("records_too_large_for_datagrams");
         }
-        packet.records.push(record);
+        packet.records.push(Bytes::from(delta.encode_to_vec()));
+        if delta.latest > 0 {
+            self.count("records_sent_in_part");
+        }
     }
 
     /// Bytes of a datagram before it is sealed.
@@ -159,11 +171,11 @@ impl Engine {
         let times = 4 * (u32::try_from(members).unwrap_or(u32::MAX).ilog10() + 1);
         let (table, own) = (&self.table, &self.own);
         let mut misfits = 0;
-        self.broadcasts.fill(times.max(8), |topic| {
+        self.broadcasts.fill(times.max(8), |topic, since| {
             if room < ROOM_MIN || misfits >= MISFITS_MAX {
                 return Take::Full;
             }
-            let (take, bytes) = add(packet, topic, table, own, room);
+            let (take, bytes) = add(packet, (topic, since), table, own, room);
             room = room.saturating_sub(bytes);
             misfits += u32::from(take == Take::TooLarge);
             take
@@ -189,7 +201,13 @@ impl Engine {
 
 /// Puts one item into a datagram, if it still has something to tell and fits. Gives
 /// the bytes that it takes there at most.
-fn add(packet: &mut Packet, topic: Topic, table: &Table, own: &Own, room: usize) -> (Take, usize) {
+fn add(
+    packet: &mut Packet,
+    (topic, since): (Topic, u64),
+    table: &Table,
+    own: &Own,
+    room: usize,
+) -> (Take, usize) {
     match topic {
         Topic::Record(hash) => {
             let record = if hash == own.ident.hash {
@@ -203,22 +221,14 @@ fn add(packet: &mut Packet, topic: Topic, table: &Table, own: &Own, room: usize)
             let Some(record) = record else {
                 return (Take::Drop, 0);
             };
-            let delta = record.since(0);
-            let bytes = delta.encoded_len();
-            if bytes > RECORD_RIDE_MAX {
-                return (Take::Drop, 0);
-            }
-            if bytes + RECORD_OVERHEAD > room {
-                return (Take::TooLarge, 0);
-            }
-            packet.records.push(Bytes::from(delta.encode_to_vec()));
-            return (Take::Yes, bytes + RECORD_OVERHEAD);
+            return ride(packet, record, since, room);
         }
-        Topic::Accusation(subject, incarnation, accuser) => {
+        Topic::Accusation(subject, incarnation, accuser, evidence) => {
             packet.accusations.push(Accusation {
                 subject: ident_bytes(subject),
                 incarnation: u32::from(incarnation),
                 accuser,
+                evidence: evidence as u32,
             });
         }
         Topic::Forced(subject, prune, by) => {
@@ -232,6 +242,22 @@ fn add(packet: &mut Packet, topic: Topic, table: &Table, own: &Own, room: usize)
     (Take::Yes, WORD_BYTES_MAX)
 }
 
-fn encoded(record: &Record) -> Bytes {
-    Bytes::from(record.since(0).encode_to_vec())
+/// Puts a record into a datagram: all of it if it is small, so that everybody can take
+/// it; else what changed, as far as a datagram holds it.
+fn ride(packet: &mut Packet, record: &Record, since: u64, room: usize) -> (Take, usize) {
+    let small = record.bytes() + RECORD_SLACK <= RECORD_RIDE_MAX;
+    let delta = if small {
+        record.since(0)
+    } else {
+        record.within(since, RECORD_RIDE_MAX)
+    };
+    let bytes = delta.encoded_len();
+    if delta.entries.is_empty() || bytes > RECORD_RIDE_MAX {
+        return (Take::Drop, 0);
+    }
+    if bytes + RECORD_OVERHEAD > room {
+        return (Take::TooLarge, 0);
+    }
+    packet.records.push(Bytes::from(delta.encode_to_vec()));
+    (Take::Yes, bytes + RECORD_OVERHEAD)
 }

@@ -4,14 +4,16 @@ use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 use rand::Rng as _;
 
+use super::asking::OWN_RECORD_BYTES;
 use super::millis;
 use crate::engine::Engine;
 use crate::engine::datagrams::ident_bytes;
 use crate::engine::views::{Mask, Summaries, is_ahead, lags, state_number};
 use crate::ident::Ident;
+use crate::record::owner_of_delta;
 use crate::swim::{State, Update};
 use crate::table::Peer;
-use crate::time::{Now, Time};
+use crate::time::Now;
 use crate::wire::{Compare, CompareAnswer, MemberState, Summary, SyncRequest, sync_request};
 
 impl Engine {
@@ -54,7 +56,7 @@ impl Engine {
             self.settle_own(now);
         }
         let mut answer = CompareAnswer {
-            own: Some(self.own_state(now)),
+            own: Some(self.own_answer(now, &theirs)),
             boot_floor,
             ..CompareAnswer::default()
         };
@@ -68,11 +70,32 @@ impl Engine {
         }
         let groups = Mask(compare.groups);
         self.fill_answer(now, from, groups, &theirs, &mut answer);
+        let latest = own.record.as_ref().map_or(0, |record| record.latest);
+        let known = self.table.run(from.node());
+        if known.is_some_and(|peer| peer.record.version() < latest) {
+            // What came with the request was not all.
+            let mut wants = BytesMut::from(&answer.wants[..]);
+            from.put(&mut wants);
+            answer.wants = wants.freeze();
+        }
         if !compare.join && self.table.run(from.node()).is_some() {
             self.events
                 .on_positions(now, from.node(), &compare.positions, false, &self.table);
         }
         Some(answer)
+    }
+
+    /// This node for somebody who may hold some of its record.
+    fn own_answer(&mut self, now: Now, theirs: &Summaries) -> MemberState {
+        let held = theirs.get(self.own.ident.hash);
+        let held = held.filter(|held| held.ident.node() == self.own.ident.node());
+        let room = match held {
+            Some(_) => self.exchanges.budget.room(now.at).max(OWN_RECORD_BYTES),
+            None => OWN_RECORD_BYTES,
+        };
+        let state = self.own_state(now, held.map_or(0, |held| held.record_version), room);
+        self.exchanges.budget.take(state.encoded_len());
+        state
     }
 
     /// The highest boot seen for the requester's name, if that is not its own run.
@@ -112,13 +135,19 @@ impl Engine {
             let held = theirs.get(peer.ident.hash);
             let of_requester = peer.ident == from && peer.is_active();
             if !of_requester && !answer.more && is_ahead(peer, held) {
-                let state = member_state(now, peer, held);
-                match room.checked_sub(state.encoded_len() + 8) {
-                    Some(left) => {
-                        room = left;
-                        answer.members.push(state);
-                    }
-                    None => answer.more = true,
+                let mut state = member_state(now, peer, held);
+                if state.encoded_len() + 8 > room {
+                    // As much of it as there is room for: the next one brings the rest.
+                    answer.more = true;
+                    state = part_of_state(now, peer, held, room);
+                }
+                let part = state.record.as_ref();
+                let tells = !answer.more || part.is_some_and(|part| !part.entries.is_empty());
+                if let Some(left) = room.checked_sub(state.encoded_len() + 8)
+                    && tells
+                {
+                    room = left;
+                    answer.members.push(state);
                 }
             }
             if let Some(held) = held
@@ -147,20 +176,51 @@ fn floor(from: Ident, instance: u64, known: (u64, u64)) -> u64 {
 }
 
 pub(super) fn instance_of(state: &MemberState) -> u64 {
-    let Some(delta) = &state.record else { return 0 };
-    crate::record::Record::new(Time::default(), delta).map_or(0, |record| record.parsed().instance)
+    let owner = state.record.as_ref().and_then(owner_of_delta);
+    owner.map_or(0, |(instance, _)| instance)
+}
+
+/// Bytes of a state beside its record, at most.
+const STATE_OVERHEAD: usize = 80;
+
+/// What fits of a member's state.
+fn part_of_state(now: Now, peer: &Peer, held: Option<Summary>, room: usize) -> MemberState {
+    let room = room.saturating_sub(STATE_OVERHEAD);
+    let record = peer.record.within(held_version(peer, held), room);
+    MemberState {
+        record: Some(record),
+        ..bare_state(now, peer)
+    }
 }
 
 pub(in crate::engine) fn member_state(now: Now, peer: &Peer, held: Option<Summary>) -> MemberState {
+    MemberState {
+        record: Some(peer.record.since(held_version(peer, held))),
+        ..bare_state(now, peer)
+    }
+}
+
+/// A member for the next run of this node: without what it publishes, of which an old
+/// word is worth nothing.
+pub(in crate::engine) fn kept_state(now: Now, peer: &Peer) -> MemberState {
+    MemberState {
+        record: Some(peer.record.without_published()),
+        ..bare_state(now, peer)
+    }
+}
+
+/// Version of a member's record that the other side holds.
+fn held_version(peer: &Peer, held: Option<Summary>) -> u64 {
     let same_run = held.filter(|held| held.ident.node() == peer.ident.node());
+    same_run.map_or(0, |held| held.record_version)
+}
+
+fn bare_state(now: Now, peer: &Peer) -> MemberState {
     MemberState {
         ident: ident_bytes(peer.ident),
         incarnation: u32::from(peer.incarnation),
         state: u32::from(state_number(peer)),
-        record: Some(
-            peer.record
-                .since(same_run.map_or(0, |held| held.record_version)),
-        ),
+        record: None,
         uptime_ms: millis(peer.up_since.age(now.at)),
         state_age_ms: millis(peer.state_since.age(now.at)),
         by: peer.by,

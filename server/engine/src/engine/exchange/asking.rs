@@ -22,6 +22,10 @@ const DIFFERENCE_CONFIRMED: Duration = Duration::from_secs(1);
 /// Peers whose digests differ that are kept in mind.
 const DIFFERENCES_MAX: usize = 64;
 
+/// Bytes of the own record that go with every exchange: who this is, and what is left
+/// of them for the rest, which the other side asks for by its version.
+pub(super) const OWN_RECORD_BYTES: usize = 1 << 10;
+
 /// Up to this many members summaries cost no more than digests.
 const FEW: usize = DIGESTS_BYTES / Summary::BYTES;
 
@@ -46,7 +50,7 @@ impl Engine {
     /// Starts a state exchange with a member that is likely to hold the same.
     fn glance(&mut self, now: Now, to: SocketAddr) {
         let compare = Compare {
-            own: Some(self.own_state(now)),
+            own: Some(self.own_state(now, 0, OWN_RECORD_BYTES)),
             digests: Bytes::from(self.group_digests()),
             events_digest: self.events.digest(now),
             ..Compare::default()
@@ -62,7 +66,7 @@ impl Engine {
             .filter(|peer| groups.has(peer.ident.hash))
             .for_each(|peer| summary(peer).put(&mut summaries));
         Compare {
-            own: Some(self.own_state(now)),
+            own: Some(self.own_state(now, 0, OWN_RECORD_BYTES)),
             summaries: Bytes::from(summaries),
             groups: groups.0,
             ..Compare::default()
@@ -82,7 +86,8 @@ impl Engine {
         self.request(now, to, ExchangeKind::Sync, body, pending);
     }
 
-    pub(super) fn own_state(&self, now: Now) -> MemberState {
+    /// This node, with what fits of its record above a version.
+    pub(super) fn own_state(&self, now: Now, since: u64, room: usize) -> MemberState {
         MemberState {
             ident: ident_bytes(self.own.ident),
             incarnation: u32::from(self.own.incarnation),
@@ -91,7 +96,7 @@ impl Engine {
             } else {
                 0
             },
-            record: Some(self.own.record.since(0)),
+            record: Some(self.own.record.within(since, room)),
             uptime_ms: millis(now.at.since(self.own.up_since)),
             state_age_ms: 0,
             by: 0,

@@ -9,11 +9,13 @@ use prost::Message as _;
 
 use super::Pending;
 use super::answering::{instance_of, member_state};
+use super::asking::OWN_RECORD_BYTES;
 use super::pacing::ANSWER_SLACK;
 use crate::api::{EXCHANGE_BYTES_MAX, ExchangeKind};
 use crate::engine::Engine;
 use crate::engine::views::Mask;
 use crate::ident::{IDENT_BYTES, Ident};
+use crate::record::RECORD_BYTES_MAX;
 use crate::time::Now;
 use crate::wire::{CompareAnswer, Push, SyncRequest, sync_request};
 
@@ -81,8 +83,12 @@ impl Engine {
         let idents = wants.chunks_exact(IDENT_BYTES).filter_map(Ident::get);
         // Once each, however often it is asked for.
         let idents: BTreeSet<_> = idents.map(Ident::node).collect();
+        let own = match idents.contains(&self.me_ref()) {
+            true => RECORD_BYTES_MAX,
+            false => OWN_RECORD_BYTES,
+        };
         let known = idents.into_iter().filter_map(|node| self.table.run(node));
-        let mut room = EXCHANGE_BYTES_MAX - ANSWER_SLACK;
+        let mut room = EXCHANGE_BYTES_MAX - ANSWER_SLACK - own;
         let mut members = Vec::new();
         for peer in known {
             let state = member_state(now, peer, None);
@@ -92,11 +98,11 @@ impl Engine {
             room = left;
             members.push(state);
         }
-        if members.is_empty() {
+        if members.is_empty() && own == OWN_RECORD_BYTES {
             return;
         }
         let push = Push {
-            own: Some(self.own_state(now)),
+            own: Some(self.own_state(now, 0, own)),
             members,
         };
         let kind = Some(sync_request::Kind::Push(push));

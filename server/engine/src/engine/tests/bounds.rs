@@ -163,7 +163,7 @@ fn large_records_never_make_a_datagram_too_large() {
     assert!(largest <= limit, "{largest}");
     let left_out = net.nodes.values().flat_map(|node| node.counters());
     let left_out: u64 = left_out
-        .filter(|(name, _)| *name == "records_too_large_for_datagrams")
+        .filter(|(name, _)| *name == "records_sent_in_part")
         .map(|(_, value)| value)
         .sum();
     assert!(left_out > 0, "some were needed");
@@ -171,5 +171,5 @@ fn large_records_never_make_a_datagram_too_large() {
         assert_eq!(net.status(viewer, "n2"), Some(Status::Alive));
         assert_eq!(net.member(viewer, "n2").unwrap().boot, 200);
     }
-    assert!(net.node(1).own.in_conflict(), "told by exchange instead");
+    assert!(net.node(1).own.in_conflict(), "told of it all the same");
 }

@@ -58,7 +58,7 @@ tree() {
     done
     mkdir -p "$root/serfnode" "$root/handlers"
     cp "deploy/docker/$image/serfnode.yml" "$root/"
-    install -m 755 "deploy/docker/$image/me" "$root/me"
+    ln -s bin/muster "$root/me"
 }
 
 # The same image without a build: the lines of the Dockerfile as changes.

@@ -14,7 +14,6 @@ pub mod run;
 pub mod spec;
 pub mod yml;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 pub use metrics::Metrics;
@@ -30,8 +29,6 @@ pub struct Wanted {
     pub children: Vec<Child>,
     /// That of `DOCKER_RUN`, which waits for none of them.
     pub run: Option<Run>,
-    /// Where the files for children are written, absolute; `None`: nowhere.
-    pub root: Option<PathBuf>,
     /// How long they have to stop when the daemon ends, all together.
     pub stop_timeout: Duration,
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use muster_tests::harness::daemon::temp_dir;
 use muster_tests::harness::{Engine, Process, wait};
 use rustix::process::Signal;
+use serde_json::Value;
 
 /// Longest wait for what the engine and the daemon do, with slack for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -50,32 +51,50 @@ fn build(engine: &Engine, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// One line per container of the engine that is a child: its name in the file, its state,
-/// and when it was started and ended last, in digits that can be compared.
-fn children(engine: &Engine) -> Vec<(String, String, String, String)> {
-    let ids = engine.docker(&["ps", "-aq", "--no-trunc", "--filter", "label=muster.spec"]);
+/// A child: its name in the file, its state, when it was started and ended last, in
+/// digits that can be compared, and its network.
+type Seen = (String, String, String, String, String);
+
+/// The `docker` command where a failure is news: a container may go while it is looked at.
+fn docker(engine: &Engine, args: &[&str]) -> Result<String, String> {
+    let host = format!("unix://{}", engine.socket().display());
+    let output = Command::new("docker")
+        .args(["-H", &host])
+        .args(args)
+        .output();
+    let output = output.map_err(|error| error.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr)),
+    }
+}
+
+/// The containers of the engine that are children.
+fn children(engine: &Engine) -> Result<Vec<Seen>, String> {
+    let ids = docker(
+        engine,
+        &["ps", "-aq", "--no-trunc", "--filter", "label=muster.spec"],
+    )?;
     let ids: Vec<&str> = ids.split_whitespace().collect();
     if ids.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let format = "{{index .Config.Labels \"muster.child\"}} {{.State.Status}} {{.State.StartedAt}} \
-                  {{.State.FinishedAt}}";
-    let shown = engine.docker(&[&["inspect", "--format", format], &ids[..]].concat());
-    let mut all: Vec<_> = shown
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace().map(str::to_owned);
-            let (name, state) = (words.next()?, words.next()?);
-            Some((
-                name,
-                state,
-                instant(&words.next()?),
-                instant(&words.next()?),
-            ))
-        })
-        .collect();
+                  {{.State.FinishedAt}} {{.HostConfig.NetworkMode}}";
+    let shown = docker(
+        engine,
+        &[&["inspect", "--format", format], &ids[..]].concat(),
+    )?;
+    let one = |line: &str| {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let (name, state) = (words.next()?, words.next()?);
+        let (started, ended) = (instant(&words.next()?), instant(&words.next()?));
+        Some((name, state, started, ended, words.next()?))
+    };
+    let mut all: Vec<Seen> = shown.lines().filter_map(one).collect();
     all.sort();
-    all
+    Ok(all)
 }
 
 /// A moment whose texts sort as it does: Docker leaves final zeros out.
@@ -86,10 +105,10 @@ fn instant(text: &str) -> String {
 }
 
 /// Waits until these children run, each once, and nothing else is there.
-async fn run(engine: &Engine, names: &[&str]) -> Vec<(String, String, String, String)> {
+async fn run(engine: &Engine, names: &[&str]) -> Vec<Seen> {
     let what = format!("{names:?} to run");
     wait::until(&what, PATIENCE, async || {
-        let all = children(engine);
+        let all = children(engine)?;
         let running: Vec<&str> = all
             .iter()
             .filter(|(_, state, ..)| state == "running")
@@ -187,7 +206,7 @@ async fn a_node_in_a_container_runs_its_children() {
     assert_eq!(after[0].2, all[0].2, "db did not change");
     // The children stop with their node, the last one first, and within its time.
     engine.docker(&["stop", "--time", "60", "node"]);
-    let ended = children(&engine);
+    let ended = children(&engine).unwrap();
     assert!(
         ended.iter().all(|(_, state, ..)| state == "exited"),
         "{ended:?}"
@@ -205,10 +224,10 @@ async fn a_node_in_a_container_runs_its_children() {
     engine.docker(&["start", "node"]);
     let begun = engine.docker(&["inspect", "--format", "{{.State.StartedAt}}", "node"]);
     wait::until("children in the new network", PATIENCE, async || {
-        let all = children(&engine);
+        let all = children(&engine)?;
         let fresh = all
             .iter()
-            .all(|(_, state, started, _)| state == "running" && *started > instant(&begun));
+            .all(|(_, state, started, ..)| state == "running" && *started > instant(&begun));
         if fresh && all.len() == 2 {
             Ok(())
         } else {
@@ -222,16 +241,12 @@ async fn a_node_in_a_container_runs_its_children() {
     let node_id = engine.docker(&["inspect", "--format", "{{.Id}}", "node"]);
     let in_new = format!("container:{node_id}");
     wait::until("children of the new node", PATIENCE, async || {
-        let ids = engine.docker(&["ps", "-aq", "--filter", "label=muster.spec"]);
-        let mut modes = Vec::new();
-        for id in ids.split_whitespace() {
-            modes.push(engine.docker(&["inspect", "--format", "{{.HostConfig.NetworkMode}}", id]));
-        }
-        let right = modes.len() == 2 && modes.iter().all(|mode| *mode == in_new);
+        let all = children(&engine)?;
+        let right = all.len() == 2 && all.iter().all(|(.., network)| *network == in_new);
         if right {
             Ok(())
         } else {
-            Err(format!("{modes:?}"))
+            Err(format!("{all:?}"))
         }
     })
     .await;
@@ -264,7 +279,7 @@ async fn what_cannot_start_is_told_with_what_to_write_instead() {
         "Start the parent's container with -p 8000:80 and leave ports out",
     )
     .await;
-    assert_eq!(children(&engine), []);
+    assert_eq!(children(&engine).unwrap(), []);
     // What serfnode's image has at its root.
     let me = engine.docker(&["exec", "node", "/me"]);
     assert!(me.ends_with(":7946") && me.starts_with("172.17."), "{me}");
@@ -305,7 +320,7 @@ async fn a_daemon_that_is_killed_while_it_launches_finds_its_children_again() {
     for seen in 0..=3 {
         let mut first = daemon(&engine, directory.path(), &yml);
         wait::until("containers", PATIENCE, async || {
-            let all = children(&engine);
+            let all = children(&engine)?;
             if all.len() >= seen {
                 Ok(())
             } else {
@@ -330,35 +345,68 @@ async fn a_daemon_that_is_killed_while_it_launches_finds_its_children_again() {
     }
 }
 
+/// A service of the Compose file as `docker run` starts it.
+fn service(name: &str, service: &Value, token: &str) -> Vec<String> {
+    let text = |key: &str| service[key].as_str().unwrap().to_owned();
+    let mut args: Vec<String> = ["run", "-d", "--network", "compose", "--name"]
+        .map(str::to_owned)
+        .into();
+    args.extend([name.to_owned(), "--hostname".to_owned(), text("hostname")]);
+    for variable in service["environment"].as_object().unwrap().keys() {
+        assert_eq!(variable, "MUSTER_TOKEN");
+        args.extend(["--env".to_owned(), format!("{variable}={token}")]);
+    }
+    args.push(text("image"));
+    let command = service["command"].as_array().unwrap();
+    args.extend(command.iter().map(|word| word.as_str().unwrap().to_owned()));
+    args
+}
+
 #[tokio::test]
-async fn the_small_image_is_a_member_and_holds_nothing_else() {
+async fn the_small_image_makes_the_cluster_of_the_compose_file() {
     let engine = Engine::start().await;
-    for args in [&["muster"][..], &["--import", "muster"]] {
+    // By both ways, the same.
+    for args in [&["--import", "muster"][..], &["muster"]] {
         let built = build(&engine, args);
         assert!(built.starts_with("muster:"), "{built}");
-        let run = [
-            "run",
-            "-d",
-            "--name",
-            "n1",
-            "muster",
-            PLAINTEXT,
-            "--name=n1",
-            "--docker=off",
-        ];
-        engine.docker(&run);
-        wait::until("health", PATIENCE, async || {
-            let host = format!("unix://{}", engine.socket().display());
-            let health = ["-H", &host, "exec", "n1", "/bin/muster", "health"];
-            let output = Command::new("docker").args(health).output().unwrap();
-            match output.status.success() {
-                true => Ok(()),
-                false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-            }
-        })
-        .await;
-        let user = engine.docker(&["inspect", "--format", "{{.Config.User}}", "n1"]);
-        assert_eq!(user, "10001:10001");
-        engine.docker(&["rm", "-f", "n1"]);
+        let format = "{{.Config.User}} {{.Config.Entrypoint}} {{.Config.ExposedPorts}}";
+        let image = engine.docker(&["image", "inspect", "--format", format, "muster"]);
+        assert_eq!(
+            image,
+            "10001:10001 [/bin/musterd] map[7946/tcp:{} 7946/udp:{}]"
+        );
     }
+    let token = engine.docker(&[
+        "run",
+        "--rm",
+        "--entrypoint",
+        "/bin/muster",
+        "muster",
+        "token",
+    ]);
+    engine.docker(&["network", "create", "compose"]);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/docker/compose.yaml");
+    let file: Value = serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let services = file["services"].as_object().unwrap();
+    assert_eq!(services.len(), 3);
+    for (name, settings) in services {
+        let args = service(name, settings, &token);
+        engine.docker(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    for (name, settings) in services {
+        let wait = [
+            "exec",
+            name,
+            "/bin/muster",
+            "--timeout=60s",
+            "wait",
+            "--members=3",
+        ];
+        engine.docker(&wait);
+        let check = settings["healthcheck"]["test"].as_array().unwrap();
+        let check = check.iter().skip(1).map(|word| word.as_str().unwrap());
+        engine.docker(&["exec", name].into_iter().chain(check).collect::<Vec<_>>());
+    }
+    let roles = engine.docker(&["exec", "n1", "/bin/muster", "roles"]);
+    assert!(roles.contains("web") && roles.contains("db"), "{roles}");
 }

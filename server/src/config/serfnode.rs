@@ -36,8 +36,6 @@ pub(super) fn read(
     if path.is_none() && layers.entry("legacy-root").is_none() {
         return Wanted::default();
     }
-    let root = layers.optional("legacy-root", values::path);
-    let root = root.and_then(|root| std::path::absolute(root).ok());
     let found = environment::read(variables, |path| machine.is_socket(path));
     for given in found.settings {
         let source = Source::SerfnodeVariable(given.variable);
@@ -60,7 +58,6 @@ pub(super) fn read(
         asked,
         children,
         run: found.run,
-        root,
         stop_timeout,
     }
 }

@@ -12,6 +12,7 @@ use crate::children::files::{Files, Written};
 use crate::children::launcher::{FindHome, Launcher};
 use crate::children::spec::Home;
 use crate::children::{Metrics, Report, Wanted};
+use crate::config::Config;
 use crate::docker::Docker;
 
 /// Starts the launcher, if anybody asked for children; how they are.
@@ -26,8 +27,9 @@ pub(super) fn start(shared: &Shared, docker: &Docker) -> watch::Receiver<Vec<Rep
         .metrics
         .register(|registry| metrics.register(registry));
     let (want, wanted) = watch::channel(Arc::new(config.children.clone()));
-    let files = config.children.root.as_ref().map(|root| {
-        let children = root.join("serfnode/children");
+    let directory = files(config);
+    let files = directory.as_ref().map(|directory| {
+        let children = directory.join("children");
         Arc::new(Written { children }) as Arc<dyn Files>
     });
     let launcher = Launcher {
@@ -36,7 +38,7 @@ pub(super) fn start(shared: &Shared, docker: &Docker) -> watch::Receiver<Vec<Rep
         files,
         environment: Arc::clone(&shared.environment),
         wanted,
-        home: find_home(shared, docker.clone()),
+        home: find_home(shared, docker.clone(), directory),
         metrics,
         reports: tell,
     };
@@ -83,15 +85,15 @@ async fn follow(shared: Shared, want: watch::Sender<Arc<Wanted>>, ending: Cancel
     ending.cancel();
 }
 
+/// The directory of the files that children find, as this daemon sees it.
+fn files(config: &Config) -> Option<PathBuf> {
+    let root = std::path::absolute(config.legacy.root.as_ref()?).ok()?;
+    Some(root.join("serfnode"))
+}
+
 /// Finds where children live, once the engine was listed.
-fn find_home(shared: &Shared, docker: Docker) -> FindHome {
+fn find_home(shared: &Shared, docker: Docker, files: Option<PathBuf>) -> FindHome {
     let node = shared.config.node.clone();
-    let files: Option<PathBuf> = shared
-        .config
-        .children
-        .root
-        .as_ref()
-        .map(|root| root.join("serfnode"));
     Box::new(move || {
         let places = docker.places();
         Some(Home {

@@ -33,7 +33,6 @@ fn wanted(text: &str) -> Arc<Wanted> {
         asked: true,
         children: yml::parse(text).unwrap().children,
         run: None,
-        root: None,
         stop_timeout: Duration::from_secs(8),
     })
 }

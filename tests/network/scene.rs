@@ -45,18 +45,41 @@ impl Scene {
         told: impl Fn(usize) -> bool,
         each: impl Fn(usize, DaemonBuilder) -> DaemonBuilder,
     ) -> Self {
+        let mut scene = Self::empty(size);
+        scene.start(told, each);
+        scene
+    }
+
+    /// So many hosts, whose firewalls have this rule before any daemon starts.
+    pub(crate) async fn blocked(size: u8, rule: &str) -> Self {
+        let mut scene = Self::empty(size);
+        for host in scene.lan.hosts() {
+            host.firewall(rule);
+        }
+        scene.start(|_| true, |_, builder| builder);
+        scene.together().await;
+        scene
+    }
+
+    fn empty(size: u8) -> Self {
         let dir = Arc::new(temp_dir());
-        let mut scene = Self {
+        Self {
             daemons: Vec::new(),
             lan: Lan::new(size),
             key: write_key(dir.path(), "cluster.key"),
             dir,
-        };
-        for n in 0..usize::from(size) {
-            let daemon = each(n, scene.builder(n, told(n))).start();
-            scene.daemons.push(daemon);
         }
-        scene
+    }
+
+    fn start(
+        &mut self,
+        told: impl Fn(usize) -> bool,
+        each: impl Fn(usize, DaemonBuilder) -> DaemonBuilder,
+    ) {
+        for n in 0..self.lan.hosts().len() {
+            let daemon = each(n, self.builder(n, told(n))).start();
+            self.daemons.push(daemon);
+        }
     }
 
     fn builder(&self, n: usize, told: bool) -> DaemonBuilder {

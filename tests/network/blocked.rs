@@ -7,7 +7,7 @@ use muster_tests::check::members::ever;
 use muster_tests::harness::cluster::{node, see};
 use muster_tests::harness::wait::{self, DETECTION};
 
-use crate::scene::{Record, Scene, everybody_has, subscribed};
+use crate::scene::{Record, Scene, everybody_has, faulty_send, subscribed};
 
 /// How long the cluster lives without datagrams: several times the patience of suspicion.
 const SPAN: Duration = Duration::from_secs(30);
@@ -44,7 +44,7 @@ async fn a_cluster_whose_udp_is_cut_off_lives_on_and_says_so() {
         }
     };
     wait::stays("everybody alive", SPAN, everybody).await;
-    let sent = scene.send(1, 5).await;
+    let sent = faulty_send(&scene.daemons[1], 5).await;
     everybody_has(&recorder, &sent, PATIENCE).await;
     // A death is seen all the same.
     scene.daemons[4].kill().await;
@@ -64,7 +64,7 @@ async fn daemons_that_never_had_udp_find_each_other() {
     let scene = Scene::blocked(4, NO_UDP).await;
     let recorder = scene.recorder();
     subscribed(&recorder).await;
-    let sent = scene.send(2, 5).await;
+    let sent = faulty_send(&scene.daemons[2], 5).await;
     everybody_has(&recorder, &sent, PATIENCE).await;
     let record = Record::of(recorder).await;
     record.nobody_failed(&[0, 1, 2, 3], &[0, 1, 2, 3]);

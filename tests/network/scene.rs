@@ -144,12 +144,14 @@ pub(crate) async fn send(daemon: &Daemon, count: u64) -> Vec<EventId> {
     ids
 }
 
-/// Sends events without waiting for any of them: the daemon may be in trouble.
-pub(crate) async fn faulty_send(daemon: &Daemon, count: u64) {
+/// Sends events without waiting for others to have them: the daemon may be in trouble.
+/// Their ids.
+pub(crate) async fn faulty_send(daemon: &Daemon, count: u64) -> Vec<EventId> {
     let EventSender {
         requests,
         mut receipts,
     } = daemon.api().await.sender().await;
+    let mut ids = Vec::new();
     for sequence in 1..=count {
         let name = if sequence % 3 == 0 { "tock" } else { "tick" };
         let event = SendEventRequest {
@@ -160,9 +162,12 @@ pub(crate) async fn faulty_send(daemon: &Daemon, count: u64) {
             ..Default::default()
         };
         requests.send(event).await.unwrap();
-        let receipt = receipts.next().await.receipt;
-        assert!(matches!(receipt, Some(Receipt::Accepted(_))), "{receipt:?}");
+        match receipts.next().await.receipt {
+            Some(Receipt::Accepted(accepted)) => ids.push(accepted.id.unwrap()),
+            other => panic!("{other:?}"),
+        }
     }
+    ids
 }
 
 /// What the watchers recorded.

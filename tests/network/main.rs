@@ -9,6 +9,7 @@
     reason = "a helper that fails is a test that fails"
 )]
 
+mod blocked;
 mod contract;
 mod descriptors;
 mod disks;

@@ -45,18 +45,41 @@ impl Scene {
         told: impl Fn(usize) -> bool,
         each: impl Fn(usize, DaemonBuilder) -> DaemonBuilder,
     ) -> Self {
+        let mut scene = Self::empty(size);
+        scene.start(told, each);
+        scene
+    }
+
+    /// So many hosts, whose firewalls have this rule before any daemon starts.
+    pub(crate) async fn blocked(size: u8, rule: &str) -> Self {
+        let mut scene = Self::empty(size);
+        for host in scene.lan.hosts() {
+            host.firewall(rule);
+        }
+        scene.start(|_| true, |_, builder| builder);
+        scene.together().await;
+        scene
+    }
+
+    fn empty(size: u8) -> Self {
         let dir = Arc::new(temp_dir());
-        let mut scene = Self {
+        Self {
             daemons: Vec::new(),
             lan: Lan::new(size),
             key: write_key(dir.path(), "cluster.key"),
             dir,
-        };
-        for n in 0..usize::from(size) {
-            let daemon = each(n, scene.builder(n, told(n))).start();
-            scene.daemons.push(daemon);
         }
-        scene
+    }
+
+    fn start(
+        &mut self,
+        told: impl Fn(usize) -> bool,
+        each: impl Fn(usize, DaemonBuilder) -> DaemonBuilder,
+    ) {
+        for n in 0..self.lan.hosts().len() {
+            let daemon = each(n, self.builder(n, told(n))).start();
+            self.daemons.push(daemon);
+        }
     }
 
     fn builder(&self, n: usize, told: bool) -> DaemonBuilder {
@@ -121,12 +144,14 @@ pub(crate) async fn send(daemon: &Daemon, count: u64) -> Vec<EventId> {
     ids
 }
 
-/// Sends events without waiting for any of them: the daemon may be in trouble.
-pub(crate) async fn faulty_send(daemon: &Daemon, count: u64) {
+/// Sends events without waiting for others to have them: the daemon may be in trouble.
+/// Their ids.
+pub(crate) async fn faulty_send(daemon: &Daemon, count: u64) -> Vec<EventId> {
     let EventSender {
         requests,
         mut receipts,
     } = daemon.api().await.sender().await;
+    let mut ids = Vec::new();
     for sequence in 1..=count {
         let name = if sequence % 3 == 0 { "tock" } else { "tick" };
         let event = SendEventRequest {
@@ -137,9 +162,12 @@ pub(crate) async fn faulty_send(daemon: &Daemon, count: u64) {
             ..Default::default()
         };
         requests.send(event).await.unwrap();
-        let receipt = receipts.next().await.receipt;
-        assert!(matches!(receipt, Some(Receipt::Accepted(_))), "{receipt:?}");
+        match receipts.next().await.receipt {
+            Some(Receipt::Accepted(accepted)) => ids.push(accepted.id.unwrap()),
+            other => panic!("{other:?}"),
+        }
     }
+    ids
 }
 
 /// What the watchers recorded.

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use muster_engine::{Limits, Role, Stage};
 
-use crate::{docker, handlers};
+use crate::{containers as told, docker, handlers};
 
 pub use crate::grpc::Capability;
 pub use crate::keys::KEYS_MAX;
@@ -65,6 +65,8 @@ pub struct Config {
     pub handlers: handlers::Config,
     /// Whose containers are followed.
     pub docker: docker::Config,
+    /// What is told of them.
+    pub containers: told::Config,
     /// The process itself.
     pub process: Process,
     /// What a person should look at, for the log.

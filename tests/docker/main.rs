@@ -5,6 +5,8 @@
     clippy::unwrap_used,
     reason = "a helper that fails is a test that fails"
 )]
+#![expect(clippy::print_stdout, reason = "what was measured is worth reading")]
 
+mod containers;
 mod image;
 mod serf_blog;

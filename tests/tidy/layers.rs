@@ -19,6 +19,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("process", &[]),
     ("docker", &["hub::lock", "process", "daemon::supervisor"]),
     (
+        "containers",
+        &[
+            "docker",
+            "gossip::CommandError",
+            "gossip::Handle",
+            "hub",
+            "peers",
+        ],
+    ),
+    (
         "handlers",
         &[
             "coalesce",
@@ -60,6 +70,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "queries",
             "keys",
+            "containers",
             "hub",
             "filter",
             "coalesce",

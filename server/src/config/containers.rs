@@ -1,7 +1,10 @@
 //! The settings of containers.
 
+use std::net::IpAddr;
+
 use super::layers::Layers;
-use super::values;
+use super::{units, values};
+use crate::containers as told;
 use crate::docker::Config;
 
 /// Reads them. Mistakes are noted in `layers`.
@@ -10,5 +13,14 @@ pub(super) fn docker(layers: &mut Layers) -> Config {
         mode: layers.value("docker", str::parse),
         host: layers.value("docker-host", str::parse),
         host_prefix: layers.optional("host-prefix", values::path),
+    }
+}
+
+/// What of them is told, and to whom.
+pub(super) fn told(layers: &mut Layers, node: &str, service_ip: IpAddr) -> told::Config {
+    told::Config {
+        node: node.to_owned(),
+        service_ip,
+        inspect_secrets: layers.value("inspect-secrets", units::boolean),
     }
 }

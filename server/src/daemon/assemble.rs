@@ -49,15 +49,16 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let gossip = start_gossip(&shared, &begun.ring).await?;
     let (core, driver, cursors) = (gossip.core, gossip.driver, gossip.cursors);
     let (handle, hub) = (core.handle.clone(), Arc::clone(&core.hub));
-    let (queries, keys) =
-        peering::serve_peers(&shared, &core, gossip.pipes, gossip.questions, begun);
+    let (pipes, questions) = (gossip.pipes, gossip.questions);
+    let (queries, keys, inspector) =
+        peering::serve_peers(&shared, &core, pipes, questions, begun, &docker);
     let reloader = on_signals(&shared, &core.hub, &handle);
     if let Some(listener) = serf_rpc {
         serf::spawn(&shared, listener, &core, &queries, &keys);
     }
     let handlers = handling::start(&shared, hub, cursors, queries.responders.clone());
     let parts = (core, queries, handlers, keys);
-    let around = (reloader, docker);
+    let around = (reloader, docker, inspector);
     let gate = services(&shared, parts, &driver, &sockets, around).await?;
     serve_sockets(&shared, listeners, &gate);
     Ok(Assembled {

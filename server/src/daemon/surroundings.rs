@@ -14,6 +14,7 @@ use super::shutdown::Phase;
 use super::snapshots::Snapshots;
 use super::{Shared, VERSION};
 use crate::config::{Config, Problems};
+use crate::containers::Inspector;
 use crate::docker::Docker;
 use crate::gossip::{Driver, Report};
 use crate::grpc::{self, Access, Gate, Hooks, Queries, Reloaded};
@@ -23,12 +24,13 @@ use crate::tags::TagStore;
 use crate::telemetry::{Log, LogFilter, Metrics, Tail};
 
 /// What this build offers, for `muster info`.
-const FEATURES: [&str; 7] = [
+const FEATURES: [&str; 8] = [
     "members",
     "roles",
     "events",
     "queries",
     "keys",
+    "containers",
     "reflection",
     "health",
 ];
@@ -39,7 +41,7 @@ pub(super) async fn services(
     (core, queries, handlers, keys): (Core, Queries, Handlers, Keys),
     driver: &Driver,
     sockets: &[PathBuf],
-    (reloader, docker): (Reloader, Docker),
+    (reloader, docker, inspector): (Reloader, Docker, Inspector),
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -87,6 +89,7 @@ pub(super) async fn services(
         deliveries: core.deliveries,
         queries,
         keys,
+        inspector,
     };
     let services = grpc::services(parts, api, hooks, metrics, stop.clone());
     let (gate, health) = services.await?;

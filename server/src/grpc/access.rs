@@ -98,8 +98,11 @@ pub fn rule(path: &str) -> (Rule, bool) {
         "/muster.v1.MembershipService/WatchMembers"
         | "/muster.v1.ResolverService/ResolveRole"
         | "/muster.v1.ResolverService/WatchRoles"
+        | "/muster.v1.ContainerService/WatchContainers"
         | "/muster.v1.EventService/WatchEvents" => (Read, true),
-        "/muster.v1.MembershipService/GetMember"
+        // Secrets are hidden from whoever may only read.
+        "/muster.v1.ContainerService/InspectContainer"
+        | "/muster.v1.MembershipService/GetMember"
         | "/muster.v1.NodeService/GetMetrics"
         | "/muster.v1.NodeService/GetRoundTrip" => (Read, false),
         "/muster.v1.EventService/SendEvent" | "/muster.v1.QueryService/Query" => (Events, true),
@@ -171,7 +174,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(methods, 24);
+        assert_eq!(methods, 26);
     }
 
     #[test]

@@ -41,6 +41,12 @@ pub(crate) fn bare_member(member: &Member) -> pb::Member {
         service_ip: role.service_ip.to_string(),
         service_port: role.service_port.into(),
         since: Some(timestamp(role.since_unix_ms)),
+        container: role.container.as_deref().unwrap_or_default().to_owned(),
+        healthy: role.healthy,
+    };
+    let published = |(port, host): (&String, &Vec<String>)| {
+        let host_ports = host.clone();
+        (port.clone(), pb::PublishedPorts { host_ports })
     };
     let change = &member.change;
     pb::Member {
@@ -66,6 +72,7 @@ pub(crate) fn bare_member(member: &Member) -> pb::Member {
         alias: member.alias.as_deref().unwrap_or_default().to_owned(),
         plaintext: member.plaintext,
         self_: member.is_self,
+        ports: member.ports.iter().map(published).collect(),
     }
 }
 

@@ -38,7 +38,7 @@ impl<M: Machine> Sim<M> {
             }
             Output::MemberUpdated(member) => self.member_updated(slot, member),
             Output::MemberRemoved(key) => self.member_removed(slot, &key),
-            Output::Published { member, published } => self.published(slot, member, published),
+            Output::Published { member, published } => self.take_published(slot, member, published),
             Output::Event(event) => self.event_delivered(slot, &event),
             Output::Query(query) => self.query_handed_over(slot, &query),
             Output::EventPassed { origin, sequence } => self.event_passed(slot, &origin, sequence),
@@ -150,7 +150,7 @@ impl<M: Machine> Sim<M> {
         self.owners.get(&key).copied()
     }
 
-    fn published(&mut self, slot: usize, member: MemberKey, published: Published) {
+    fn take_published(&mut self, slot: usize, member: MemberKey, published: Published) {
         let held = self.nodes[slot].run.published.entry(member).or_default();
         if published.fresh {
             held.clear();

@@ -1,6 +1,6 @@
 //! Docker, and programs that speak no gRPC.
 
-use super::{PATH, Setting, one};
+use super::{PATH, Setting, one, switch};
 
 pub(super) const CONTAINERS: &[Setting] = &[
     one(
@@ -27,4 +27,10 @@ pub(super) const CONTAINERS: &[Setting] = &[
          the engine does not know or whose mounts it does not tell of.",
     )
     .derived("what the engine says of the mounts of the daemon's container"),
+    switch(
+        "inspect-secrets",
+        "Whether inspecting a container of this node shows values of environment variables, \
+         arguments and other usual places of secrets, to callers who may do everything. They are \
+         hidden otherwise. See docs/containers.md.",
+    ),
 ];

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
+use pb::container_service_client::ContainerServiceClient;
 use pb::event_service_client::EventServiceClient;
 use pb::membership_service_client::MembershipServiceClient;
 use pb::node_service_client::NodeServiceClient;
@@ -121,6 +122,8 @@ pub(super) struct Served {
     pub(super) engine: Engine,
     pub(super) deliveries: Arc<Deliveries>,
     pub(super) queries: Queries,
+    /// What the engine of this node shows.
+    pub(super) containers: watch::Sender<Arc<crate::docker::State>>,
 }
 
 pub(super) const ROOT: Peer = Peer {
@@ -177,12 +180,14 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         ),
         responders: Responders::default(),
     };
+    let inspected = crate::containers::testing::inspected(&hub, "me", Some(7), true).await;
     let parts = Parts {
         hub: Arc::clone(&hub),
         handle,
         deliveries: Arc::clone(&deliveries),
         queries: queries.clone(),
         keys,
+        inspector: inspected.inspector.clone(),
     };
     let made = services(parts, config, hooks.clone(), metrics.clone(), stop.clone());
     let (gate, health) = made.await.unwrap();
@@ -196,6 +201,7 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         engine,
         deliveries,
         queries,
+        containers: inspected.state,
     }
 }
 
@@ -314,6 +320,10 @@ impl Served {
 
     pub(super) fn members(&self) -> MembershipServiceClient<Channel> {
         MembershipServiceClient::new(self.channel(ROOT))
+    }
+
+    pub(super) fn containers_as(&self, peer: Peer) -> ContainerServiceClient<Channel> {
+        ContainerServiceClient::new(self.channel(peer))
     }
 
     pub(super) fn events(&self) -> EventServiceClient<Channel> {

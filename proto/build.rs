@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "muster/v1/common.proto",
     "muster/v1/membership_service.proto",
     "muster/v1/resolver_service.proto",
+    "muster/v1/container_service.proto",
     "muster/v1/event_service.proto",
     "muster/v1/key_service.proto",
     "muster/v1/node_service.proto",
@@ -15,7 +16,8 @@ const FILES: [&str; 7] = [
 ];
 
 /// Between daemons: not exported, not in the descriptor set for reflection.
-const INTERNAL: [&str; 3] = [
+const INTERNAL: [&str; 4] = [
+    "muster/peer/v1/container_peer_service.proto",
     "muster/peer/v1/event_peer_service.proto",
     "muster/peer/v1/key_peer_service.proto",
     "muster/peer/v1/query_peer_service.proto",

@@ -15,6 +15,7 @@ use crate::{Client, SocketPath};
 mod args;
 mod batch;
 mod completions;
+mod containers;
 mod demo;
 mod event;
 mod failure;
@@ -41,6 +42,7 @@ mod table;
 mod text;
 mod token;
 mod wait;
+mod watch_containers;
 mod watch_events;
 mod watch_members;
 mod watch_role;
@@ -113,6 +115,9 @@ impl Context {
             Command::Token(args) => token::run(self, &args),
             Command::Members(args) => members::run(self, &args).await,
             Command::Watch(Watch::Members(args)) => watch_members::run(self, &args).await,
+            Command::Containers(args) => containers::run(self, &args).await,
+            Command::Inspect(args) => containers::inspect(self, &args).await,
+            Command::Watch(Watch::Containers(args)) => watch_containers::run(self, &args).await,
             Command::Watch(Watch::Events(args)) => watch_events::run(self, args).await,
             Command::Watch(Watch::Role(args)) => watch_role::run(self, args).await,
             Command::Event(args) => event::run(self, args).await,

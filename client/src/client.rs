@@ -7,10 +7,12 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::connect;
+use crate::container_watch::{ContainerWatch, ContainerWatchOptions};
 use crate::error::Error;
 use crate::event_watch::{EventWatch, EventWatchOptions};
 use crate::member_watch::{MemberWatch, MemberWatchOptions};
 use crate::pb;
+use crate::pb::container_service_client::ContainerServiceClient;
 use crate::pb::membership_service_client::MembershipServiceClient;
 use crate::pb::node_service_client::NodeServiceClient;
 use crate::pb::resolver_service_client::ResolverServiceClient;
@@ -18,6 +20,7 @@ use crate::query::{self, Query, QueryAnswers, QueryHandler};
 use crate::role_watch::{RoleWatch, RolesWatch};
 use crate::send::{self, EventSender, Outcome, Receipts};
 use crate::socket::SocketPath;
+use pb::watch_containers_response::Event as ContainerMessage;
 use pb::watch_members_response::Event as MemberMessage;
 
 /// Largest answer that is read: the metrics of a busy daemon, a member with full tags.
@@ -126,6 +129,71 @@ impl Client {
             }
         }
         Err(Error::Ended { call: CALL })
+    }
+
+    /// Watches the containers of all nodes: a snapshot, then every change; reconnects by
+    /// itself.
+    #[must_use]
+    pub fn watch_containers(&self, options: ContainerWatchOptions) -> ContainerWatch {
+        ContainerWatch::new(self.channel(), options)
+    }
+
+    /// Lists containers, ordered by node and id.
+    ///
+    /// # Errors
+    /// Bad filter, or the daemon cannot be reached.
+    pub async fn containers(
+        &self,
+        options: &ContainerWatchOptions,
+    ) -> Result<Vec<pb::Container>, Error> {
+        const CALL: &str = "WatchContainers";
+        let failed = |status| Error::of_call(CALL, status);
+        let request = pb::WatchContainersRequest {
+            snapshot_only: true,
+            ..options.request("")
+        };
+        let mut client = ContainerServiceClient::new(self.channel());
+        let mut stream = unary(CALL, client.watch_containers(request).await)?;
+        let mut containers = Vec::new();
+        while let Some(message) = stream.message().await.map_err(failed)? {
+            match message.event {
+                Some(ContainerMessage::SnapshotPart(part)) => containers.extend(part.containers),
+                Some(ContainerMessage::SnapshotEnd(end)) => {
+                    if usize::try_from(end.items) != Ok(containers.len()) {
+                        return Err(Error::protocol(CALL, "a snapshot whose count is wrong"));
+                    }
+                    return Ok(containers);
+                }
+                Some(
+                    ContainerMessage::SnapshotBegin(_)
+                    | ContainerMessage::Resumed(_)
+                    | ContainerMessage::Delta(_)
+                    | ContainerMessage::Heartbeat(_),
+                )
+                | None => {}
+            }
+        }
+        Err(Error::Ended { call: CALL })
+    }
+
+    /// All that the engine says of one container, from the node that owns it: `NAME`,
+    /// `NAME@NODE`, `NODE/NAME`, an id or at least its first 4 digits.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `FAILED_PRECONDITION` (several could be meant), `INVALID_ARGUMENT`,
+    /// `UNAVAILABLE` (the owner cannot be reached), or the daemon cannot be reached.
+    pub async fn inspect_container(
+        &self,
+        container: &str,
+        node: &str,
+    ) -> Result<pb::InspectContainerResponse, Error> {
+        let request = pb::InspectContainerRequest {
+            container: container.to_owned(),
+            node: node.to_owned(),
+        };
+        let client = ContainerServiceClient::new(self.channel());
+        let mut client = client.max_decoding_message_size(ANSWER_BYTES_MAX);
+        unary("InspectContainer", client.inspect_container(request).await)
     }
 
     /// One member by name or alias.

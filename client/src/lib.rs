@@ -16,13 +16,14 @@
 //! ```
 //!
 //! Messages are the generated types of [`pb`]; watches reconnect and resume by
-//! themselves ([`MemberWatch`], [`EventWatch`], [`RoleWatch`], [`RolesWatch`]).
+//! themselves ([`MemberWatch`], [`ContainerWatch`], [`EventWatch`], [`RoleWatch`], [`RolesWatch`]).
 
 pub use muster_proto::v1 as pb;
 
 mod backoff;
 mod client;
 mod connect;
+mod container_watch;
 mod error;
 mod event_watch;
 mod keys;
@@ -36,6 +37,9 @@ mod socket;
 mod status;
 
 pub use client::{Client, LogTail, Members};
+pub use container_watch::{
+    ContainerChange, ContainerUpdate, ContainerWatch, ContainerWatchOptions,
+};
 pub use error::{Code, Error};
 pub use event_watch::{Coalescing, EventUpdate, EventWatch, EventWatchOptions};
 pub use link::Lost;

@@ -36,10 +36,14 @@ pub mod peer {
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/muster.v1.fds"));
 
 /// The `.proto` files: path relative to the import root, and text.
-pub const PROTO_FILES: [(&str, &str); 7] = [
+pub const PROTO_FILES: [(&str, &str); 8] = [
     (
         "muster/v1/common.proto",
         include_str!("../muster/v1/common.proto"),
+    ),
+    (
+        "muster/v1/container_service.proto",
+        include_str!("../muster/v1/container_service.proto"),
     ),
     (
         "muster/v1/event_service.proto",

@@ -33,7 +33,7 @@ use std::time::Duration;
 use muster_engine::{Limits, Role, Stage};
 
 use crate::legacy::json::Privacy;
-use crate::{children, docker, handlers};
+use crate::{children, containers as told, docker, handlers};
 
 pub use crate::grpc::Capability;
 pub use crate::keys::KEYS_MAX;
@@ -71,6 +71,8 @@ pub struct Config {
     pub legacy: Legacy,
     /// Which containers it starts.
     pub children: children::Wanted,
+    /// What is told of them.
+    pub containers: told::Config,
     /// The process itself.
     pub process: Process,
     /// What a person should look at, for the log.

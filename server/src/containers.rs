@@ -14,6 +14,8 @@ mod metrics;
 mod plan;
 mod publish;
 pub mod redact;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::net::IpAddr;
 

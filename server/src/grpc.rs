@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod authority;
+mod containers;
 mod convert;
 mod events;
 mod frames;
@@ -52,6 +53,7 @@ pub use self::node::{Hooks, Identity, Reloaded};
 pub use self::peer::{Peer, SocketKind};
 pub use self::queries::Queries;
 
+use self::containers::ContainerCalls;
 use self::events::Events;
 use self::events::segments::Feeds;
 use self::events::send::Sender;
@@ -61,6 +63,7 @@ use self::members::Membership;
 use self::node::Node;
 use self::resolver::Resolver;
 use self::watch::group::Views;
+use crate::containers::Inspector;
 use crate::deliver::Deliveries;
 use crate::gossip::Handle;
 use crate::hub::Hub;
@@ -93,6 +96,8 @@ pub struct Parts {
     pub queries: Queries,
     /// The keys of the cluster.
     pub keys: Keys,
+    /// Asks the owners of containers.
+    pub inspector: Inspector,
 }
 
 /// The whole API as one service, and the handle on its health. Streams end with
@@ -137,6 +142,7 @@ pub async fn services(
         feeds: Feeds::default(),
         metrics: metrics.clone(),
     });
+    let containers = ContainerCalls::new(&hub, parts.inspector, &metrics, decode_max);
     let node = Node {
         hub,
         handle,
@@ -156,6 +162,7 @@ pub async fn services(
     let routes = Routes::default()
         .add(WithStreams::new(members, membership))
         .add(WithStreams::new(roles, resolver))
+        .add(containers::service(containers))
         .add(WithStreams::new(sending, events))
         .add(query)
         .add(

@@ -7,6 +7,7 @@
 pub mod children;
 pub mod coalesce;
 pub mod config;
+pub mod containers;
 pub mod daemon;
 pub mod deliver;
 pub mod docker;

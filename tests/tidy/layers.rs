@@ -33,6 +33,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "containers",
+        &[
+            "docker",
+            "gossip::CommandError",
+            "gossip::Handle",
+            "hub",
+            "peers",
+        ],
+    ),
+    (
         "handlers",
         &[
             "coalesce",
@@ -74,6 +84,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "queries",
             "keys",
+            "containers",
             "hub",
             "filter",
             "coalesce",

@@ -49,7 +49,11 @@ pub(super) enum Command {
     Token(Token),
     /// List members
     Members(MemberList),
-    /// Follow members, events or a role live
+    /// List the containers of all nodes; only running ones without --all
+    Containers(ContainerList),
+    /// Print all that the engine says of a container, wherever it runs
+    Inspect(Inspect),
+    /// Follow members, containers, events or a role live
     #[command(subcommand)]
     Watch(Watch),
     /// Send an event to the whole cluster
@@ -110,6 +114,8 @@ pub(super) enum Command {
 pub(super) enum Watch {
     /// Follow members
     Members(WatchMembers),
+    /// Follow containers
+    Containers(ContainerList),
     /// Follow events
     Events(WatchEvents),
     /// Follow where a role is served
@@ -210,6 +216,42 @@ pub(super) fn statuses(text: &str) -> Result<Statuses, String> {
         .into_iter()
         .filter(|status| regex.is_match(status_name(*status)));
     Ok(Statuses(matching.collect()))
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct ContainerList {
+    /// Only those of this node (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(super) node: Vec<String>,
+    /// Only those with this label, of this value if one is given (repeatable; all must hold)
+    #[arg(long = "label", value_name = "KEY[=VALUE]")]
+    pub(super) labels: Vec<String>,
+    /// Only those in this state, in the engine's words: created, running, paused,
+    /// restarting, removing, exited, dead (repeatable)
+    #[arg(long)]
+    pub(super) state: Vec<String>,
+    /// Only those of this name (repeatable)
+    #[arg(long)]
+    pub(super) name: Vec<String>,
+    /// Only those that serve this role (repeatable)
+    #[arg(long)]
+    pub(super) role: Vec<String>,
+    /// Only those of this daemon's own engine
+    #[arg(long)]
+    pub(super) local: bool,
+    /// Those that do not run, too
+    #[arg(long, short, conflicts_with = "state")]
+    pub(super) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// NAME, NAME@NODE, NODE/NAME, an id or at least its first 4 digits
+    #[arg(value_name = "CONTAINER")]
+    pub(super) container: String,
+    /// The node that owns it
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub(super) node: String,
 }
 
 #[derive(Debug, Args)]
@@ -355,6 +397,9 @@ pub(super) struct Resolve {
     /// Leave suspect members out
     #[arg(long)]
     pub(super) exclude_suspect: bool,
+    /// Keep containers whose HEALTHCHECK does not pass
+    #[arg(long)]
+    pub(super) include_unhealthy: bool,
     /// Fixes the order of --policy random
     #[arg(
         long,

@@ -44,6 +44,8 @@ struct Role<'a> {
     service_ip: &'a str,
     service_port: u32,
     since: Option<String>,
+    container: Option<&'a str>,
+    healthy: bool,
 }
 
 #[derive(Serialize)]
@@ -70,6 +72,8 @@ struct Endpoint<'a> {
     status: &'static str,
     since: Option<String>,
     tags: &'a BTreeMap<String, String>,
+    container: Option<&'a str>,
+    healthy: bool,
 }
 
 #[derive(Serialize)]
@@ -177,6 +181,8 @@ impl<'a> Role<'a> {
             service_ip: &role.service_ip,
             service_port: role.service_port,
             since: rfc3339(role.since.as_ref()),
+            container: some(&role.container),
+            healthy: role.healthy,
         }
     }
 }
@@ -200,6 +206,8 @@ impl<'a> EndpointSet<'a> {
             status: status_name(endpoint.status()),
             since: rfc3339(endpoint.since.as_ref()),
             tags: &endpoint.tags,
+            container: some(&endpoint.container),
+            healthy: endpoint.healthy,
         });
         Self {
             role: &set.role,

@@ -72,6 +72,7 @@ pub(super) fn request(args: Resolve) -> pb::ResolveRoleRequest {
         policy: policy.into(),
         limit: args.limit,
         exclude_suspect: args.exclude_suspect,
+        include_unhealthy: args.include_unhealthy,
         near: args.near,
         client_key: args.client_key,
         ..pb::ResolveRoleRequest::default()

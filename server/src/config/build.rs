@@ -34,6 +34,9 @@ pub(super) fn build(
     let secrets = secrets::read(layers, plaintext);
     let peers = peers(layers, machine, &secrets);
     let node = node(layers, machine, &secrets, peers.advertise.ip());
+    let service_ip = layers.optional("service-ip", values::ip);
+    let service_ip = service_ip.unwrap_or(peers.advertise.ip());
+    let containers = super::containers::told(layers, &node.name, service_ip);
     let api = api(layers, machine, environment);
     let serf_rpc = serf_rpc(layers);
     let limits = limits(layers);
@@ -53,6 +56,7 @@ pub(super) fn build(
         docker,
         legacy: super::containers::legacy(layers),
         children,
+        containers,
         process: process(layers),
         warnings: layers.take_warnings(),
         held: BTreeMap::new(),

@@ -1,9 +1,11 @@
 //! The settings of containers.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use super::layers::Layers;
 use super::{Legacy, units, values};
+use crate::containers as told;
 use crate::docker::Config;
 use crate::legacy::json::Privacy;
 
@@ -32,5 +34,14 @@ fn privacy(text: &str) -> Result<Privacy, String> {
         "redacted" => Ok(Privacy::Redacted),
         "full" => Ok(Privacy::Full),
         _ => Err("it is neither redacted nor full".to_owned()),
+    }
+}
+
+/// What of them is told, and to whom.
+pub(super) fn told(layers: &mut Layers, node: &str, service_ip: IpAddr) -> told::Config {
+    told::Config {
+        node: node.to_owned(),
+        service_ip,
+        inspect_secrets: layers.value("inspect-secrets", units::boolean),
     }
 }

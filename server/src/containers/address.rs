@@ -132,7 +132,11 @@ mod tests {
         let none = Labels::default();
         assert_eq!(reach(&web, &none, Some(80)), at("10.0.0.1", 49_153));
         assert_eq!(reach(&web, &none, Some(81)), at("192.0.2.7", 8_081));
-        assert_eq!(reach(&web, &none, Some(82)), at("172.17.0.2", 82), "only this host can");
+        assert_eq!(
+            reach(&web, &none, Some(82)),
+            at("172.17.0.2", 82),
+            "only this host can"
+        );
     }
 
     #[test]
@@ -162,7 +166,10 @@ mod tests {
         assert_eq!(reach(&web, &labels, Some(80)), at("203.0.113.9", 8_000));
         web.networks.clear();
         web.network_mode = "host".to_owned();
-        assert_eq!(reach(&web, &Labels::default(), Some(80)), at("10.0.0.1", 80));
+        assert_eq!(
+            reach(&web, &Labels::default(), Some(80)),
+            at("10.0.0.1", 80)
+        );
         web.network_mode = "none".to_owned();
         web.ports.clear();
         assert_eq!(reach(&web, &Labels::default(), None), at("10.0.0.1", 0));
@@ -182,7 +189,9 @@ mod tests {
         // Two that name each other end somewhere.
         let mut odd = container(3, "odd");
         odd.network_mode = format!("container:{}", odd.id);
-        state.containers.insert(Arc::clone(&odd.id), Arc::new(odd.clone()));
+        state
+            .containers
+            .insert(Arc::clone(&odd.id), Arc::new(odd.clone()));
         assert_eq!(service(&odd, &none, None, ip("10.0.0.1"), &state).1, 0);
     }
 }

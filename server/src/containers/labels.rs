@@ -24,7 +24,7 @@ pub const CHILD: &str = "muster.child";
 pub const PARENT: &str = "muster.parent";
 
 /// Most roles of one container. A label with more is refused.
-pub const ROLES_PER_CONTAINER_MAX: usize = 16;
+pub(crate) const ROLES_PER_CONTAINER_MAX: usize = 16;
 
 /// A role that a container is to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,9 @@ fn roles(text: &str) -> Result<Vec<Wanted>, String> {
     let parts: Vec<&str> = text.split(',').map(str::trim).collect();
     if parts.len() > ROLES_PER_CONTAINER_MAX {
         let count = parts.len();
-        return Err(format!("{count} roles, at most {ROLES_PER_CONTAINER_MAX} are taken"));
+        return Err(format!(
+            "{count} roles, at most {ROLES_PER_CONTAINER_MAX} are taken"
+        ));
     }
     let mut seen = BTreeSet::new();
     let mut roles = Vec::new();
@@ -133,7 +135,9 @@ mod tests {
     use super::*;
 
     fn of(pairs: &[(&str, &str)]) -> (Labels, Vec<BadLabel>) {
-        let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let pairs = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         read(&pairs.collect(), "a")
     }
 
@@ -152,7 +156,10 @@ mod tests {
             wanted("metrics", Some(9_100)),
             wanted("worker", None),
         ];
-        assert_eq!((said.roles, said.port, bad), (roles.to_vec(), Some(8_080), Vec::new()));
+        assert_eq!(
+            (said.roles, said.port, bad),
+            (roles.to_vec(), Some(8_080), Vec::new())
+        );
         let (said, bad) = of(&[(SERVICE_IP, "2001:db8::1"), (NETWORK, "front")]);
         assert!(said.service_ip.is_some() && said.network.is_some() && bad.is_empty());
     }
@@ -177,7 +184,10 @@ mod tests {
             assert_eq!(bad[0].label, label);
             assert!(!bad[0].to_string().contains('\n'), "it goes into one line");
         }
-        let many = (0..17).map(|nr| format!("r{nr}")).collect::<Vec<_>>().join(",");
+        let many = (0..17)
+            .map(|nr| format!("r{nr}"))
+            .collect::<Vec<_>>()
+            .join(",");
         assert_eq!(of(&[(ROLE, &many)]).1.len(), 1);
     }
 

@@ -7,10 +7,10 @@ use crate::hub::Hub;
 use crate::hub::containers::NodeContainer;
 
 /// Least characters of an id that are taken for its beginning.
-pub const ID_PREFIX_MIN: usize = 4;
+pub(crate) const ID_PREFIX_MIN: usize = 4;
 
 /// Longest text that is looked up, bytes: two names and what stands between.
-pub const ASKED_BYTES_MAX: usize = 512;
+pub(crate) const ASKED_BYTES_MAX: usize = 512;
 
 /// Most containers that are named where several could be meant.
 const NAMED_MAX: usize = 20;
@@ -55,7 +55,9 @@ impl<'a> Asked<'a> {
             return Err(LookupError::Malformed("a name or an id is needed"));
         }
         if text.len() > ASKED_BYTES_MAX {
-            return Err(LookupError::Malformed("that is too long for a name or an id"));
+            return Err(LookupError::Malformed(
+                "that is too long for a name or an id",
+            ));
         }
         let text = text.strip_prefix('/').unwrap_or(text);
         let (which, named) = match (text.split_once('/'), text.rsplit_once('@')) {
@@ -175,7 +177,10 @@ mod tests {
 
     fn hub() -> Hub {
         let hub = Hub::new("e".to_owned());
-        hub.apply_members(holds("a", &[("aaaa1", "web"), ("aaaa2", "db"), ("face", "cafe")]));
+        hub.apply_members(holds(
+            "a",
+            &[("aaaa1", "web"), ("aaaa2", "db"), ("face", "cafe")],
+        ));
         hub.apply_members(holds("b", &[("bbbb1", "web"), ("cafe", "other")]));
         hub
     }
@@ -207,15 +212,30 @@ mod tests {
     #[test]
     fn where_several_could_be_meant_they_are_named() {
         let hub = hub();
-        let both = Err(LookupError::Ambiguous(vec!["a/web".to_owned(), "b/web".to_owned()]));
+        let both = Err(LookupError::Ambiguous(vec![
+            "a/web".to_owned(),
+            "b/web".to_owned(),
+        ]));
         assert_eq!(found(&hub, "web", ""), both);
         let ids = found(&hub, "aaaa", "").unwrap_err().to_string();
         assert!(ids.contains("a/web, a/db"), "{ids}");
         for text in ["aaa", "nobody", "web@c", "c/web"] {
-            assert!(matches!(found(&hub, text, ""), Err(LookupError::NotFound(_))), "{text}");
+            assert!(
+                matches!(found(&hub, text, ""), Err(LookupError::NotFound(_))),
+                "{text}"
+            );
         }
-        for (text, node) in [("", ""), ("a/", ""), ("@a", ""), ("a/web", "b"), (&*"x".repeat(600), "")] {
-            assert!(matches!(found(&hub, text, node), Err(LookupError::Malformed(_))), "{text}");
+        for (text, node) in [
+            ("", ""),
+            ("a/", ""),
+            ("@a", ""),
+            ("a/web", "b"),
+            (&*"x".repeat(600), ""),
+        ] {
+            assert!(
+                matches!(found(&hub, text, node), Err(LookupError::Malformed(_))),
+                "{text}"
+            );
         }
     }
 

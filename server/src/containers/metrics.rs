@@ -28,8 +28,16 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("muster_containers");
         let counters = [
-            ("published", "Changes of what is told of containers", &self.published),
-            ("publish_failures", "Changes that were not told", &self.refused),
+            (
+                "published",
+                "Changes of what is told of containers",
+                &self.published,
+            ),
+            (
+                "publish_failures",
+                "Changes that were not told",
+                &self.refused,
+            ),
             ("bad_labels", "Labels that made no sense", &self.bad_labels),
             ("inspected", "Containers inspected", &self.inspected),
             (

@@ -16,13 +16,13 @@ use crate::hub::containers::summary::{
 
 /// Bytes of labels of one container that are told, besides those of muster itself. Those
 /// beyond are left out.
-pub const LABELS_BYTES_MAX: usize = 1 << 10;
+pub(crate) const LABELS_BYTES_MAX: usize = 1 << 10;
 
 /// Longest label that is told, key and value, bytes. A longer one is left out.
-pub const LABEL_BYTES_MAX: usize = 512;
+pub(crate) const LABEL_BYTES_MAX: usize = 512;
 
 /// Most exposed ports and networks of one container that are told; more are left out.
-pub const PORTS_MAX: usize = 64;
+pub(crate) const PORTS_MAX: usize = 64;
 
 /// Labels that were left out for want of room are told again below this part of
 /// [`PUBLISHED_BYTES_MAX`]: else one container more or less would change them all.
@@ -66,7 +66,8 @@ pub(crate) fn plan(state: &State, me: Option<&Container>, config: &Config, short
         plan.bad_labels.extend(named);
         let roles: Vec<String> = said.roles.iter().map(|role| role.role.clone()).collect();
         summaries.push(summarise(container, roles));
-        plan.running.insert(Arc::clone(&container.id), container.is_running());
+        plan.running
+            .insert(Arc::clone(&container.id), container.is_running());
         if !container.is_running() {
             continue;
         }
@@ -98,15 +99,18 @@ impl Plan {
             let container = id.and_then(|id| state.containers.get(id));
             container.map_or(0, |container| container.created_unix_ms)
         };
-        self.roles.sort_by_cached_key(|role| (age(role), role.container.clone()));
+        self.roles
+            .sort_by_cached_key(|role| (age(role), role.container.clone()));
         let mut room = ROLES_BYTES_MAX;
-        self.roles.retain(|role| match room.checked_sub(role.name.len() + ROLE_BYTES) {
-            Some(left) => {
-                room = left;
-                true
-            }
-            None => false,
-        });
+        self.roles.retain(
+            |role| match room.checked_sub(role.name.len() + ROLE_BYTES) {
+                Some(left) => {
+                    room = left;
+                    true
+                }
+                None => false,
+            },
+        );
     }
 
     /// Takes the summaries that there is room for: labels go first, then the stopped
@@ -115,7 +119,8 @@ impl Plan {
         let (again, of) = LABELS_AGAIN;
         let room = PUBLISHED_BYTES_MAX - ENGINE_ROOM;
         let limit = if short { room / of * again } else { room };
-        let size = |summary: &Summary| published_bytes(&summary::key(&summary.id), &summary.encode());
+        let size =
+            |summary: &Summary| published_bytes(&summary::key(&summary.id), &summary.encode());
         self.short = summaries.iter().map(size).sum::<usize>() > limit;
         if self.short {
             summaries.iter_mut().for_each(drop_labels);
@@ -123,7 +128,10 @@ impl Plan {
         // Those that go last come first.
         summaries.sort_by_key(|summary| {
             let runs = summary.state == "running";
-            (!runs, std::cmp::Reverse(summary.started_unix_ms.max(summary.created_unix_ms)))
+            (
+                !runs,
+                std::cmp::Reverse(summary.started_unix_ms.max(summary.created_unix_ms)),
+            )
         });
         let mut room = room;
         let all = summaries.len();
@@ -133,7 +141,8 @@ impl Plan {
             };
             room = left;
             self.labels_left_out += usize::try_from(summary.labels_left_out).unwrap_or(0);
-            self.values.insert(summary::key(&summary.id), summary.encode());
+            self.values
+                .insert(summary::key(&summary.id), summary.encode());
         }
         self.left_out = all - self.values.len();
     }
@@ -144,7 +153,13 @@ const ENGINE_ROOM: usize = 256;
 
 /// Nothing where there is nothing to tell.
 fn engine_summary(status: &EngineStatus) -> Option<EngineSummary> {
-    let version = |version: &str| version.chars().filter(|c| !c.is_control()).take(64).collect();
+    let version = |version: &str| {
+        version
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(64)
+            .collect()
+    };
     match status {
         EngineStatus::Off | EngineStatus::Unknown { .. } => None,
         EngineStatus::Live { version: told } => Some(EngineSummary {
@@ -239,7 +254,12 @@ fn ports(container: &Container) -> Vec<PortMapping> {
 /// publishes it for IPv4 and IPv6.
 fn published_ports(container: &Container) -> BTreeMap<String, Vec<String>> {
     let mut ports: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for port in container.ports.iter().filter(|port| !port.published.is_empty()).take(PORTS_MAX) {
+    for port in container
+        .ports
+        .iter()
+        .filter(|port| !port.published.is_empty())
+        .take(PORTS_MAX)
+    {
         let name = format!("{}/{}", port.container_port, port.protocol);
         let held = ports.entry(name).or_default();
         for (_, number) in &port.published {

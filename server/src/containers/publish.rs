@@ -138,13 +138,18 @@ impl Publisher {
         }
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.metrics.left_out.set(number(plan.left_out));
-        self.metrics.labels_left_out.set(number(plan.labels_left_out));
+        self.metrics
+            .labels_left_out
+            .set(number(plan.labels_left_out));
         if plan.short && !self.told.short {
             tracing::warn!("this node has so many containers that their labels are not told");
         }
         if plan.left_out > 0 && self.told.left_out == 0 {
             let left_out = plan.left_out;
-            tracing::warn!(left_out, "this node has more containers than can be told of");
+            tracing::warn!(
+                left_out,
+                "this node has more containers than can be told of"
+            );
         }
     }
 }
@@ -159,11 +164,16 @@ impl Told {
         if plan.ports != self.ports {
             update.ports = Some(plan.ports.clone());
         }
-        let gone = self.values.keys().filter(|key| !plan.values.contains_key(*key));
+        let gone = self
+            .values
+            .keys()
+            .filter(|key| !plan.values.contains_key(*key));
         update.publish = gone.map(|key| (key.clone(), None)).collect();
         let new = plan.values.iter();
         let new = new.filter(|(key, value)| self.values.get(*key) != Some(value));
-        update.publish.extend(new.map(|(key, value)| (key.clone(), Some(value.clone()))));
+        update
+            .publish
+            .extend(new.map(|(key, value)| (key.clone(), Some(value.clone()))));
         (update != OwnUpdate::default()).then_some(update)
     }
 
@@ -171,7 +181,10 @@ impl Told {
     /// served no longer or says that it should not be used.
     fn ends_something(&self, plan: &Plan) -> bool {
         let runs = |id: &Arc<str>| plan.running.get(id).copied().unwrap_or(false);
-        let ended = self.running.iter().any(|(id, running)| *running && !runs(id));
+        let ended = self
+            .running
+            .iter()
+            .any(|(id, running)| *running && !runs(id));
         let serves = |role: &Role| plan.roles.contains(role);
         ended || self.roles.iter().any(|role| role.healthy && !serves(role))
     }

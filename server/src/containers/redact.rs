@@ -63,7 +63,9 @@ fn config(text: &str) -> serde_json::Result<String> {
     let entrypoint = config.get("Entrypoint");
     let has_entrypoint = entrypoint.is_some_and(|text| text != "null" && text != "[]");
     config.change("Entrypoint", |words| hide_items(words, 1))?;
-    config.change("Cmd", |words| hide_items(words, usize::from(!has_entrypoint)))?;
+    config.change("Cmd", |words| {
+        hide_items(words, usize::from(!has_entrypoint))
+    })?;
     config.change("Healthcheck", |check| {
         let mut check: Fields<'_> = serde_json::from_str(check)?;
         // CMD or CMD-SHELL.
@@ -215,10 +217,20 @@ mod tests {
 
     #[test]
     fn what_is_no_inspect_is_not_shown() {
-        for text in ["", "[]", "7", "{", r#"{"Config":[]}"#, r#"{"Config":{"Env":"A=b"}}"#] {
+        for text in [
+            "",
+            "[]",
+            "7",
+            "{",
+            r#"{"Config":[]}"#,
+            r#"{"Config":{"Env":"A=b"}}"#,
+        ] {
             assert!(redact(text).is_err(), "{text}");
         }
         assert_eq!(redact("{}").unwrap(), "{}");
-        assert_eq!(redact(r#"{"Args":null,"Config":null}"#).unwrap(), r#"{"Args":null,"Config":null}"#);
+        assert_eq!(
+            redact(r#"{"Args":null,"Config":null}"#).unwrap(),
+            r#"{"Args":null,"Config":null}"#
+        );
     }
 }

@@ -52,8 +52,9 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let gossip = start_gossip(&shared, &begun.ring).await?;
     let (core, driver, cursors) = (gossip.core, gossip.driver, gossip.cursors);
     let (handle, hub) = (core.handle.clone(), Arc::clone(&core.hub));
-    let (queries, keys) =
-        peering::serve_peers(&shared, &core, gossip.pipes, gossip.questions, begun);
+    let (pipes, questions) = (gossip.pipes, gossip.questions);
+    let (queries, keys, inspector) =
+        peering::serve_peers(&shared, &core, pipes, questions, begun, &docker);
     let reloader = on_signals(&shared, &core.hub, &handle);
     if let Some(listener) = serf_rpc {
         serf::spawn(&shared, listener, &core, &queries, &keys);
@@ -69,7 +70,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     supervising::start(&shared, &docker, &handle);
     let parts = (core, queries, handlers, keys);
     let children = children::start(&shared, &docker);
-    let around = (reloader, docker, (legacy, children));
+    let around = (reloader, docker, (legacy, children), inspector);
     let gate = services(&shared, parts, &driver, &sockets, around).await?;
     serve_sockets(&shared, listeners, &gate);
     Ok(Assembled {

@@ -1,4 +1,4 @@
-//! The Docker engine of the daemon.
+//! The Docker engine of the daemon, and what is told of it.
 
 mod published;
 
@@ -9,8 +9,11 @@ use anyhow::Context as _;
 use muster_engine::Stage;
 
 use super::Shared;
-use crate::config::{Peers, Security, is_private};
+use super::peering::Core;
+use crate::config::{self, Security, is_private};
+use crate::containers::{self as told, Inspector, InspectorParts, Publisher};
 use crate::docker::{Container, Docker, DockerError, Metrics};
+use crate::peers::Peers;
 
 /// How long a daemon in a container waits at its start for the engine to tell of its
 /// ports.
@@ -77,7 +80,7 @@ pub(super) async fn advertised(shared: Shared, docker: &Docker) -> Shared {
 }
 
 /// Whether plaintext is spoken or taken.
-fn open(peers: &Peers) -> bool {
+fn open(peers: &config::Peers) -> bool {
     let plaintext = matches!(peers.security, Security::Plaintext);
     plaintext || peers.encryption.is_some_and(Stage::accepts_plaintext)
 }
@@ -102,4 +105,31 @@ async fn look(docker: &Docker, id: &str) -> Result<Option<Container>, DockerErro
         Err(error) if error.is_missing() => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Tells the cluster of the containers, and lets others ask for all of one.
+pub(super) fn tell(shared: &Shared, core: &Core, docker: &Docker, peers: Peers) -> Inspector {
+    let metrics = told::Metrics::default();
+    shared
+        .metrics
+        .register(|registry| metrics.register(registry));
+    let config = shared.config.containers.clone();
+    let secrets = config.inspect_secrets;
+    let places = docker.places().clone();
+    let publisher = Publisher::new(
+        config,
+        docker.state(),
+        Arc::new(move || places.me()),
+        core.handle.clone(),
+        metrics.clone(),
+    );
+    let telling = publisher.run(shared.tasks.stop_token());
+    shared.tasks.spawn_guarded("containers", telling);
+    Inspector::new(InspectorParts {
+        hub: Arc::clone(&core.hub),
+        peers,
+        docker: docker.clone(),
+        secrets,
+        metrics,
+    })
 }

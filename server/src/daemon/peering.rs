@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::Shared;
+use super::{Shared, containers};
 use crate::config::Security;
+use crate::containers::Inspector;
 use crate::deliver::{self, Deliveries, Post, Reporter};
+use crate::docker::Docker;
 use crate::gossip::Handle;
 use crate::gossip::rpc::Pipes;
 use crate::grpc::Queries;
@@ -52,7 +54,8 @@ pub(super) fn serve_peers(
     pipes: Pipes,
     (received, query_metrics): (Received, queries::Metrics),
     begun: Begun,
-) -> (Queries, Keys) {
+    docker: &Docker,
+) -> (Queries, Keys, Inspector) {
     let metrics = peers::Metrics::default();
     shared.metrics.register(|registry| {
         metrics.register(registry);
@@ -69,10 +72,12 @@ pub(super) fn serve_peers(
         query_metrics.clone(),
     );
     let responders = Responders::new(query_metrics.clone());
+    let inspector = containers::tell(shared, core, docker, peers.clone());
     let routes = Routes::default()
         .add(asker.service())
         .add(deliver::service(Arc::clone(&core.deliveries)))
-        .add(keys.service());
+        .add(keys.service())
+        .add(inspector.service());
     report(shared, core, peers.clone());
     tasks.spawn("peer calls", server.run(routes));
     let receiver = Receiver {
@@ -85,7 +90,7 @@ pub(super) fn serve_peers(
         metrics: query_metrics,
     };
     tasks.spawn("queries", receiver.run(received));
-    (Queries { asker, responders }, keys)
+    (Queries { asker, responders }, keys, inspector)
 }
 
 /// The keys of the cluster, and the task that follows them.

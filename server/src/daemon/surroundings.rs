@@ -16,6 +16,7 @@ use super::snapshots::Snapshots;
 use super::{Shared, VERSION};
 use crate::children;
 use crate::config::{Config, Problems};
+use crate::containers::Inspector;
 use crate::docker::Docker;
 use crate::gossip::{Driver, Report};
 use crate::grpc::{self, Access, Gate, Hooks, Queries, Reloaded};
@@ -25,12 +26,13 @@ use crate::tags::TagStore;
 use crate::telemetry::{Log, LogFilter, Metrics, Tail};
 
 /// What this build offers, for `muster info`.
-const FEATURES: [&str; 8] = [
+const FEATURES: [&str; 9] = [
     "members",
     "roles",
     "events",
     "queries",
     "keys",
+    "containers",
     "reflection",
     "health",
     "docker",
@@ -42,7 +44,12 @@ pub(super) async fn services(
     (core, queries, handlers, keys): (Core, Queries, Handlers, Keys),
     driver: &Driver,
     sockets: &[PathBuf],
-    (reloader, docker, (legacy, children)): (Reloader, Docker, (Option<Legacy>, Children)),
+    (reloader, docker, (legacy, children), inspector): (
+        Reloader,
+        Docker,
+        (Option<Legacy>, Children),
+        Inspector,
+    ),
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -92,6 +99,7 @@ pub(super) async fn services(
         deliveries: core.deliveries,
         queries,
         keys,
+        inspector,
     };
     let services = grpc::services(parts, api, hooks, metrics, stop.clone());
     let (gate, health) = services.await?;

@@ -98,8 +98,11 @@ pub fn rule(path: &str) -> (Rule, bool) {
         "/muster.v1.MembershipService/WatchMembers"
         | "/muster.v1.ResolverService/ResolveRole"
         | "/muster.v1.ResolverService/WatchRoles"
+        | "/muster.v1.ContainerService/WatchContainers"
         | "/muster.v1.EventService/WatchEvents" => (Read, true),
-        "/muster.v1.MembershipService/GetMember"
+        // Secrets are hidden from whoever may only read.
+        "/muster.v1.ContainerService/InspectContainer"
+        | "/muster.v1.MembershipService/GetMember"
         | "/muster.v1.NodeService/GetMetrics"
         | "/muster.v1.NodeService/GetRoundTrip"
         | "/muster.v1.NodeService/ExplainMember" => (Read, false),
@@ -172,7 +175,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(methods, 25);
+        assert_eq!(methods, 27);
     }
 
     #[test]

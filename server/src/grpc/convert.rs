@@ -41,6 +41,12 @@ pub(crate) fn bare_member(member: &Member) -> pb::Member {
         service_ip: role.service_ip.to_string(),
         service_port: role.service_port.into(),
         since: Some(timestamp(role.since_unix_ms)),
+        container: role.container.as_deref().unwrap_or_default().to_owned(),
+        healthy: role.healthy,
+    };
+    let published = |(port, host): (&String, &Vec<String>)| {
+        let host_ports = host.clone();
+        (port.clone(), pb::PublishedPorts { host_ports })
     };
     let change = &member.change;
     pb::Member {
@@ -67,6 +73,7 @@ pub(crate) fn bare_member(member: &Member) -> pb::Member {
         plaintext: member.plaintext,
         by_tcp: member.by_tcp,
         self_: member.is_self,
+        ports: member.ports.iter().map(published).collect(),
     }
 }
 

@@ -28,6 +28,7 @@ use crate::hub::store::Entry;
 pub(crate) struct Members;
 
 impl Watched for Members {
+    const KIND: &'static [u8] = b"";
     type Key = MemberKey;
     type Value = Member;
     type Filter = Filter;

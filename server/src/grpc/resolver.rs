@@ -73,6 +73,7 @@ impl Resolver {
             order,
             limit: usize::try_from(request.limit).unwrap_or(usize::MAX),
             exclude_suspect: request.exclude_suspect,
+            include_unhealthy: request.include_unhealthy,
         };
         let count = self.metrics.deliveries("ResolveRole");
         Ok(Answers::open(Arc::clone(&self.hub), endpoints, &ask, count))

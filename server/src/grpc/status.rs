@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::limits::RETRY_AFTER;
+use crate::containers::{InspectError, LookupError};
 use crate::filter::FilterError;
 use crate::gossip::CommandError;
 
@@ -193,6 +194,40 @@ pub(crate) fn panicked() -> Status {
 /// A call came without a message.
 pub(crate) fn no_message() -> Status {
     invalid("MESSAGE_MISSING", "request", "the call has no message")
+}
+
+impl From<LookupError> for Status {
+    fn from(error: LookupError) -> Self {
+        let message = error.to_string();
+        match error {
+            LookupError::Malformed(why) => invalid("BAD_NAME", "container", why),
+            LookupError::NotFound(name) => {
+                let facts = [("name", name.as_str())];
+                status(Code::NotFound, "CONTAINER_NOT_FOUND", message, &facts)
+            }
+            LookupError::Ambiguous(named) => {
+                let named = named.join(",");
+                let facts = [("containers", named.as_str())];
+                status(
+                    Code::FailedPrecondition,
+                    "CONTAINER_AMBIGUOUS",
+                    message,
+                    &facts,
+                )
+            }
+        }
+    }
+}
+
+impl From<InspectError> for Status {
+    fn from(error: InspectError) -> Self {
+        let (code, reason) = match &error {
+            InspectError::Gone(_) => (Code::NotFound, "CONTAINER_NOT_FOUND"),
+            InspectError::Unavailable { .. } => (Code::Unavailable, "OWNER_UNAVAILABLE"),
+            InspectError::TooLarge(_) => (Code::ResourceExhausted, TOO_LARGE),
+        };
+        status(code, reason, error.to_string(), &[])
+    }
 }
 
 /// Nobody answered a join.

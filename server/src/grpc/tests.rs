@@ -1,6 +1,7 @@
 //! The API through a real client, over connections in memory.
 
 mod coalesced;
+mod containers;
 mod events;
 mod gate;
 mod harness;

@@ -20,6 +20,8 @@ use crate::hub::store::Entry;
 
 /// A kind of item that can be watched.
 pub(crate) trait Watched: Sized + Send + Sync + 'static {
+    /// Tells tokens of one kind from those of others.
+    const KIND: &'static [u8];
     /// Key in the store.
     type Key: Ord + Clone + Debug + Send + Sync + 'static;
     /// Value in the store.

@@ -48,7 +48,7 @@ impl<M: Machine> Sim<M> {
             }
             Output::MemberUpdated(member) => self.member_updated(slot, member),
             Output::MemberRemoved(key) => self.member_removed(slot, &key),
-            Output::Published { member, published } => self.hear_published(slot, member, published),
+            Output::Published { member, published } => self.take_published(slot, member, published),
             Output::Event(event) => self.event_delivered(slot, &event),
             Output::Query(query) => self.query_handed_over(slot, &query),
             Output::EventPassed { origin, sequence } => self.event_passed(slot, &origin, sequence),
@@ -160,7 +160,7 @@ impl<M: Machine> Sim<M> {
         self.owners.get(&key).copied()
     }
 
-    fn hear_published(&mut self, slot: usize, member: MemberKey, published: Published) {
+    fn take_published(&mut self, slot: usize, member: MemberKey, published: Published) {
         let held = self.nodes[slot].run.published.entry(member).or_default();
         if published.fresh {
             held.clear();

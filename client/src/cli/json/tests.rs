@@ -25,7 +25,9 @@ fn a_full_member() {
             role: "web".into(),
             service_ip: "10.0.0.1".into(),
             service_port: 80,
+            healthy: true,
             since: time(0),
+            container: String::new(),
         }],
         incarnation: 65_537,
         started_at: time(1),
@@ -42,6 +44,8 @@ fn a_full_member() {
         }),
         alias: "n1~00ff00ff".into(),
         plaintext: false,
+        ports: BTreeMap::new(),
+        by_tcp: false,
         self_: true,
     };
     assert_eq!(
@@ -50,7 +54,7 @@ fn a_full_member() {
             r#"{"members":[{"name":"n1","alias":"n1~00ff00ff","status":"suspect","#,
             r#""gossip_ip":"10.0.0.1","gossip_port":7946,"#,
             r#""roles":[{"role":"web","service_ip":"10.0.0.1","service_port":80,"#,
-            r#""since":"1970-01-01T00:00:00.005Z"}],"tags":{"zone":"a"},"#,
+            r#""since":"1970-01-01T00:00:00.005Z","container":null,"healthy":true}],"tags":{"zone":"a"},"#,
             r#""started_at":"1970-01-01T00:00:01.005Z","updated_at":"1970-01-01T00:00:02.005Z","#,
             r#""changed_revision":9,"boot":1795255200000,"incarnation":65537,"transitions":3,"#,
             r#""version":"0.1.0","protocol":1,"status_change":{"by":"n2","#,
@@ -82,6 +86,8 @@ fn endpoints_and_roles() {
             status: pb::MemberStatus::Alive.into(),
             since: time(1),
             tags: BTreeMap::new(),
+            healthy: true,
+            container: String::new(),
         }],
         total: 1,
         degraded: false,
@@ -91,7 +97,7 @@ fn endpoints_and_roles() {
         concat!(
             r#"{"role":"web","role_known":true,"degraded":false,"total":1,"endpoints":[{"#,
             r#""member":"n1","address":"10.0.0.1","port":80,"status":"alive","#,
-            r#""since":"1970-01-01T00:00:01.005Z","tags":{}}]}"#
+            r#""since":"1970-01-01T00:00:01.005Z","tags":{},"container":null,"healthy":true}]}"#
         )
     );
     let roles = [pb::RoleSummary {

@@ -1,6 +1,6 @@
 //! Docker, and programs that speak no gRPC.
 
-use super::{PATH, Setting, one};
+use super::{PATH, Setting, one, switch};
 
 pub(super) const CONTAINERS: &[Setting] = &[
     one(
@@ -71,4 +71,10 @@ pub(super) const CONTAINERS: &[Setting] = &[
     )
     .or("8s")
     .live(),
+    switch(
+        "inspect-secrets",
+        "Whether inspecting a container of this node shows values of environment variables, \
+         arguments and other usual places of secrets, to callers who may do everything. They are \
+         hidden otherwise. See docs/containers.md.",
+    ),
 ];

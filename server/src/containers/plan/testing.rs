@@ -34,7 +34,9 @@ pub(crate) fn container(nr: u32, name: &str) -> Container {
 }
 
 pub(crate) fn labelled(mut container: Container, labels: &[(&str, &str)]) -> Container {
-    let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let labels = labels
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     container.labels.extend(labels);
     container
 }
@@ -46,6 +48,8 @@ pub(crate) fn live(containers: Vec<Container>) -> State {
         engine: EngineStatus::Live {
             version: "20.10".to_owned(),
         },
-        containers: containers.map(|one| (Arc::clone(&one.id), Arc::new(one))).collect(),
+        containers: containers
+            .map(|one| (Arc::clone(&one.id), Arc::new(one)))
+            .collect(),
     }
 }

@@ -18,8 +18,13 @@ fn of(state: &State) -> Plan {
 }
 
 fn summaries(plan: &Plan) -> Vec<Summary> {
-    let values = plan.values.iter().filter(|(key, _)| key.starts_with(summary::KEY_PREFIX));
-    values.map(|(_, value)| Summary::decode(value.clone()).unwrap()).collect()
+    let values = plan
+        .values
+        .iter()
+        .filter(|(key, _)| key.starts_with(summary::KEY_PREFIX));
+    values
+        .map(|(_, value)| Summary::decode(value.clone()).unwrap())
+        .collect()
 }
 
 #[test]
@@ -32,14 +37,26 @@ fn what_runs_serves_its_roles_and_says_how_it_is() {
     let mut paused = labelled(container(4, "paused"), &[("muster.role", "web:80")]);
     paused.state = "paused".to_owned();
     let plan = of(&live(vec![web, sick, new, paused]));
-    let roles: Vec<_> = plan.roles.iter().map(|r| (r.name.as_str(), r.service_port, r.healthy)).collect();
+    let roles: Vec<_> = plan
+        .roles
+        .iter()
+        .map(|r| (r.name.as_str(), r.service_port, r.healthy))
+        .collect();
     assert_eq!(
         roles,
-        [("web", 80, true), ("admin", 81, true), ("web", 80, false), ("web", 80, false)]
+        [
+            ("web", 80, true),
+            ("admin", 81, true),
+            ("web", 80, false),
+            ("web", 80, false)
+        ]
     );
     let told = summaries(&plan);
     assert_eq!(told.len(), 4);
-    let paused = told.iter().find(|summary| summary.name == "paused").unwrap();
+    let paused = told
+        .iter()
+        .find(|summary| summary.name == "paused")
+        .unwrap();
     assert_eq!((paused.state.as_str(), paused.roles.len()), ("paused", 1));
     assert_eq!(plan.running.values().filter(|runs| **runs).count(), 3);
 }
@@ -53,15 +70,25 @@ fn without_an_engine_nothing_is_told_and_of_one_that_is_away_since_when() {
         };
         assert_eq!(of(&state), Plan::default());
     }
-    let mut state = live(vec![labelled(container(1, "web"), &[("muster.role", "web:80")])]);
+    let mut state = live(vec![labelled(
+        container(1, "web"),
+        &[("muster.role", "web:80")],
+    )]);
     state.engine = EngineStatus::Away {
         since: UNIX_EPOCH + Duration::from_millis(77),
         error: "refused".to_owned(),
     };
     let plan = of(&state);
-    assert_eq!((plan.roles.len(), summaries(&plan).len()), (1, 1), "it may still run");
+    assert_eq!(
+        (plan.roles.len(), summaries(&plan).len()),
+        (1, 1),
+        "it may still run"
+    );
     let engine = EngineSummary::decode(plan.values[ENGINE_KEY].clone()).unwrap();
-    assert_eq!((engine.state, engine.away_since_unix_ms), (EngineState::Away, 77));
+    assert_eq!(
+        (engine.state, engine.away_since_unix_ms),
+        (EngineState::Away, 77)
+    );
 }
 
 #[test]
@@ -96,8 +123,11 @@ fn the_ports_of_the_own_container_are_told_once_each() {
 #[test]
 fn our_labels_are_told_before_others_and_long_ones_are_not() {
     let long = "x".repeat(LABEL_BYTES_MAX);
-    let many: Vec<(String, String)> = (0..30).map(|nr| (format!("a{nr}"), "y".repeat(100))).collect();
-    let mut labels: Vec<(&str, &str)> = many.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let many: Vec<(String, String)> = (0..30)
+        .map(|nr| (format!("a{nr}"), "y".repeat(100)))
+        .collect();
+    let mut labels: Vec<(&str, &str)> =
+        many.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     labels.push(("muster.role", "web"));
     labels.push(("long", &long));
     let plan = of(&live(vec![labelled(container(1, "web"), &labels)]));
@@ -122,7 +152,11 @@ fn at_the_bound_labels_go_first_then_the_oldest_that_are_stopped() {
     let more = of(&live(many(300)));
     assert!(more.short && more.left_out == 0);
     assert_eq!(more.labels_left_out, 300);
-    assert!(summaries(&more).iter().all(|s| s.labels.contains_key("muster.child")));
+    assert!(
+        summaries(&more)
+            .iter()
+            .all(|s| s.labels.contains_key("muster.child"))
+    );
     let mut state = many(1_000);
     for container in &mut state[100..] {
         container.state = "exited".to_owned();
@@ -133,7 +167,11 @@ fn at_the_bound_labels_go_first_then_the_oldest_that_are_stopped() {
     assert_eq!(told.len() + most.left_out, 1_000);
     let running = told.iter().filter(|s| s.state == "running").count();
     assert_eq!(running, 100, "these stay though they are older");
-    let oldest = told.iter().filter(|s| s.state == "exited").map(|s| s.created_unix_ms).min();
+    let oldest = told
+        .iter()
+        .filter(|s| s.state == "exited")
+        .map(|s| s.created_unix_ms)
+        .min();
     let expected = 1_000 - (told.len() as u64 - 100);
     assert_eq!(oldest, Some(expected), "the newest of the others stay");
     let bytes: usize = most.values.iter().map(|(k, v)| published_bytes(k, v)).sum();
@@ -145,7 +183,12 @@ fn at_the_bound_labels_go_first_then_the_oldest_that_are_stopped() {
 
 #[test]
 fn too_many_roles_are_those_of_the_youngest_containers() {
-    let one = |nr: u32| labelled(container(nr, &format!("c{nr}")), &[("muster.role", "web:80")]);
+    let one = |nr: u32| {
+        labelled(
+            container(nr, &format!("c{nr}")),
+            &[("muster.role", "web:80")],
+        )
+    };
     let plan = of(&live((0..1_000).map(one).collect()));
     assert!(plan.roles.len() > 100 && plan.roles.len() < 1_000);
     let last = plan.roles.last().unwrap().container.clone().unwrap();

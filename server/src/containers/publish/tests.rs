@@ -61,7 +61,10 @@ impl Bench {
 }
 
 fn web(nr: u32) -> Container {
-    labelled(container(nr, &format!("web{nr}")), &[("muster.role", "web:80")])
+    labelled(
+        container(nr, &format!("web{nr}")),
+        &[("muster.role", "web:80")],
+    )
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_engine::{
-    Engine, Event, EventError, ExchangeError, ExchangeId, Input, Note, Now, Output, Status, Time,
-    WatchEvent,
+    Engine, Event, EventError, ExchangeError, ExchangeId, Input, MemberKey, Note, Now, Output,
+    Published, Status, Time, WatchEvent,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -318,14 +318,8 @@ impl<N: Net> Core<N> {
             Output::Unwatch { id } => self.net.unwatch(id),
             Output::ResolveSeeds => self.net.resolve_seeds(),
             Output::MemberUpdated(member) => self.members.push(MemberUpdate::Updated(member)),
-            Output::MemberRemoved(key) => {
-                self.coordinates.set(key.clone(), None);
-                self.members.push(MemberUpdate::Removed(key));
-            }
-            Output::Published { member, published } => {
-                self.members
-                    .push(MemberUpdate::Published { member, published });
-            }
+            Output::MemberRemoved(key) => self.removed(key),
+            Output::Published { member, published } => self.published(member, published),
             Output::Coordinate { me, member, place } => {
                 self.coordinates.set_own(Some(me));
                 self.coordinates.set(member, place);
@@ -370,6 +364,16 @@ impl<N: Net> Core<N> {
                 notes::log(&note);
             }
         }
+    }
+
+    fn removed(&mut self, key: MemberKey) {
+        self.coordinates.set(key.clone(), None);
+        self.members.push(MemberUpdate::Removed(key));
+    }
+
+    fn published(&mut self, member: MemberKey, published: Published) {
+        let update = MemberUpdate::Published { member, published };
+        self.members.push(update);
     }
 
     fn launch_joins(&mut self, now: Now) {

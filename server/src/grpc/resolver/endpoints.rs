@@ -65,6 +65,8 @@ pub(crate) struct Endpoints {
     /// Keep so many; 0: all.
     pub(crate) limit: usize,
     pub(crate) exclude_suspect: bool,
+    /// Keep containers that say that they should not be used.
+    pub(crate) include_unhealthy: bool,
 }
 
 impl Endpoints {
@@ -91,6 +93,7 @@ impl Endpoints {
             .filter(|member| serves(member))
             .flat_map(|member| member.roles.iter().map(move |role| (member, role)))
             .filter(|(_, role)| role.name == self.role)
+            .filter(|(_, role)| role.healthy || self.include_unhealthy)
             .collect();
         let total = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
         self.arrange(hub, &mut endpoints);
@@ -106,6 +109,7 @@ impl Endpoints {
     }
 
     fn arrange(&self, hub: &Hub, endpoints: &mut Vec<(&Member, &Role)>) {
+        // Stable: roles of one member stay in its order, oldest first.
         endpoints.sort_by(|(a, _), (b, _)| a.seniority().cmp(&b.seniority()));
         let mut limit = match self.limit {
             0 => usize::MAX,
@@ -157,6 +161,8 @@ fn endpoint((member, role): (&Member, &Role)) -> pb::Endpoint {
         status: convert::status(member.status).into(),
         since: Some(convert::timestamp(member.started_unix_ms)),
         tags: member.tags.clone(),
+        healthy: role.healthy,
+        container: role.container.as_deref().unwrap_or_default().to_owned(),
     }
 }
 

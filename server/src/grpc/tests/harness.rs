@@ -8,6 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use muster_engine::{
     Accepted, EngineError, EventDraft, EventError, Explanation, Member, Observation,
 };
+use pb::container_service_client::ContainerServiceClient;
 use pb::event_service_client::EventServiceClient;
 use pb::membership_service_client::MembershipServiceClient;
 use pb::node_service_client::NodeServiceClient;
@@ -123,6 +124,8 @@ pub(super) struct Served {
     pub(super) engine: Engine,
     pub(super) deliveries: Arc<Deliveries>,
     pub(super) queries: Queries,
+    /// What the engine of this node shows.
+    pub(super) containers: watch::Sender<Arc<crate::docker::State>>,
 }
 
 pub(super) const ROOT: Peer = Peer {
@@ -179,12 +182,14 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         ),
         responders: Responders::default(),
     };
+    let inspected = crate::containers::testing::inspected(&hub, "me", Some(7), true).await;
     let parts = Parts {
         hub: Arc::clone(&hub),
         handle,
         deliveries: Arc::clone(&deliveries),
         queries: queries.clone(),
         keys,
+        inspector: inspected.inspector.clone(),
     };
     let made = services(parts, config, hooks.clone(), metrics.clone(), stop.clone());
     let (gate, health) = made.await.unwrap();
@@ -198,6 +203,7 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         engine,
         deliveries,
         queries,
+        containers: inspected.state,
     }
 }
 
@@ -331,6 +337,10 @@ impl Served {
 
     pub(super) fn members(&self) -> MembershipServiceClient<Channel> {
         MembershipServiceClient::new(self.channel(ROOT))
+    }
+
+    pub(super) fn containers_as(&self, peer: Peer) -> ContainerServiceClient<Channel> {
+        ContainerServiceClient::new(self.channel(peer))
     }
 
     pub(super) fn events(&self) -> EventServiceClient<Channel> {

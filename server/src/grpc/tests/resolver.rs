@@ -339,3 +339,29 @@ async fn places_that_move_are_no_news() {
         .set(key, Some(muster_engine::Coordinate::default()));
     silent(&mut stream).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn containers_that_do_not_pass_their_check_are_no_endpoints_unless_asked_for() {
+    let served = serve().await;
+    let mut node = member("a", 1, &["web"]);
+    let id: Arc<str> = Arc::from("ab".repeat(32));
+    let mut sick = node.roles[0].clone();
+    (sick.container, sick.healthy, sick.service_port) = (Some(Arc::clone(&id)), false, 81);
+    let mut well = node.roles[0].clone();
+    (well.container, well.service_port) = (Some(Arc::clone(&id)), 82);
+    node.roles.extend([sick, well]);
+    served.put([node]);
+    let ports = |set: &pb::EndpointSet| -> Vec<(u32, bool, bool)> {
+        let all = set.endpoints.iter();
+        all.map(|at| (at.port, at.healthy, at.container == *id))
+            .collect()
+    };
+    let healthy = once(&served, |_| ()).await;
+    assert_eq!(ports(&healthy), [(80, true, false), (82, true, true)]);
+    let all = once(&served, |ask| ask.include_unhealthy = true).await;
+    assert_eq!(
+        ports(&all),
+        [(80, true, false), (81, false, true), (82, true, true)]
+    );
+    assert_eq!((healthy.total, all.total), (2, 3));
+}

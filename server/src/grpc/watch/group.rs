@@ -71,7 +71,7 @@ impl<W: Watched> View<W> {
             snapshot: None,
         };
         Self {
-            hash: filter_hash(W::key(&filter)),
+            hash: filter_hash(&[W::KIND, W::key(&filter)].concat()),
             filter,
             shared: shared.then(|| Mutex::new(state)),
         }

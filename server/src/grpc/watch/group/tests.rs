@@ -21,6 +21,7 @@ fn multiple(of: u32) -> Multiple {
 }
 
 impl Watched for Numbers {
+    const KIND: &'static [u8] = b"";
     type Key = u32;
     type Value = u32;
     type Filter = Multiple;

@@ -3,6 +3,8 @@
 //! Not by bollard: its decoder of output panics at a kind of stream that it does not
 //! know, and has no bound.
 
+use std::time::Duration;
+
 use bollard::exec::CreateExecOptions;
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -14,6 +16,10 @@ use super::{OPERATION_TIMEOUT, post, within};
 
 /// Bytes of output that are kept; the rest is read and thrown away.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
+
+/// Time between looks at whether a program ended whose output did; the caller's limit ends
+/// them.
+const END_POLL: Duration = Duration::from_millis(20);
 
 /// Bytes before each piece of output: kind of stream, three zeros, length.
 const HEAD: usize = 8;
@@ -60,9 +66,14 @@ pub(super) async fn run(
     }
     drop(answer.open);
     let what = format!("GET /exec/{exec}/json");
-    let seen = within(&what, OPERATION_TIMEOUT, bollard.inspect_exec(exec)).await?;
-    let code = seen.exit_code.filter(|_| seen.running != Some(true));
-    let code = code.ok_or_else(|| DockerError::malformed(&what, "the program has not ended"))?;
+    let code = loop {
+        let seen = within(&what, OPERATION_TIMEOUT, bollard.inspect_exec(exec)).await?;
+        // Its output may end before it does.
+        match seen.exit_code.filter(|_| seen.running != Some(true)) {
+            Some(code) => break code,
+            None => tokio::time::sleep(END_POLL).await,
+        }
+    };
     Ok(Executed {
         code,
         output: output.kept,

@@ -17,6 +17,7 @@ mod batch;
 mod completions;
 mod demo;
 mod event;
+mod explain;
 mod failure;
 mod health;
 mod info;
@@ -119,6 +120,7 @@ impl Context {
             Command::Resolve(args) => roles::resolve(self, args).await,
             Command::Roles => roles::list(self).await,
             Command::Rtt(args) => rtt::run(self, &args).await,
+            Command::Explain(args) => explain::run(self, &args).await,
             Command::Join(args) => node::join(self, args).await,
             Command::Leave(args) => node::leave(self, &args).await,
             Command::ForceLeave(args) => node::force_leave(self, &args).await,

@@ -20,6 +20,7 @@ pub mod reference;
 pub mod schema;
 mod secrets;
 pub mod serf;
+mod serfnode;
 pub mod units;
 mod values;
 
@@ -31,7 +32,8 @@ use std::time::Duration;
 
 use muster_engine::{Limits, Role, Stage};
 
-use crate::{docker, handlers};
+use crate::legacy::json::Privacy;
+use crate::{children, docker, handlers};
 
 pub use crate::grpc::Capability;
 pub use crate::keys::KEYS_MAX;
@@ -42,7 +44,7 @@ use args::Asked;
 pub use args::command;
 pub use changes::{Change, Held};
 use layers::Layers;
-pub use machine::{Machine, ThisMachine};
+pub use machine::{Machine, ThisMachine, is_private};
 pub use problem::{Problem, Problems, Source};
 pub use secrets::Security;
 
@@ -65,12 +67,27 @@ pub struct Config {
     pub handlers: handlers::Config,
     /// Whose containers are followed.
     pub docker: docker::Config,
+    /// For programs that speak no gRPC.
+    pub legacy: Legacy,
+    /// Which containers it starts.
+    pub children: children::Wanted,
     /// The process itself.
     pub process: Process,
     /// What a person should look at, for the log.
     pub warnings: Vec<String>,
     /// What holds for each setting, so that two configurations can be compared.
     pub held: BTreeMap<&'static str, Held>,
+}
+
+/// For programs that speak no gRPC.
+#[derive(Debug, Clone)]
+pub struct Legacy {
+    /// Where their files and FIFOs are; without it there are none.
+    pub root: Option<PathBuf>,
+    /// Lines per second that each FIFO takes.
+    pub fifo_rate: Option<std::num::NonZeroU32>,
+    /// What `inspect` in the files shows.
+    pub privacy: Privacy,
 }
 
 /// Who this member is.
@@ -97,6 +114,8 @@ pub struct Peers {
     pub bind: SocketAddr,
     /// Address for peers; port 0 is the bound port: see [`Peers::advertise_at`].
     pub advertise: SocketAddr,
+    /// Somebody said so, rather than that it was found on an interface.
+    pub advertise_given: bool,
     /// Addresses and names to join, those of the token included.
     pub join: Vec<String>,
     /// Keys, or none by wish.

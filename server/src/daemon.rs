@@ -1,17 +1,21 @@
 //! Composition root: builds every part, runs the phases of the daemon.
 
 mod assemble;
+mod children;
 mod containers;
 mod dump;
 mod handling;
 pub mod identity;
+mod legacy;
 pub mod notify;
 mod peering;
 pub mod reload;
+mod retries;
 mod serf;
 pub mod shutdown;
 pub mod signal;
 pub mod snapshots;
+mod supervising;
 pub mod supervisor;
 mod surroundings;
 
@@ -102,6 +106,8 @@ pub type Leave = Box<dyn FnOnce() -> BoxFuture<'static, anyhow::Result<()>> + Se
 pub struct Assembled {
     /// Where it listens for peers, the real port in it.
     pub bound: SocketAddr,
+    /// What peers are told.
+    pub advertise: SocketAddr,
     /// API sockets.
     pub sockets: Vec<PathBuf>,
     /// How far it is on its way from plaintext; `None` without keys.
@@ -258,7 +264,7 @@ fn boots(config: &Config) -> Result<BootStore, StorageError> {
 /// The line that says what runs where; also the status for the service manager.
 fn banner(shared: &Shared, assembled: &Assembled) -> String {
     let config = &shared.config;
-    let advertise = config.peers.advertise_at(assembled.bound);
+    let advertise = assembled.advertise;
     let encryption = assembled.encryption.map_or("off", Stage::as_str);
     let sockets: Vec<_> = assembled
         .sockets

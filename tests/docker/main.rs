@@ -6,5 +6,13 @@
     reason = "a helper that fails is a test that fails"
 )]
 
+mod children;
+mod cutter;
+mod fifo;
+mod files;
+mod followed;
 mod image;
+mod operations;
+mod placed;
 mod serf_blog;
+mod view;

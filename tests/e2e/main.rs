@@ -17,6 +17,7 @@ mod config;
 mod demo;
 mod detection;
 mod events;
+mod fifo;
 mod handlers;
 mod haproxy;
 mod interop;

@@ -24,6 +24,17 @@ async fn a_deaf_daemon_harms_nobody() {
     let recorder = scene.recorder();
     subscribed(&recorder).await;
     scene.lan.host(5).firewall("-A INPUT -i eth0 -j DROP");
+    let mut deaf = scene.daemons[5].api().await;
+    wait::until("the deaf daemon to say what it is", DETECTION, async || {
+        let warnings = deaf.info().await.warnings;
+        let degraded = warnings.iter().any(|warning| warning.contains("degraded"));
+        if degraded {
+            Ok(())
+        } else {
+            Err(format!("{warnings:?}"))
+        }
+    })
+    .await;
     let end = Instant::now() + DEAF;
     let mut sent = Vec::new();
     while Instant::now() < end {

@@ -17,7 +17,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
     ("process", &[]),
+    ("children", &["docker"]),
     ("docker", &["hub::lock", "process", "daemon::supervisor"]),
+    (
+        "legacy",
+        &[
+            "children::spec",
+            "docker",
+            "gossip::CommandError",
+            "gossip::Handle",
+            "gossip::Replicated",
+            "hub",
+            "queries",
+            "daemon::supervisor",
+        ],
+    ),
     (
         "handlers",
         &[

@@ -75,6 +75,16 @@ struct Memory {
     failures: u32,
 }
 
+impl Memory {
+    /// Forgets those that are not wanted any more.
+    fn keep(&mut self, lanes: &[Lane]) {
+        let specs = lanes.iter().flatten().flatten();
+        let names: BTreeSet<&String> = specs.map(|spec| &spec.container).collect();
+        self.ids.retain(|name, _| names.contains(name));
+        self.settled.retain(|name| names.contains(name));
+    }
+}
+
 /// One row of children: each waits for the one before.
 type Lane = Vec<Result<Spec, Refused>>;
 
@@ -180,10 +190,9 @@ impl Launcher {
             }
         };
         let refused = |lane: &Lane| lane.iter().position(Result::is_err).unwrap_or(lane.len());
-        let due = lanes
+        let mut due = lanes
             .iter()
             .flat_map(|lane| lane.iter().take(refused(lane)).flatten());
-        let mut due = due;
         due.any(wrong) || !settle::stale(lanes, home, state).is_empty()
     }
 

@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::secrets::{self, Secrets, Security};
 use super::values;
 use super::{Api, Config, Discovery, Members, Node, Peers, Process, units};
+use crate::docker::Mode;
 use crate::gossip::resolve::SEEDS_MAX;
 use crate::grpc::Capability;
 use crate::serf_rpc;
@@ -28,6 +29,7 @@ pub(super) fn build(
     machine: &dyn Machine,
     environment: &BTreeMap<String, String>,
 ) -> Config {
+    let children = super::serfnode::read(layers, machine, environment);
     let plaintext = layers.value("insecure-plaintext", units::boolean);
     let secrets = secrets::read(layers, plaintext);
     let peers = peers(layers, machine, &secrets);
@@ -35,6 +37,11 @@ pub(super) fn build(
     let api = api(layers, machine, environment);
     let serf_rpc = serf_rpc(layers);
     let limits = limits(layers);
+    let docker = super::containers::docker(layers);
+    if docker.mode == Mode::Off && !(children.children.is_empty() && children.run.is_none()) {
+        let why = "it is off, but there are containers to start (serfnode-yml, DOCKER_RUN)";
+        layers.refuse("docker", why);
+    }
     Config {
         node,
         peers,
@@ -43,7 +50,9 @@ pub(super) fn build(
         limits,
         members: members(layers),
         handlers: super::handling::build(layers, machine),
-        docker: super::containers::docker(layers),
+        docker,
+        legacy: super::containers::legacy(layers),
+        children,
         process: process(layers),
         warnings: layers.take_warnings(),
         held: BTreeMap::new(),
@@ -155,6 +164,7 @@ fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers
     Peers {
         bind,
         advertise,
+        advertise_given: layers.entry("advertise").is_some(),
         join,
         security: secrets.security.clone(),
         coordinates: !layers.value("disable-coordinates", units::boolean),

@@ -19,6 +19,8 @@ pub trait Machine {
     fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, String>;
     /// The table of users, in the form of `/etc/passwd`.
     fn users(&self) -> String;
+    /// Whether there is a unix socket at a path.
+    fn is_socket(&self, path: &str) -> bool;
 }
 
 /// The machine that the process runs on.
@@ -60,12 +62,17 @@ impl Machine for ThisMachine {
         // No table is one without users: the name is then told as unknown.
         std::fs::read_to_string("/etc/passwd").unwrap_or_default()
     }
+
+    fn is_socket(&self, path: &str) -> bool {
+        use std::os::unix::fs::FileTypeExt as _;
+        std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
+    }
 }
 
 /// Whether an address is on this machine or in a private network: loopback,
 /// RFC 1918, link-local, and IPv6 unique local addresses.
 #[must_use]
-pub(super) fn is_private(ip: IpAddr) -> bool {
+pub fn is_private(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),

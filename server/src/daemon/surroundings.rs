@@ -8,11 +8,13 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::identity::BootStore;
+use super::legacy::Legacy;
 use super::peering::Core;
 use super::reload::Reloader;
 use super::shutdown::Phase;
 use super::snapshots::Snapshots;
 use super::{Shared, VERSION};
+use crate::children;
 use crate::config::{Config, Problems};
 use crate::docker::Docker;
 use crate::gossip::{Driver, Report};
@@ -23,7 +25,7 @@ use crate::tags::TagStore;
 use crate::telemetry::{Log, LogFilter, Metrics, Tail};
 
 /// What this build offers, for `muster info`.
-const FEATURES: [&str; 7] = [
+const FEATURES: [&str; 8] = [
     "members",
     "roles",
     "events",
@@ -31,6 +33,7 @@ const FEATURES: [&str; 7] = [
     "keys",
     "reflection",
     "health",
+    "docker",
 ];
 
 /// The gRPC services, with their health following the phase of the daemon.
@@ -39,7 +42,7 @@ pub(super) async fn services(
     (core, queries, handlers, keys): (Core, Queries, Handlers, Keys),
     driver: &Driver,
     sockets: &[PathBuf],
-    (reloader, docker): (Reloader, Docker),
+    (reloader, docker, (legacy, children)): (Reloader, Docker, (Option<Legacy>, Children)),
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -78,6 +81,8 @@ pub(super) async fn services(
         left: shared.left.clone(),
         reloader,
         docker,
+        legacy,
+        children,
         keys: keys.clone(),
     });
     let stop = shared.tasks.stop_token();
@@ -104,6 +109,9 @@ pub(super) async fn services(
     Ok(gate)
 }
 
+/// How the children of this node are.
+type Children = watch::Receiver<Vec<children::Report>>;
+
 /// What the API needs of the daemon around it.
 #[derive(Debug)]
 struct Surroundings {
@@ -117,6 +125,8 @@ struct Surroundings {
     left: tokio_util::sync::CancellationToken,
     reloader: Reloader,
     docker: Docker,
+    legacy: Option<Legacy>,
+    children: Children,
     keys: Keys,
 }
 
@@ -151,6 +161,9 @@ impl Hooks for Surroundings {
         warnings.extend(self.tags.warning());
         warnings.extend(self.keys.warnings());
         warnings.extend(self.docker.warning());
+        warnings.extend(self.legacy.iter().flat_map(Legacy::warnings));
+        let reports = self.children.borrow();
+        warnings.extend(reports.iter().filter_map(children::Report::warning));
         warnings
     }
 

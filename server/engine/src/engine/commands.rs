@@ -14,7 +14,6 @@ use crate::ident::name_hash;
 use crate::member::Status;
 use crate::own::OwnUpdate;
 use crate::time::Now;
-use crate::wire::PROTOCOL;
 
 impl Engine {
     /// Contacts addresses once, also after a leave that is finished; one
@@ -123,14 +122,16 @@ impl Engine {
     pub fn protocol(&self) -> u32 {
         let live = self.table.iter().filter(|peer| peer.is_active());
         let lowest = live.map(|peer| peer.record.parsed().protocol.1).min();
-        lowest.unwrap_or(PROTOCOL.1).clamp(PROTOCOL.0, PROTOCOL.1)
+        let (min, max) = self.own.config().limits.protocol;
+        lowest.unwrap_or(max).clamp(min, max)
     }
 
     /// Live members that share no protocol version with this node.
     fn strangers(&self) -> impl Iterator<Item = (&str, (u32, u32))> {
         let live = self.table.iter().filter(|peer| peer.is_active());
+        let (min, max) = self.own.config().limits.protocol;
         live.map(|peer| peer.record.parsed())
-            .filter(|said| said.protocol.0 > PROTOCOL.1 || said.protocol.1 < PROTOCOL.0)
+            .filter(move |said| said.protocol.0 > max || said.protocol.1 < min)
             .map(|said| (said.name.as_str(), said.protocol))
     }
 

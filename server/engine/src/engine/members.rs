@@ -236,7 +236,7 @@ impl Engine {
     /// Spreads changes of records: what everybody acts on does not wait long.
     pub(super) fn spread_soon(&mut self, now: Now, urgent: bool) {
         if urgent {
-            self.upkeep.gossip_urgently(now.at);
+            self.upkeep.gossip_at_once(now.at);
         } else {
             self.upkeep.gossip_soon(now.at);
         }

@@ -19,22 +19,18 @@ const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
 /// Pause before the first round: news of the same moment travel together.
 const GOSSIP_PROMPT: Duration = Duration::from_millis(20);
 
-/// Pause before a round that tells of a death, and between the first
-/// [`DEATH_ROUNDS`] such rounds.
-const DEATH_PROMPT: Duration = Duration::from_millis(5);
+/// Pause before a round that tells of what everybody acts on, such as a death.
+const URGENT_PROMPT: Duration = Duration::from_millis(5);
 
-/// Pause between them.
-const DEATH_INTERVAL: Duration = Duration::from_millis(20);
+/// Pause between the first [`URGENT_ROUNDS`] such rounds.
+const URGENT_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Rounds that tell of a death at this pace: each reaches [`FANOUT`] members, so that
+/// Rounds at this pace: each reaches [`FANOUT`] members, so that
 /// after three rounds of everybody hardly anybody is left out.
-const DEATH_ROUNDS: u32 = 3;
+const URGENT_ROUNDS: u32 = 3;
 
 /// Such rounds in any second, however many deaths there are; then the usual pace.
-const DEATH_ROUNDS_PER_SECOND: u32 = 24;
-
-/// Least pause between rounds when there is something that everybody acts on.
-const GOSSIP_URGENT: Duration = Duration::from_millis(40);
+const URGENT_PER_SECOND: u32 = 24;
 
 /// Above this many waiting items gossip cannot keep up and exchanges take over.
 const BULK_ABOVE: usize = 32;
@@ -74,9 +70,9 @@ pub(super) struct Upkeep {
     gossip: Option<Time>,
     last_gossip: Time,
     /// Rounds still to be had at the urgent pace.
-    deaths: u32,
+    urgent: u32,
     /// Urgent rounds since then.
-    deaths_since: (Time, u32),
+    urgent_since: (Time, u32),
     hurry: Time,
     hurried: u32,
     /// Exchanges since the hurry began.
@@ -94,8 +90,8 @@ impl Upkeep {
         Self {
             gossip: None,
             last_gossip: now,
-            deaths: 0,
-            deaths_since: (now, 0),
+            urgent: 0,
+            urgent_since: (now, 0),
             hurry: now,
             hurried: 0,
             in_a_row: 0,
@@ -129,12 +125,6 @@ impl Upkeep {
         true
     }
 
-    /// There is something to spread that everybody acts on.
-    pub(super) fn gossip_urgently(&mut self, now: Time) {
-        let at = (self.last_gossip + GOSSIP_URGENT).max(now + GOSSIP_PROMPT);
-        self.gossip = Some(self.gossip.map_or(at, |planned| planned.min(at)));
-    }
-
     /// The next exchange will hardly find two equal views.
     pub(super) fn expects_news(&self) -> bool {
         self.hurried + 1 >= HURRY_ROUNDS
@@ -148,29 +138,29 @@ impl Upkeep {
         self.gossip = Some(self.gossip.map_or(at, |planned| planned.min(at)));
     }
 
-    /// There is a death to tell of.
+    /// There is something to spread that everybody acts on: a death, a role given up.
     pub(super) fn gossip_at_once(&mut self, now: Time) {
-        self.deaths = DEATH_ROUNDS;
-        self.gossip_after(now, DEATH_PROMPT);
+        self.urgent = URGENT_ROUNDS;
+        self.gossip_after(now, URGENT_PROMPT);
     }
 
     /// The next round while there is something to spread.
     fn gossip_on(&mut self, now: Time) {
-        if self.deaths > 0 {
-            self.deaths -= 1;
-            self.gossip_after(now, DEATH_INTERVAL);
+        if self.urgent > 0 {
+            self.urgent -= 1;
+            self.gossip_after(now, URGENT_INTERVAL);
         }
         self.gossip_soon(now);
     }
 
     /// An urgent round, unless there were too many.
     fn gossip_after(&mut self, now: Time, pause: Duration) {
-        let (since, rounds) = &mut self.deaths_since;
+        let (since, rounds) = &mut self.urgent_since;
         if now.since(*since) >= Duration::from_secs(1) {
             (*since, *rounds) = (now, 0);
         }
         let at = now + pause;
-        if *rounds < DEATH_ROUNDS_PER_SECOND && self.gossip.is_none_or(|planned| planned > at) {
+        if *rounds < URGENT_PER_SECOND && self.gossip.is_none_or(|planned| planned > at) {
             *rounds += 1;
             self.gossip = Some(at);
         }

@@ -65,6 +65,7 @@ impl Launcher {
         memory: &mut Memory,
         ending: &CancellationToken,
     ) -> bool {
+        memory.keep(lanes);
         let mut whole = self.tidy(lanes, home, ending).await;
         for lane in lanes {
             for spec in lane {

@@ -110,7 +110,7 @@ fn one_word_is_enough_where_nobody_else_is_alive() {
     let mut suspicions = Suspicions::default();
     suspicions.accuse(at(3), SUBJECT, 0, 1, Evidence::StreamRefused);
     assert_eq!(verdict_at(&suspicions, 2), at(3));
-    assert_eq!(verdict_at(&suspicions, 3), at(8));
+    assert_eq!(verdict_at(&suspicions, 3), at(3) + SUSPICION_NO_HOST);
     // The third one is under suspicion itself.
     let third = Ident { hash: 4, ..SUBJECT };
     suspicions.accuse(at(3), third, 0, 1, Evidence::StreamRefused);

@@ -18,6 +18,7 @@ mod completions;
 mod containers;
 mod demo;
 mod event;
+mod explain;
 mod failure;
 mod health;
 mod info;
@@ -127,6 +128,7 @@ impl Context {
             Command::Resolve(args) => roles::resolve(self, args).await,
             Command::Roles => roles::list(self).await,
             Command::Rtt(args) => rtt::run(self, &args).await,
+            Command::Explain(args) => explain::run(self, &args).await,
             Command::Join(args) => node::join(self, args).await,
             Command::Leave(args) => node::leave(self, &args).await,
             Command::ForceLeave(args) => node::force_leave(self, &args).await,

@@ -391,6 +391,15 @@ impl Client {
         unary("GetRoundTrip", self.node().get_round_trip(request).await)
     }
 
+    /// Why a member is shown as it is.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`: no such member.
+    pub async fn explain(&self, name: &str) -> Result<pb::ExplainMemberResponse, Error> {
+        let request = pb::ExplainMemberRequest { name: name.into() };
+        unary("ExplainMember", self.node().explain_member(request).await)
+    }
+
     /// Changes what the daemon logs until it restarts: the filter before.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod clock;
 mod cluster;
 mod config;
 mod demo;
+mod detection;
 mod events;
 mod fifo;
 mod handlers;

@@ -171,7 +171,8 @@ fn a_watcher_that_was_deaf_for_a_while_asks_before_it_judges() {
         assert!(suspects > 0, "seed {seed}");
         sim.apply(Action::HealAll);
         sim.run_for(20 * SECOND);
-        for subject in 0..30 {
+        // Not even its kernel was heard for so long: to the others it was gone itself.
+        for subject in (0..30).filter(|slot| *slot != 4) {
             never_failed(&sim, subject);
         }
         ends_well(&mut sim, SECOND);

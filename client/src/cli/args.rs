@@ -71,6 +71,8 @@ pub(super) enum Command {
     Roles,
     /// Estimate the round trip time between two members
     Rtt(Rtt),
+    /// Tell why a member is shown as it is: what was seen, by whom, and what to look at
+    Explain(Explain),
     /// Make the daemon join others
     Join(Join),
     /// Make the daemon leave the cluster and exit
@@ -432,6 +434,13 @@ pub(super) struct Rtt {
     /// Name or alias of another one [default: this node]
     #[arg(value_name = "NODE2")]
     pub(super) other: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// Name or alias of a member
+    #[arg(value_name = "NAME")]
+    pub(super) member: String,
 }
 
 #[derive(Debug, Args)]

@@ -34,6 +34,7 @@ pub(super) struct Member<'a> {
     protocol: u32,
     status_change: Option<StatusChange<'a>>,
     plaintext: bool,
+    by_tcp: bool,
     #[serde(rename = "self")]
     is_self: bool,
 }
@@ -169,6 +170,7 @@ impl<'a> Member<'a> {
             protocol: member.protocol,
             status_change: change.map(StatusChange::of),
             plaintext: member.plaintext,
+            by_tcp: member.by_tcp,
             is_self: member.self_,
         }
     }

@@ -30,7 +30,7 @@ pub(super) fn lines(header: &[&str], rows: Vec<Vec<Cell>>, colour: bool) -> Vec<
 }
 
 /// `members` and its live view. WHY is shown when somebody is not alive, WIRE when
-/// somebody talks without encryption.
+/// somebody talks without encryption or is reached over TCP alone.
 pub(super) fn members<'a>(
     members: impl IntoIterator<Item = &'a pb::Member>,
     now: Timestamp,
@@ -40,7 +40,9 @@ pub(super) fn members<'a>(
     let alive = pb::MemberStatus::Alive;
     let why = members.iter().any(|member| member.status() != alive);
     let mut header = vec!["NAME", "ADDRESS", "STATUS", "ROLES", "SINCE", "TAGS"];
-    let wire = members.iter().any(|member| member.plaintext);
+    let wire = members
+        .iter()
+        .any(|member| member.plaintext || member.by_tcp);
     if wire {
         header.push("WIRE");
     }
@@ -56,10 +58,10 @@ pub(super) fn members<'a>(
             Cell::new(age(since(member), now)),
             Cell::new(tags(&member.tags)),
         ];
-        if wire && member.plaintext {
-            row.push(Cell::new("PLAINTEXT").fg(Color::Red));
+        if wire && (member.plaintext || member.by_tcp) {
+            row.push(Cell::new(wire_of(member)).fg(Color::Red));
         } else if wire {
-            row.push(Cell::new("sealed"));
+            row.push(Cell::new(wire_of(member)));
         }
         if why {
             row.push(Cell::new(reason(member)));
@@ -113,15 +115,21 @@ pub(super) fn members_detailed<'a>(
             Cell::new(age(since(member), now)),
             Cell::new(services.collect::<Vec<_>>().join(",")),
             Cell::new(escape(&tags.collect::<Vec<_>>().join(","))),
-            Cell::new(if member.plaintext {
-                "PLAINTEXT"
-            } else {
-                "sealed"
-            }),
+            Cell::new(wire_of(member)),
             Cell::new(reason(member)),
         ]
     };
     lines(&header, members.into_iter().map(row).collect(), colour)
+}
+
+/// How a member is talked to.
+fn wire_of(member: &pb::Member) -> &'static str {
+    match (member.plaintext, member.by_tcp) {
+        (false, false) => "sealed",
+        (true, false) => "PLAINTEXT",
+        (false, true) => "sealed, TCP ONLY",
+        (true, true) => "PLAINTEXT, TCP ONLY",
+    }
 }
 
 /// A status in its colour.

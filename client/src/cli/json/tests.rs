@@ -59,7 +59,7 @@ fn a_full_member() {
             r#""changed_revision":9,"boot":1795255200000,"incarnation":65537,"transitions":3,"#,
             r#""version":"0.1.0","protocol":1,"status_change":{"by":"n2","#,
             r#""at":"1970-01-01T00:00:03.005Z","reason":"did not answer probes"},"#,
-            r#""plaintext":false,"self":true}]}"#
+            r#""plaintext":false,"by_tcp":false,"self":true}]}"#
         )
     );
 }

@@ -6,6 +6,25 @@ use super::harness::{reason, serve};
 use crate::hub::testing::{member, with_status};
 
 #[tokio::test(start_paused = true)]
+async fn members_are_explained_by_name() {
+    let served = serve().await;
+    let mut client = served.node();
+    let ask = |name: &str| pb::ExplainMemberRequest {
+        name: name.to_owned(),
+    };
+    let told = client.explain_member(ask("me")).await.unwrap().into_inner();
+    assert_eq!(told.member.unwrap().name, "me");
+    assert_eq!((told.omitted, told.advice.as_str()), (2, "look"));
+    let seen = &told.observations[0];
+    assert_eq!((seen.by.as_str(), seen.text.as_str()), ("web-2", "accused"));
+    assert_eq!(seen.at.as_ref().map(|at| at.seconds), Some(5));
+    let nobody = client.explain_member(ask("nobody")).await.unwrap_err();
+    assert_eq!(nobody.code(), Code::NotFound);
+    let bad = client.explain_member(ask("a b")).await.unwrap_err();
+    assert_eq!(bad.code(), Code::InvalidArgument);
+}
+
+#[tokio::test(start_paused = true)]
 async fn info_tells_of_the_daemon_and_the_caller() {
     let served = serve().await;
     let mut client = served.node();

@@ -1,0 +1,101 @@
+//! Probes that datagrams do not answer, and what they say of who sent them.
+
+use std::time::Duration;
+
+use super::{Net, addr, cluster};
+use crate::api::Output;
+use crate::member::Status;
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn counter(net: &Net, n: u16, name: &str) -> u64 {
+    let counters = net.node(n).counters();
+    let found = counters.iter().find(|(known, _)| *known == name);
+    found.unwrap_or_else(|| panic!("no counter {name}")).1
+}
+
+#[test]
+fn a_member_that_only_tcp_reaches_stays_alive_and_is_marked() {
+    let mut net = cluster(3);
+    net.datagrams_blocked = true;
+    net.outputs.clear();
+    net.run(secs(30));
+    for (viewer, name) in [(0, "n1"), (1, "n2"), (2, "n0")] {
+        assert!(!net.story(viewer, name).contains(&Status::Failed));
+        let member = net.member(viewer, name).unwrap();
+        assert_eq!(
+            (member.status, member.by_tcp),
+            (Status::Alive, true),
+            "{name}"
+        );
+    }
+    assert_eq!(counter(&net, 0, "members_by_tcp"), 2);
+    assert_eq!(counter(&net, 0, "health_score"), 0);
+    assert!(
+        net.node(0)
+            .explain("n1")
+            .unwrap()
+            .advice
+            .contains("let UDP through")
+    );
+    net.datagrams_blocked = false;
+    net.run(secs(10));
+    assert!(!net.member(0, "n1").unwrap().by_tcp, "datagrams come again");
+}
+
+/// Where nobody is heard, nobody is accused before others.
+#[test]
+fn who_hears_nobody_suspects_in_its_own_eyes_and_says_so() {
+    let mut net = cluster(6);
+    net.run(secs(3));
+    net.cut_off.insert(addr(0));
+    net.outputs.clear();
+    net.run(secs(4));
+    assert!(counter(&net, 0, "probes_blind") > 0);
+    let suspects = (1..6).filter(|n| net.status(0, &format!("n{n}")) == Some(Status::Suspect));
+    assert!(suspects.count() > 0);
+    net.run(secs(60));
+    let said = net.node(0).warnings();
+    assert!(
+        said.iter().any(|text| text.starts_with("degraded")),
+        "{said:?}"
+    );
+    net.cut_off.clear();
+    // Its first probes are nine seconds apart, each answer makes it faster.
+    net.run(secs(90));
+    for viewer in 1..6 {
+        for name in (1..6).filter(|n| *n != viewer).map(|n| format!("n{n}")) {
+            let story = net.story(viewer, &name);
+            assert!(
+                !story.contains(&Status::Failed),
+                "{viewer} {name}: {story:?}"
+            );
+        }
+        assert_eq!(net.status(viewer, "n0"), Some(Status::Alive), "{viewer}");
+        assert_eq!(net.status(0, &format!("n{viewer}")), Some(Status::Alive));
+    }
+    assert_eq!(counter(&net, 0, "health_score"), 0, "it is well again");
+}
+
+/// Who is asked to probe for another says at once that it heard so.
+#[test]
+fn helpers_say_that_they_were_asked() {
+    let mut net = cluster(6);
+    net.run(secs(3));
+    // One member hears and says nothing, the others are well.
+    net.cut_off.insert(addr(3));
+    net.run(secs(8));
+    for n in [0, 1, 2, 4, 5] {
+        assert!(counter(&net, n, "health_score") <= 1, "{n} blames itself");
+    }
+    let shown = net.outputs.iter().filter(|(at, output)| {
+        let member = match output {
+            Output::MemberUpdated(member) => member,
+            _ => return false,
+        };
+        *at != addr(3) && &*member.name == "n3" && member.status == Status::Suspect
+    });
+    assert!(shown.count() > 0, "it is suspected all the same");
+}

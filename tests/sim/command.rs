@@ -1,6 +1,7 @@
 //! The program `simulate`: its report, its exit codes, and what it refuses.
 
-use std::process::{Command, Output};
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
 
 use muster_tests::sim::Report;
 
@@ -69,6 +70,43 @@ fn what_is_not_reached_is_a_failure() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("all know all after   never"), "{text}");
+}
+
+#[test]
+fn reports_become_plots() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut reports = String::new();
+    for nodes in ["2", "4"] {
+        let args = ["--nodes", nodes, "--duration", "20", "--format", "json"];
+        reports.push_str(&String::from_utf8_lossy(&simulate(&args).stdout));
+    }
+    let draw = |input: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_simulate"))
+            .arg("--plot")
+            .arg(dir.path())
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program can be started");
+        let mut stdin = child.stdin.take().expect("it was asked for");
+        stdin.write_all(input.as_bytes()).expect("it reads");
+        drop(stdin);
+        child.wait_with_output().expect("it ends")
+    };
+    assert_eq!(draw(&reports).status.code(), Some(0));
+    for file in ["convergence", "detection", "events", "traffic"] {
+        let path = dir.path().join(file).with_extension("svg");
+        let svg = std::fs::read_to_string(&path).expect("it was drawn");
+        assert!(svg.contains("</svg>"), "{file}");
+    }
+    for (input, why) in [("", "no report came in"), ("{}\n", "line 1 is no report")] {
+        let output = draw(input);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(1) && said.contains(why),
+            "{said}"
+        );
+    }
 }
 
 #[test]

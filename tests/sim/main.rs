@@ -13,6 +13,7 @@ mod coordinates;
 mod detection;
 mod faults;
 mod keys;
+mod matrix;
 mod planted;
 mod restart;
 mod seeds;

@@ -220,6 +220,45 @@ fn an_incarnation_that_never_was() {
 }
 
 #[test]
+fn a_protocol_that_somebody_does_not_speak() {
+    let back = |member: &Member| &*member.name == "n0004";
+    found(
+        "protocol_understood",
+        forged(back, |member| member.protocol = (0, 0)),
+    );
+}
+
+#[test]
+fn a_member_shown_where_it_was_before() {
+    found(
+        "views_converge",
+        Box::new(|slot, output| match &output {
+            Output::MemberUpdated(member) if slot == 0 && &*member.name == "n0004" => {
+                let mut member = (**member).clone();
+                member.addr = muster_tests::sim::address(4);
+                vec![Output::MemberUpdated(Arc::new(member))]
+            }
+            _ => vec![output],
+        }),
+    );
+}
+
+/// Reports count false failures whether or not something excuses them.
+#[test]
+fn a_slander_is_counted() {
+    let mut sim = settled(hosts(4, 94));
+    let before = sim.false_failures();
+    let mut slandered = forged(
+        |member| &*member.name == "n0002",
+        |member| member.status = Status::Failed,
+    );
+    sim.set_tap(Box::new(move |slot, output| slandered(slot, output)));
+    sim.apply(Action::Tag(2, "color".to_owned(), "red".to_owned()));
+    sim.run_for(SECOND);
+    assert_eq!((before, sim.false_failures()), (0, 1));
+}
+
+#[test]
 fn a_node_that_denies_itself() {
     found(
         "self_alive",

@@ -3,13 +3,16 @@
 //! Exit codes: 0 when everything was reached in the time given and nothing was
 //! broken, 1 when not, 2 for arguments that cannot be.
 
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, BufRead as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use muster_engine::Engine;
-use muster_tests::sim::{Measure, PPM, Plan, Setup, Sim, Weather, measure};
+use muster_tests::sim::{Demands, Measure, PPM, Plan, Report, Setup, Sim, Weather, measure, plots};
 
 /// Simulates a cluster of engines in virtual time.
 #[derive(Debug, Parser)]
@@ -48,6 +51,10 @@ struct Args {
     /// Seal every datagram under a key, as daemons do by default.
     #[arg(long)]
     sealed: bool,
+    /// Draw plots into this directory instead: from reports on standard input, one
+    /// line of JSON each.
+    #[arg(long, value_name = "DIR", conflicts_with = "replay")]
+    plot: Option<PathBuf>,
     /// Play the random scenario of this seed instead, as the tests do.
     #[arg(long, value_name = "SEED")]
     replay: Option<u64>,
@@ -95,6 +102,9 @@ fn main() -> anyhow::Result<ExitCode> {
         let window = args.from.map(|from| (from, args.to.unwrap_or(from)));
         return replay(seed, window);
     }
+    if let Some(dir) = &args.plot {
+        return draw(dir);
+    }
     let limit = Duration::from_secs(args.duration);
     let events = usize::try_from(args.events)?;
     let report = measure::<Engine>(setup(&args)?, what(args.scenario), limit, events);
@@ -104,6 +114,22 @@ fn main() -> anyhow::Result<ExitCode> {
         Format::Json => writeln!(out, "{}", serde_json::to_string(&report)?)?,
     }
     Ok(ExitCode::from(u8::from(!report.is_good())))
+}
+
+/// Draws the reports that come in.
+fn draw(dir: &Path) -> anyhow::Result<ExitCode> {
+    let mut reports: Vec<Report> = Vec::new();
+    for (at, line) in io::stdin().lock().lines().enumerate() {
+        let report = serde_json::from_str(&line?);
+        reports.push(report.with_context(|| format!("line {} is no report", at + 1))?);
+    }
+    anyhow::ensure!(!reports.is_empty(), "no report came in");
+    for (file, svg) in plots(&reports) {
+        let path = dir.join(file);
+        let written = File::create(&path).and_then(|mut file| file.write_all(svg.as_bytes()));
+        written.with_context(|| format!("{} was not written", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn setup(args: &Args) -> anyhow::Result<Setup> {
@@ -118,10 +144,10 @@ fn setup(args: &Args) -> anyhow::Result<Setup> {
             ..Weather::default()
         },
         sealed: args.sealed,
-        demands: muster_tests::sim::Demands {
+        demands: Demands {
             // Nothing is promised of the living where more gets lost.
             no_false_failures: args.loss <= PPM / 10,
-            ..muster_tests::sim::Demands::default()
+            ..Demands::default()
         },
         ..Setup::default()
     })

@@ -213,6 +213,17 @@ pub(crate) fn sends_bounded(sends: usize, limit: usize) -> Check {
     Err(format!("{sends} sends on one input, at most {limit}"))
 }
 
+/// A node speaks no protocol that a live member does not understand: `lowest` is the
+/// lowest of those that they understand at best.
+pub(crate) fn protocol_understood(spoken: Option<u32>, lowest: Option<u32>) -> Check {
+    match (spoken, lowest) {
+        (Some(spoken), Some(lowest)) if spoken > lowest => Err(format!(
+            "it speaks protocol {spoken}, a live member only {lowest}"
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Queues stay under their limits: pairs of a gauge and its limit.
 pub(crate) fn gauges_bounded(counters: &[(&'static str, u64)], limits: &[(&str, u64)]) -> Check {
     for (name, limit) in limits {

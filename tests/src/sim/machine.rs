@@ -58,6 +58,10 @@ pub trait Machine: Sized {
     fn me(&self) -> Arc<Member>;
     /// [`Engine::counters`].
     fn counters(&self) -> Vec<(&'static str, u64)>;
+    /// [`Engine::protocol`], of what has one.
+    fn protocol(&self) -> Option<u32> {
+        None
+    }
     /// [`Engine::snapshot`], of what has one.
     fn snapshot(&self, _now: Now) -> Option<Snapshot> {
         None
@@ -122,6 +126,10 @@ impl Machine for Engine {
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         self.counters()
+    }
+
+    fn protocol(&self) -> Option<u32> {
+        Some(self.protocol())
     }
 
     fn snapshot(&self, now: Now) -> Option<Snapshot> {

@@ -168,6 +168,13 @@ impl<M: Machine> Sim<M> {
         self.hosts.push(Some(from));
     }
 
+    /// Gives two hosts each other's address: while neither of their processes runs.
+    pub fn swap_addresses(&mut self, one: usize, other: usize) {
+        let addresses = (self.nodes[one].address, self.nodes[other].address);
+        (self.nodes[other].address, self.nodes[one].address) = addresses;
+        self.hosts.swap(addresses.0 as usize, addresses.1 as usize);
+    }
+
     /// Gives a host another cluster: before its start.
     pub fn set_realm(&mut self, slot: usize, realm: u32) {
         self.nodes[slot].realm = realm;

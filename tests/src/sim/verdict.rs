@@ -35,7 +35,11 @@ impl<M: Machine> Sim<M> {
                 Some(_) if self.setup.demands.shared_names => Ok(()),
                 Some(_) | None => Err("it does not show itself".to_owned()),
             };
+            let others = node.run.view.holders().filter(|m| m.status.is_live());
+            let lowest = others.map(|member| member.protocol.1).min();
+            let protocol = invariants::protocol_understood(machine.protocol(), lowest);
             self.check(slot, "gauges_bounded", gauges);
+            self.check(slot, "protocol_understood", protocol);
             self.check(slot, "self_alive", alive);
         }
     }

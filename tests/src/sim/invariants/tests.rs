@@ -134,6 +134,14 @@ fn who_runs_is_shown_so() {
 }
 
 #[test]
+fn a_protocol_is_one_that_all_understand() {
+    assert_eq!(protocol_understood(None, Some(1)), Ok(()));
+    assert_eq!(protocol_understood(Some(2), None), Ok(()));
+    assert_eq!(protocol_understood(Some(2), Some(2)), Ok(()));
+    assert!(protocol_understood(Some(2), Some(1)).is_err());
+}
+
+#[test]
 fn everything_has_a_bound() {
     assert_eq!(sends_bounded(5, 5), Ok(()));
     assert!(sends_bounded(6, 5).is_err());

@@ -21,9 +21,11 @@ mod event;
 mod failure;
 mod health;
 mod info;
+mod init;
 mod json;
 mod keygen;
 mod keys;
+mod me;
 mod members;
 mod monitor;
 mod node;
@@ -32,6 +34,7 @@ mod proto;
 mod query;
 mod roles;
 mod rtt;
+mod run_node;
 mod screen;
 mod serf;
 mod serve_query;
@@ -71,7 +74,7 @@ pub fn main() -> ExitCode {
 /// standard output and error.
 #[must_use]
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::try_parse_from(me::called(args)) {
         Ok(cli) => cli,
         Err(error) => {
             // Nowhere left to report a failure to print.
@@ -131,11 +134,14 @@ impl Context {
             Command::LogLevel(args) => node::log_level(self, &args).await,
             Command::Keys(command) => keys::run(self, command).await,
             Command::Info(args) => info::run(self, &args).await,
+            Command::Me => me::run(self).await,
             Command::Monitor(args) => monitor::run(self, &args).await,
             Command::Reload => node::reload(self).await,
             Command::Wait(args) => wait::run(self, &args).await,
             Command::Health => health::run(self).await,
             Command::Version => info::version(self).await,
+            Command::Run(args) => run_node::run(self, &args),
+            Command::Init(args) => init::run(self, &args),
             Command::Proto(args) => proto::run(self, &args),
             Command::Serf(args) => serf::run(self, &args).await,
             Command::Completions(args) => completions::run(self, &args),

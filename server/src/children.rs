@@ -14,6 +14,7 @@ pub mod run;
 pub mod spec;
 pub mod yml;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use metrics::Metrics;
@@ -23,20 +24,16 @@ use yml::Child;
 /// Which children a node should have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
+    /// Whether anybody asked for children: with an empty file, those of before go.
+    pub asked: bool,
     /// Those of its `serfnode.yml`, in the order in which they start.
     pub children: Vec<Child>,
     /// That of `DOCKER_RUN`, which waits for none of them.
     pub run: Option<Run>,
+    /// Where the files for children are written, absolute; `None`: nowhere.
+    pub root: Option<PathBuf>,
     /// How long they have to stop when the daemon ends, all together.
     pub stop_timeout: Duration,
-}
-
-impl Wanted {
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.run.is_none()
-    }
 }
 
 /// How one child is.

@@ -20,18 +20,19 @@ pub mod reference;
 pub mod schema;
 mod secrets;
 pub mod serf;
+mod serfnode;
 pub mod units;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_engine::{Limits, Role, Stage};
 
-use crate::{containers as told, docker, handlers};
+use crate::{children, containers as told, docker, handlers};
 
 pub use crate::grpc::Capability;
 pub use crate::keys::KEYS_MAX;
@@ -67,12 +68,25 @@ pub struct Config {
     pub docker: docker::Config,
     /// What is told of them.
     pub containers: told::Config,
+    /// For programs that speak no gRPC.
+    pub legacy: Legacy,
+    /// Which containers it starts.
+    pub children: children::Wanted,
     /// The process itself.
     pub process: Process,
     /// What a person should look at, for the log.
     pub warnings: Vec<String>,
     /// What holds for each setting, so that two configurations can be compared.
     pub held: BTreeMap<&'static str, Held>,
+}
+
+/// For programs that speak no gRPC.
+#[derive(Debug, Clone)]
+pub struct Legacy {
+    /// Where their files and FIFOs are; without it there are none.
+    pub root: Option<PathBuf>,
+    /// Lines per second that each FIFO takes.
+    pub fifo_rate: Option<std::num::NonZeroU32>,
 }
 
 /// Who this member is.
@@ -88,6 +102,8 @@ pub struct Node {
     pub tag_changes: TagChanges,
     /// Where such changes are kept.
     pub tags_file: Option<PathBuf>,
+    /// Address for clients, unless a role has one of its own.
+    pub service_ip: IpAddr,
     /// Its roles, the order of the settings kept; the engine sets `since_unix_ms`.
     pub roles: Vec<Role>,
 }

@@ -1,13 +1,16 @@
 //! Composition root: builds every part, runs the phases of the daemon.
 
 mod assemble;
+mod children;
 mod containers;
 mod dump;
 mod handling;
 pub mod identity;
+mod legacy;
 pub mod notify;
 mod peering;
 pub mod reload;
+mod retries;
 mod serf;
 pub mod shutdown;
 pub mod signal;

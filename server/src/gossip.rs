@@ -34,6 +34,7 @@ use self::pipe::outgoing::Context;
 use self::pipe::pool::Pool;
 pub use self::pipe::rpc;
 use self::pipe::rpc::{ARRIVED_MAX, Arrived, Dialer, Pipes};
+use self::pipe::watch::Watches;
 use self::resolve::Seeds;
 use self::sockets::Sockets;
 use self::task::{ARRIVALS_MAX, Core, Network, Parts, Sources, Task};
@@ -227,7 +228,8 @@ impl Setup {
         };
         let net = Network {
             udp: Udp::new(udp, Arc::clone(&counters)).context("cannot use the UDP socket")?,
-            pool: Pool::new(context, tasks.clone()),
+            pool: Pool::new(context.clone(), tasks.clone()),
+            watches: Watches::new(context, tasks.clone()),
             seeds: Arc::new(Mutex::new(self.seeds)),
             arrivals,
             counters: Arc::clone(&counters),

@@ -283,6 +283,7 @@ fn nobody(name: &str) -> Member {
         version: String::new(),
         protocol: (0, 0),
         plaintext: false,
+        by_tcp: false,
         is_self: true,
     }
 }

@@ -235,6 +235,14 @@ impl Keys {
         end.await.unwrap_or(Err(CommandError::Stopped.into()))
     }
 
+    /// Writes again what the disk did not take.
+    pub async fn retry(&self) {
+        let ring = self.shared.ring.lock().await;
+        if !self.problem().is_empty() {
+            self.keep(&ring).await;
+        }
+    }
+
     async fn keep(&self, ring: &Ring) {
         let (store, ring) = (self.shared.store.clone(), ring.clone());
         let written = tokio::task::spawn_blocking(move || store.keep(&ring)).await;
@@ -243,11 +251,16 @@ impl Keys {
             Ok(Err(error)) => Some(format!("not kept: {:#}", anyhow::Error::from(error))),
             Err(error) => Some(format!("not kept: {error}")),
         };
+        let mut before = lock(&self.shared.problem);
         if let Some(problem) = &problem {
             self.shared.metrics.unkept.inc();
-            tracing::warn!(problem, "changed keys are used, but not kept");
+            if before.as_ref() != Some(problem) {
+                tracing::warn!(problem, "changed keys are used, but not kept");
+            }
+        } else if before.is_some() {
+            tracing::info!("the changed keys are kept");
         }
-        *lock(&self.shared.problem) = problem;
+        *before = problem;
     }
 
     /// What went wrong with the last change; empty if nothing did.

@@ -160,8 +160,20 @@ impl TagStore {
             changes,
         } = &mut *state;
         changes.note(configured, set, remove);
+        self.write(changes);
+    }
+
+    /// Writes again what the disk did not take; blocks on it.
+    pub fn retry(&self) {
+        let state = self.state();
+        if self.warning().is_some() {
+            self.write(&state.changes);
+        }
+    }
+
+    /// To be called under the lock, so that the last change is what stays in the file.
+    fn write(&self, changes: &TagChanges) {
         if let Some(path) = &self.path {
-            // Under the lock, so that the last change is what stays in the file.
             let file = StoredFile::new(path.clone());
             self.written(file.write_bytes(changes.to_json().as_bytes()));
         }
@@ -201,10 +213,16 @@ impl TagStore {
     fn written(&self, result: Result<(), StorageError>) {
         let text = result.err().map(|error| {
             let error = format!("{:#}", anyhow::Error::from(error));
-            tracing::warn!(error, "the tags are not kept for the next start");
             format!("the tags are not kept for the next start: {error}")
         });
-        *self.warning.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        let mut warning = self.warning.lock().unwrap_or_else(PoisonError::into_inner);
+        if *warning != text {
+            match &text {
+                Some(text) => tracing::warn!("{text}"),
+                None => tracing::info!("the tags are kept again"),
+            }
+        }
+        *warning = text;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

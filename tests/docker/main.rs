@@ -7,6 +7,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "what was measured is worth reading")]
 
+mod children;
 mod containers;
 mod image;
 mod serf_blog;

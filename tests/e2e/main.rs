@@ -16,6 +16,7 @@ mod cluster;
 mod config;
 mod demo;
 mod events;
+mod fifo;
 mod handlers;
 mod haproxy;
 mod interop;

@@ -9,9 +9,17 @@
     reason = "a helper that fails is a test that fails"
 )]
 
+mod contract;
+mod descriptors;
+mod disks;
 mod losses;
 mod partitions;
+mod processes;
+mod rolling;
 mod scene;
+mod seeds;
+mod soak;
+mod weather;
 
 use muster_tests::harness::Binaries;
 

@@ -9,6 +9,7 @@ use muster_proto::v1::{EventId, MemberStatus, ReceiptLevel, SendEventRequest};
 use muster_tests::check::events::EventHistory;
 use muster_tests::check::members::{MemberHistory, ever};
 use muster_tests::check::{self, told};
+use muster_tests::harness::api::EventSender;
 use muster_tests::harness::cluster::{node, see_alive};
 use muster_tests::harness::daemon::{temp_dir, write_key};
 use muster_tests::harness::wait::{self, SOON};
@@ -35,6 +36,15 @@ impl Scene {
 
     /// The same, with each daemon changed before its start; nothing is waited for.
     pub(crate) fn started(size: u8, each: impl Fn(usize, DaemonBuilder) -> DaemonBuilder) -> Self {
+        Self::started_by(size, |_| true, each)
+    }
+
+    /// The same; only these are told of the first host.
+    pub(crate) fn started_by(
+        size: u8,
+        told: impl Fn(usize) -> bool,
+        each: impl Fn(usize, DaemonBuilder) -> DaemonBuilder,
+    ) -> Self {
         let dir = Arc::new(temp_dir());
         let mut scene = Self {
             daemons: Vec::new(),
@@ -43,23 +53,23 @@ impl Scene {
             dir,
         };
         for n in 0..usize::from(size) {
-            let daemon = each(n, scene.builder(n)).start();
+            let daemon = each(n, scene.builder(n, told(n))).start();
             scene.daemons.push(daemon);
         }
         scene
     }
 
-    fn builder(&self, n: usize) -> DaemonBuilder {
+    fn builder(&self, n: usize, told: bool) -> DaemonBuilder {
         let host = self.lan.host(n);
         let builder = Daemon::builder(BIN, &node(n))
             .dir(&self.dir)
             .security(Security::KeyFile(self.key.clone()))
             .bind(host.addr())
             .under(&host.enter());
-        if n == 0 {
-            builder
-        } else {
+        if n > 0 && told {
             builder.join(self.lan.host(0).addr())
+        } else {
+            builder
         }
     }
 
@@ -78,31 +88,57 @@ impl Scene {
         Recorder::of(&self.daemons)
     }
 
-    /// Sends so many events from a daemon and waits until two others have each; their ids.
+    /// [`send`] from daemon number n.
     pub(crate) async fn send(&self, n: usize, count: u64) -> Vec<EventId> {
-        let mut sender = self.daemons[n].api().await.sender().await;
-        let mut ids = Vec::new();
-        for sequence in 1..=count {
-            let event = SendEventRequest {
-                sequence,
-                name: "tick".to_owned(),
-                payload: sequence.to_string().into_bytes().into(),
-                receipt: ReceiptLevel::Replicated.into(),
-                ..Default::default()
-            };
-            sender.requests.send(event).await.unwrap();
-            loop {
-                match sender.receipts.next().await.receipt {
-                    Some(Receipt::Replicated(done)) => {
-                        ids.push(done.id.unwrap());
-                        break;
-                    }
-                    Some(Receipt::Accepted(_)) => {}
-                    other => panic!("{other:?}"),
+        send(&self.daemons[n], count).await
+    }
+}
+
+/// Sends so many events from a daemon and waits until two others have each; their ids.
+pub(crate) async fn send(daemon: &Daemon, count: u64) -> Vec<EventId> {
+    let mut sender = daemon.api().await.sender().await;
+    let mut ids = Vec::new();
+    for sequence in 1..=count {
+        let event = SendEventRequest {
+            sequence,
+            name: "tick".to_owned(),
+            payload: sequence.to_string().into_bytes().into(),
+            receipt: ReceiptLevel::Replicated.into(),
+            ..Default::default()
+        };
+        sender.requests.send(event).await.unwrap();
+        loop {
+            match sender.receipts.next().await.receipt {
+                Some(Receipt::Replicated(done)) => {
+                    ids.push(done.id.unwrap());
+                    break;
                 }
+                Some(Receipt::Accepted(_)) => {}
+                other => panic!("{other:?}"),
             }
         }
-        ids
+    }
+    ids
+}
+
+/// Sends events without waiting for any of them: the daemon may be in trouble.
+pub(crate) async fn faulty_send(daemon: &Daemon, count: u64) {
+    let EventSender {
+        requests,
+        mut receipts,
+    } = daemon.api().await.sender().await;
+    for sequence in 1..=count {
+        let name = if sequence % 3 == 0 { "tock" } else { "tick" };
+        let event = SendEventRequest {
+            sequence,
+            name: name.to_owned(),
+            payload: sequence.to_string().into_bytes().into(),
+            receipt: ReceiptLevel::Accepted.into(),
+            ..Default::default()
+        };
+        requests.send(event).await.unwrap();
+        let receipt = receipts.next().await.receipt;
+        assert!(matches!(receipt, Some(Receipt::Accepted(_))), "{receipt:?}");
     }
 }
 
@@ -168,4 +204,16 @@ pub(crate) async fn subscribed(recorder: &Recorder) {
         }
     })
     .await;
+}
+
+/// Debian's place for the library of its package faketime.
+pub(crate) fn faketime() -> String {
+    let places = std::fs::read_dir("/usr/lib").unwrap();
+    let mut files = places.filter_map(|place| {
+        let file = place.ok()?.path().join("faketime/libfaketime.so.1");
+        file.exists().then_some(file)
+    });
+    let file = files.next();
+    let file = file.expect("faketime is missing (Debian: faketime); tests/run.sh installs it");
+    file.display().to_string()
 }

@@ -42,6 +42,7 @@ mod tests;
 mod toy;
 mod trace;
 mod verdict;
+mod watch;
 
 pub use clock::EPOCH_UNIX_MS;
 pub use cluster::{Sim, Tap};

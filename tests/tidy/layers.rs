@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["daemon::supervisor"]),
     ("gossip", &["hub", "daemon::supervisor"]),
     ("process", &[]),
+    ("children", &["docker"]),
     ("docker", &["hub::lock", "process", "daemon::supervisor"]),
     (
         "containers",
@@ -26,6 +27,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "gossip::Handle",
             "hub",
             "peers",
+        ],
+    ),
+    (
+        "legacy",
+        &[
+            "docker",
+            "gossip::CommandError",
+            "gossip::Handle",
+            "gossip::Replicated",
+            "hub",
+            "queries",
+            "daemon::supervisor",
         ],
     ),
     (

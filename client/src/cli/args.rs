@@ -86,6 +86,8 @@ pub(super) enum Command {
     Info(Info),
     /// Change what the daemon logs, until it restarts
     LogLevel(LogLevel),
+    /// Print where peers reach this node, IP:PORT, once the daemon answers
+    Me,
     /// Follow the daemon's log, its members and its events
     Monitor(Monitor),
     /// Make the daemon read its configuration again
@@ -96,6 +98,10 @@ pub(super) enum Command {
     Health,
     /// Print the versions of this program and of the daemon
     Version,
+    /// Run a node in a container of Docker, with the children of a serfnode.yml
+    Run(Run),
+    /// Write a serfnode.yml, a Dockerfile and a handler, to build a node's image from
+    Init(Init),
     /// Write the .proto files of the API into a directory
     Proto(Proto),
     /// Run a command of serf, with serf's flags and output
@@ -579,6 +585,64 @@ pub(super) struct Wait {
     /// Count only members with this role
     #[arg(long)]
     pub(super) role: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Image of the node, such as muster-shell
+    pub(super) image: String,
+    /// Its children and its role; without one, those of the image
+    #[arg(value_name = "YML")]
+    pub(super) yml: Option<PathBuf>,
+    /// Name of the container and of the node
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// Network of the container
+    #[arg(long, value_name = "NETWORK")]
+    pub(super) network: Option<String>,
+    /// Publish a port, [[IP:]PORT:]PORT; ports of children are published here (repeatable)
+    #[arg(long, short, value_name = "PORTS")]
+    pub(super) publish: Vec<String>,
+    /// Mount a directory or volume, SOURCE:DESTINATION[:MODE] (repeatable)
+    #[arg(long, short, value_name = "VOLUME")]
+    pub(super) volume: Vec<String>,
+    /// Set a variable, NAME=VALUE, or pass on one, NAME (repeatable)
+    #[arg(long, short, value_name = "VARIABLE")]
+    pub(super) env: Vec<String>,
+    /// File with the token of the cluster; without one, MUSTER_TOKEN is passed on if it is set
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+    /// Also mount the host's root directory at /host, as serfnode did
+    #[arg(long)]
+    pub(super) host_root: bool,
+    /// Socket of the Docker engine on its host
+    #[arg(long, value_name = "PATH", default_value = "/var/run/docker.sock")]
+    pub(super) docker_socket: PathBuf,
+    /// The docker program
+    #[arg(long, value_name = "PROGRAM", default_value = "docker")]
+    pub(super) docker: PathBuf,
+    /// Return once it is started
+    #[arg(long, short)]
+    pub(super) detach: bool,
+    /// Print the command line instead of running it
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Flags for the daemon
+    #[arg(last = true, value_name = "FLAGS")]
+    pub(super) flags: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Init {
+    /// Where to write them; made if missing
+    #[arg(default_value = ".")]
+    pub(super) directory: PathBuf,
+    /// Role of the node
+    #[arg(long, default_value = "web")]
+    pub(super) role: String,
+    /// Image to build on
+    #[arg(long, default_value = "muster-shell")]
+    pub(super) image: String,
 }
 
 #[derive(Debug, Args)]

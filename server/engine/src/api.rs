@@ -13,6 +13,7 @@ use crate::event::{Event, Gap};
 use crate::ident::BOOT_MAX;
 use crate::member::{Member, MemberKey, Role};
 use crate::record::{Published, ROLES_BYTES_MAX, VERSION_BYTES_MAX};
+use crate::wire::PROTOCOL;
 
 /// Everything that an engine must be told at its start.
 #[derive(Debug, Clone)]
@@ -96,6 +97,9 @@ pub struct Limits {
     pub datagram_bytes: usize,
     /// How many times the usual patience a suspected member is given; 1 is usual.
     pub suspicion_patience: u32,
+    /// Lowest and highest gossip protocol that this node speaks. What this build
+    /// understands, unless a test stands in for another build.
+    pub protocol: (u32, u32),
 }
 
 impl Default for Limits {
@@ -107,6 +111,7 @@ impl Default for Limits {
             event_bytes_total: 64 << 20,
             datagram_bytes: 1_400,
             suspicion_patience: 1,
+            protocol: PROTOCOL,
         }
     }
 }
@@ -128,6 +133,9 @@ pub enum ExchangeKind {
     Sync,
     /// Ranges of events.
     Pull,
+    /// Who is there: the first words of a stream that then stands idle. Never in an
+    /// [`Output::Request`]: [`Output::Watch`] is what asks.
+    Watch,
 }
 
 /// Why an exchange brought no answer.
@@ -148,6 +156,43 @@ pub enum ExchangeError {
     /// Too many exchanges under way on this node.
     #[error("too many exchanges under way")]
     Busy,
+}
+
+/// Number of one watch stream, or of one try to open it; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WatchId(pub u64);
+
+/// What happens to a watch stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchEvent {
+    /// The peer answered the hello; the stream is held from now on.
+    Opened(Bytes),
+    /// There is no stream. The last event of its number.
+    Failed(WatchFailure),
+    /// The peer said goodbye, or this side had to for its keys. The last event.
+    Closed,
+    /// It ended without a goodbye: FIN or RST. The last event.
+    Lost,
+}
+
+/// Why a watch stream did not open: what the network and the peer's kernel said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WatchFailure {
+    /// The peer's kernel refused the connection: nobody listens there.
+    Refused,
+    /// The network says that there is no such host.
+    Unreachable,
+    /// No answer of any kernel in time.
+    Silent,
+    /// The connection was accepted, but nobody shook hands in time: a process that
+    /// stands still, mostly.
+    Unanswered,
+    /// The connection was accepted, then broke.
+    Broken,
+    /// Somebody is there, but wants no stream: wrong key, too many pipes.
+    Rejected,
+    /// This host could not even try: no route, its interface is down, no descriptors.
+    Local,
 }
 
 /// Anybody can send datagrams under unknown keys: they are told this rarely.
@@ -180,6 +225,13 @@ pub enum Input {
         id: ExchangeId,
         /// Opened body.
         result: Result<Bytes, ExchangeError>,
+    },
+    /// Something happened to an [`Output::Watch`].
+    Watch {
+        /// Number of the stream.
+        id: WatchId,
+        /// What.
+        event: WatchEvent,
     },
     /// The time of [`crate::Engine::next_deadline`] has come.
     Tick,
@@ -219,6 +271,25 @@ pub enum Output {
         id: ExchangeId,
         /// Body, or `None` to close the pipe: the request made no sense.
         body: Option<Bytes>,
+    },
+    /// Open a stream to a peer, send it `hello`, and hold it: it carries nothing more,
+    /// its end is what matters. Brings [`Input::Watch`].
+    Watch {
+        /// Number of the stream.
+        id: WatchId,
+        /// Whom.
+        to: SocketAddr,
+        /// First words, answered by the peer's engine as
+        /// [`ExchangeKind::Watch`].
+        hello: Bytes,
+        /// Give up after this long, connection included.
+        within: Duration,
+    },
+    /// Close a watch stream with a goodbye, or stop opening it. Nothing more comes
+    /// of its number.
+    Unwatch {
+        /// Number of the stream.
+        id: WatchId,
     },
     /// Resolve the configured seeds again and hand in [`Input::Seeds`].
     ResolveSeeds,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ident::Ident;
+use crate::suspicion::Evidence;
 
 /// Most items that wait; at the bound the one sent most often goes (state
 /// exchanges bring what it told).
@@ -13,8 +14,8 @@ pub(crate) const QUEUE_MAX: usize = 4_096;
 pub(crate) enum Topic {
     /// The record of a member, read when it is sent: always the newest.
     Record(u64),
-    /// An accusation: subject, incarnation, accuser.
-    Accusation(Ident, u16, u64),
+    /// An accusation: subject, incarnation, accuser, what it saw.
+    Accusation(Ident, u16, u64, Evidence),
     /// A forced leave: subject, pruned, teller.
     Forced(Ident, bool, u64),
 }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: this file (what comes in, what goes out), `datagrams` (the bulk
 //! of the talk), `members` (what an update does), `naming` (whose a name is), `exchange` and `joining` (state
-//! exchanges), `leaving`, `forcing`, `coordinates`, `commands`.
+//! exchanges), `leaving`, `forcing`, `watching` (idle streams), `probing`, `coordinates`, `commands`.
 
 mod check;
 mod commands;
@@ -15,11 +15,13 @@ mod keys;
 mod leaving;
 mod members;
 mod naming;
+mod probing;
 mod restoring;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 mod views;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use crate::api::{Config, Input, Note, Output};
 use crate::broadcast::Broadcasts;
 use crate::crypto::Sealer;
 use crate::events::{Events, EventsOutput};
+use crate::history::{History, Seen};
 use crate::ident::{Ident, NodeRef, mix64};
 use crate::member::Member;
 use crate::own::Own;
@@ -48,8 +51,10 @@ use exchange::Exchanges;
 use forcing::Forcing;
 use joining::Joining;
 use leaving::Leaving;
+use probing::Probing;
 use restoring::Remembered;
 use upkeep::Upkeep;
+use watching::Watching;
 
 /// One node of a cluster.
 #[derive(Debug)]
@@ -73,6 +78,9 @@ pub struct Engine {
     coordinates: Coordinates,
     upkeep: Upkeep,
     remembered: Remembered,
+    watching: Watching,
+    probing: Probing,
+    history: History,
     /// When the last datagram under an unknown key was told of.
     unknown_key_told: Option<Time>,
     counters: BTreeMap<&'static str, u64>,
@@ -116,6 +124,9 @@ impl Engine {
             upkeep: Upkeep::new(now.at, &mut rng),
             rng,
             remembered: Remembered::default(),
+            watching: Watching::default(),
+            probing: Probing::new(now.at),
+            history: History::default(),
             unknown_key_told: None,
             counters: BTreeMap::new(),
             touched: BTreeSet::new(),
@@ -140,6 +151,7 @@ impl Engine {
             } => self.on_request(now, id, from, kind, body),
             Input::Response { id, result } => self.on_response(now, id, result),
             Input::Seeds { addrs } => self.on_seeds(now, &addrs),
+            Input::Watch { id, event } => self.on_watch(now, id, event),
             Input::Tick => self.on_tick(now),
         }
         self.finish(now);
@@ -161,6 +173,7 @@ impl Engine {
             self.events.next_deadline(),
             Some(self.joining.next_deadline()),
             self.leaving.as_ref().map(Leaving::next_deadline),
+            self.watching.next_deadline(),
         ];
         deadlines.into_iter().flatten().min().unwrap_or_default()
     }
@@ -184,6 +197,7 @@ impl Engine {
         if self.events.next_deadline().is_some_and(|at| at <= now.at) {
             self.events.tick(now, &self.table);
         }
+        self.tick_watching(now);
         self.tick_joining(now);
         self.tick_leaving(now);
         self.tick_upkeep(now);
@@ -192,6 +206,7 @@ impl Engine {
 
     /// Carries out everything that a step set in motion, then shows what changed.
     fn finish(&mut self, now: Now) {
+        self.follow_ring(now);
         loop {
             self.tell_swim(now, true);
             if let Some(output) = self.swim.poll() {
@@ -222,8 +237,14 @@ impl Engine {
                 incarnation,
             } => {
                 self.count("probes_failed");
-                self.accuse(now, subject, incarnation);
+                let evidence = self.evidence_of_probe(subject);
+                self.accuse(now, subject, incarnation, evidence);
             }
+            SwimOutput::Unanswered { subject, number } => {
+                self.saw(now, subject.hash, Seen::ProbeUnanswered);
+                self.probe_by_tcp(now, subject, number);
+            }
+            SwimOutput::Over(ended) => self.probe_over(now, ended),
             SwimOutput::Renewed => {
                 self.own.ident = self.swim.me();
                 self.own.incarnation = 0;
@@ -334,6 +355,11 @@ impl Engine {
 
     fn count(&mut self, counter: &'static str) {
         *self.counters.entry(counter).or_default() += 1;
+    }
+
+    /// Keeps what this node saw of a member.
+    fn saw(&mut self, now: Now, hash: u64, seen: Seen) {
+        self.history.note(now, hash, 0, seen);
     }
 
     fn note(&mut self, note: Note) {

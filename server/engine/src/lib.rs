@@ -23,6 +23,8 @@ pub mod crypto;
 pub mod engine;
 pub mod event;
 mod events;
+mod health;
+pub mod history;
 mod ident;
 pub mod member;
 pub mod name;
@@ -40,11 +42,13 @@ mod wire;
 
 pub use api::{
     Config, EngineError, ExchangeError, ExchangeId, ExchangeKind, Input, Limits, Note, Output,
+    WatchEvent, WatchFailure, WatchId,
 };
 pub use coordinate::Coordinate;
 pub use crypto::Stage;
 pub use engine::Engine;
 pub use event::{Accepted, Event, EventDraft, EventError, EventKind, Gap, Origin};
+pub use history::{Explanation, Observation};
 pub use member::{Member, MemberKey, Role, Status, StatusChange, StatusReason};
 pub use own::{OwnUpdate, PUBLISHED_BYTES_MAX, PUBLISHED_KEYS_MAX, published_bytes};
 pub use record::Published;

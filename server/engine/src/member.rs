@@ -59,6 +59,14 @@ pub enum StatusReason {
     ProbeFailed,
     /// The suspicion was not refuted in time.
     SuspicionExpired,
+    /// A watcher's stream to it broke, and it could not be opened again.
+    StreamLost,
+    /// The same, and its host refuses connections: the process is gone.
+    ConnectionRefused,
+    /// The same, and its host does not answer any more: it is gone as well.
+    HostGone,
+    /// Probes went unanswered, and not even its host's kernel answered.
+    HostSilent,
     /// It said that it leaves.
     LeaveIntent,
     /// It stopped after saying that it leaves.
@@ -81,6 +89,10 @@ impl StatusReason {
             Self::Refuted => "refuted a suspicion",
             Self::ProbeFailed => "did not answer probes",
             Self::SuspicionExpired => "did not refute a suspicion in time",
+            Self::StreamLost => "a stream to it broke and could not be opened again",
+            Self::ConnectionRefused => "its streams broke and connections are refused",
+            Self::HostGone => "its streams broke and its host does not answer",
+            Self::HostSilent => "neither it nor its host answered",
             Self::LeaveIntent => "is leaving",
             Self::Left => "left",
             Self::ForcedOut => "was forced out",
@@ -175,6 +187,8 @@ pub struct Member {
     pub protocol: (u32, u32),
     /// It talks without encryption.
     pub plaintext: bool,
+    /// This node reaches it over TCP alone: datagrams do not get through.
+    pub by_tcp: bool,
     /// It is this node.
     pub is_self: bool,
 }

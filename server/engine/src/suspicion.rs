@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::ident::Ident;
+use crate::member::StatusReason;
 use crate::time::Time;
 
 /// Suspicion ends in failure this long after the first accusation, with
@@ -14,7 +15,12 @@ pub(crate) const SUSPICION_MIN: Duration = Duration::from_secs(5);
 /// And this long after it with a single accuser.
 pub(crate) const SUSPICION_MAX: Duration = Duration::from_secs(10);
 
-/// Independent accusers that make the short time hold.
+/// And this long after it where the accusers found no kernel either, with
+/// [`ACCUSERS_ENOUGH`] of them: the kernel of a process that stands still answers.
+pub(crate) const SUSPICION_NO_HOST: Duration = Duration::from_millis(3_500);
+
+/// Independent accusers that make the short time hold, and watchers whose streams
+/// broke that make it none at all.
 const ACCUSERS_ENOUGH: usize = 2;
 
 /// In a cluster as small as this nobody else could accuse: one is enough.
@@ -36,11 +42,65 @@ const ASK_PAUSE: Duration = Duration::from_millis(100);
 /// Accusers kept per subject; more change nothing.
 const ACCUSERS_MAX: usize = 8;
 
+/// What an accuser saw, from the weakest to the strongest. The numbers are for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum Evidence {
+    /// Its probes went unanswered.
+    #[default]
+    Probes = 0,
+    /// Its stream broke; a new connection was accepted, but nobody shook hands.
+    Unanswered = 1,
+    /// Its probes went unanswered, and no kernel accepted a connection.
+    NoHost = 2,
+    /// Its stream broke; to a new connection no kernel answered.
+    StreamSilent = 3,
+    /// Its stream broke; there is no way to the host any more.
+    StreamUnreachable = 4,
+    /// Its stream broke, or that of a watcher who asked it to look; the connection
+    /// was refused.
+    StreamRefused = 5,
+}
+
+impl Evidence {
+    /// From the wire. What a later build sees is at least that nobody answers.
+    pub(crate) fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Unanswered,
+            2 => Self::NoHost,
+            3 => Self::StreamSilent,
+            4 => Self::StreamUnreachable,
+            5 => Self::StreamRefused,
+            _ => Self::Probes,
+        }
+    }
+
+    /// Whether enough of these need no time for a refutation: the process or its host
+    /// is gone.
+    pub(crate) const fn is_word(self) -> bool {
+        matches!(
+            self,
+            Self::StreamSilent | Self::StreamUnreachable | Self::StreamRefused
+        )
+    }
+
+    /// Why somebody is suspected that this was seen of.
+    pub(crate) const fn suspected(self) -> StatusReason {
+        match self {
+            Self::Probes | Self::NoHost => StatusReason::ProbeFailed,
+            Self::Unanswered
+            | Self::StreamSilent
+            | Self::StreamUnreachable
+            | Self::StreamRefused => StatusReason::StreamLost,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Case {
     ident: Ident,
     incarnation: u16,
-    accusers: Vec<u64>,
+    /// Name hashes, and what each saw.
+    accusers: Vec<(u64, Evidence)>,
     since: Time,
     /// When the subject was last asked.
     asked: Option<Time>,
@@ -55,6 +115,8 @@ pub(crate) struct Verdict {
     pub(crate) incarnation: u16,
     /// Name hash of the first accuser, 0 if nobody was named.
     pub(crate) accuser: u64,
+    /// Why, in the words of the evidence.
+    pub(crate) reason: StatusReason,
 }
 
 /// Open cases by name hash of the subject.
@@ -63,6 +125,8 @@ pub(crate) struct Suspicions {
     cases: BTreeMap<u64, Case>,
     gate: Time,
     extra: u32,
+    /// Times that this node's own state makes it take in addition.
+    strain: u32,
 }
 
 impl Suspicions {
@@ -74,14 +138,21 @@ impl Suspicions {
         }
     }
 
+    /// Everything takes this many times as long in addition: this node hears badly, and
+    /// may miss refutations.
+    pub(crate) fn set_strain(&mut self, strain: u32) {
+        self.strain = strain;
+    }
+
     /// Notes an accusation; `accuser` 0 is hearsay without a name. Says whether it
-    /// is new and worth passing on.
+    /// is new, or stronger than before, and worth passing on.
     pub(crate) fn accuse(
         &mut self,
         now: Time,
         subject: Ident,
         incarnation: u16,
         accuser: u64,
+        evidence: Evidence,
     ) -> bool {
         let extra = self.extra;
         let fresh = || Case {
@@ -97,18 +168,52 @@ impl Suspicions {
             *case = fresh();
         }
         let same = case.ident == subject && case.incarnation == incarnation;
-        let known = accuser == 0 || case.accusers.contains(&accuser);
-        if !same || known || case.accusers.len() >= ACCUSERS_MAX {
+        if !same || accuser == 0 {
             return false;
         }
-        case.accusers.push(accuser);
+        if let Some((_, seen)) = case.accusers.iter_mut().find(|(by, _)| *by == accuser) {
+            let stronger = evidence > *seen;
+            *seen = evidence.max(*seen);
+            return stronger;
+        }
+        if case.accusers.len() >= ACCUSERS_MAX {
+            return false;
+        }
+        case.accusers.push((accuser, evidence));
         true
+    }
+
+    /// Whether a subject is under suspicion on fewer words of watchers than a verdict
+    /// at once takes.
+    pub(crate) fn lacks_words(&self, subject: Ident, incarnation: u16, members: usize) -> bool {
+        let case = self.cases.get(&subject.hash);
+        let case = case.filter(|case| case.ident == subject && case.incarnation == incarnation);
+        case.is_some_and(|case| case.words() < self.words_enough(members))
+    }
+
+    /// Watchers whose word is enough: nobody's alone, unless there is nobody else to
+    /// see it. Members under suspicion are no witnesses.
+    fn words_enough(&self, members: usize) -> usize {
+        let others_alive = members.saturating_sub(self.cases.len().max(1));
+        if others_alive < ACCUSERS_ENOUGH {
+            1
+        } else {
+            ACCUSERS_ENOUGH
+        }
+    }
+
+    /// Why a subject that was declared failed elsewhere has failed, as far as the
+    /// accusations that came here tell.
+    pub(crate) fn reason(&self, subject: Ident) -> StatusReason {
+        let case = self.cases.get(&subject.hash);
+        let case = case.filter(|case| case.ident == subject);
+        case.map_or(StatusReason::SuspicionExpired, Case::reason)
     }
 
     /// Name hash of who accused first, if anybody was named.
     pub(crate) fn first_accuser(&self, subject: Ident) -> Option<u64> {
         let case = self.cases.get(&subject.hash)?;
-        let first = case.accusers.first().copied();
+        let first = case.accusers.first().map(|(by, _)| *by);
         first.filter(|_| case.ident == subject)
     }
 
@@ -124,14 +229,23 @@ impl Suspicions {
 
     /// When the next verdict or question is due in a cluster of `members`.
     pub(crate) fn next_deadline(&self, members: usize) -> Option<Time> {
-        let next = |case: &Case| case.deadline(members).min(case.ask_at(members));
+        let words = self.words_enough(members);
+        let slow = self.strain;
+        let next = |case: &Case| {
+            let deadline = case.deadline(members, words, slow);
+            deadline.min(case.ask_at(members))
+        };
         let next = self.cases.values().map(next).min();
         next.map(|at| at.max(self.gate))
     }
 
     /// Takes the subjects that are to be asked now, each with its incarnation.
     pub(crate) fn questions(&mut self, now: Time, members: usize) -> Vec<(Ident, u16)> {
-        let due = |case: &&mut Case| case.ask_at(members) <= now && case.deadline(members) > now;
+        let words = self.words_enough(members);
+        let slow = self.strain;
+        let due = |case: &&mut Case| {
+            case.ask_at(members) <= now && case.deadline(members, words, slow) > now
+        };
         let due = self.cases.values_mut().filter(due).take(ASKED_MAX);
         let ask = due.map(|case| {
             case.asked = Some(now);
@@ -145,16 +259,21 @@ impl Suspicions {
     }
 
     /// This node stood still: what it missed meanwhile may well be refutations, so
-    /// that all open cases begin anew.
+    /// that all open cases begin anew, and what watchers saw long ago is no word now.
     pub(crate) fn begin_anew(&mut self, now: Time) {
         for case in self.cases.values_mut() {
             (case.since, case.asked) = (now, None);
+            for (_, evidence) in &mut case.accusers {
+                *evidence = Evidence::Probes;
+            }
         }
     }
 
     /// Takes the verdicts that are due.
     pub(crate) fn due(&mut self, now: Time, members: usize) -> Vec<Verdict> {
-        let due = |case: &Case| case.deadline(members) <= now;
+        let words = self.words_enough(members);
+        let slow = self.strain;
+        let due = |case: &Case| case.deadline(members, words, slow) <= now;
         let verdicts = self
             .cases
             .values()
@@ -162,7 +281,8 @@ impl Suspicions {
             .map(|case| Verdict {
                 subject: case.ident,
                 incarnation: case.incarnation,
-                accuser: case.accusers.first().copied().unwrap_or(0),
+                accuser: case.accusers.first().map_or(0, |(by, _)| *by),
+                reason: case.reason(),
             });
         let verdicts: Vec<_> = verdicts.collect();
         self.cases.retain(|_hash, case| !due(case));
@@ -171,8 +291,27 @@ impl Suspicions {
 }
 
 impl Case {
-    fn deadline(&self, members: usize) -> Time {
-        self.since + self.patience(members)
+    fn deadline(&self, members: usize, words_enough: usize, strain: u32) -> Time {
+        if self.words() >= words_enough {
+            return self.since;
+        }
+        self.since + self.patience(members) * (1 + strain)
+    }
+
+    /// Watchers who saw that the process or its host is gone.
+    fn words(&self) -> usize {
+        let words = self.accusers.iter().filter(|(_, seen)| seen.is_word());
+        words.count()
+    }
+
+    fn reason(&self) -> StatusReason {
+        let strongest = self.accusers.iter().map(|(_, seen)| *seen).max();
+        match strongest.unwrap_or_default() {
+            Evidence::StreamRefused => StatusReason::ConnectionRefused,
+            Evidence::StreamSilent | Evidence::StreamUnreachable => StatusReason::HostGone,
+            Evidence::NoHost => StatusReason::HostSilent,
+            Evidence::Probes | Evidence::Unanswered => StatusReason::SuspicionExpired,
+        }
     }
 
     fn ask_at(&self, members: usize) -> Time {
@@ -188,7 +327,10 @@ impl Case {
         } else {
             ACCUSERS_ENOUGH
         };
-        let time = if self.accusers.len() >= enough {
+        let no_host = |(_, seen): &&(u64, Evidence)| *seen >= Evidence::NoHost;
+        let time = if self.accusers.iter().filter(no_host).count() >= enough {
+            SUSPICION_NO_HOST
+        } else if self.accusers.len() >= enough {
             SUSPICION_MIN
         } else {
             SUSPICION_MAX
@@ -221,14 +363,15 @@ mod tests {
     }
 
     fn verdict_at(suspicions: &Suspicions, members: usize) -> Time {
-        suspicions.cases[&SUBJECT.hash].deadline(members)
+        let words = suspicions.words_enough(members);
+        suspicions.cases[&SUBJECT.hash].deadline(members, words, suspicions.strain)
     }
 
     #[test]
     fn a_patient_node_waits_so_many_times_as_long() {
         for (times, seconds) in [(0, 10), (1, 10), (3, 30)] {
             let mut suspicions = Suspicions::with_patience(times);
-            suspicions.accuse(Time::default(), SUBJECT, 0, 1);
+            suspicions.accuse(Time::default(), SUBJECT, 0, 1, Evidence::Probes);
             let due = Time::default() + Duration::from_secs(seconds);
             let before = Time::default() + Duration::from_millis(seconds * 1_000 - 1);
             assert_eq!(suspicions.due(before, 10), []);
@@ -239,7 +382,7 @@ mod tests {
     #[test]
     fn the_subject_is_asked_from_half_time_on() {
         let mut suspicions = Suspicions::default();
-        suspicions.accuse(at(0), SUBJECT, 3, 1);
+        suspicions.accuse(at(0), SUBJECT, 3, 1, Evidence::Probes);
         assert_eq!(suspicions.next_deadline(5), Some(at(5)));
         assert!(suspicions.questions(at(4), 5).is_empty());
         assert_eq!(suspicions.questions(at(5), 5), [(SUBJECT, 3)]);
@@ -253,7 +396,7 @@ mod tests {
     fn not_all_are_asked_at_once() {
         let mut suspicions = Suspicions::default();
         for hash in 0..20 {
-            suspicions.accuse(at(0), Ident { hash, ..SUBJECT }, 0, 1);
+            suspicions.accuse(at(0), Ident { hash, ..SUBJECT }, 0, 1, Evidence::Probes);
         }
         assert_eq!(suspicions.questions(at(5), 30).len(), ASKED_MAX);
         assert_eq!(suspicions.next_deadline(30), Some(at(5) + ASK_PAUSE));
@@ -263,7 +406,7 @@ mod tests {
     #[test]
     fn after_standing_still_every_case_has_its_full_time() {
         let mut suspicions = Suspicions::default();
-        suspicions.accuse(at(0), SUBJECT, 0, 1);
+        suspicions.accuse(at(0), SUBJECT, 0, 1, Evidence::Probes);
         suspicions.begin_anew(at(60));
         assert!(suspicions.due(at(60), 5).is_empty());
         assert_eq!(verdict_at(&suspicions, 5), at(70));
@@ -273,14 +416,14 @@ mod tests {
     #[test]
     fn one_accuser_waits_long_two_wait_short() {
         let mut suspicions = Suspicions::default();
-        assert!(suspicions.accuse(at(0), SUBJECT, 0, 1));
+        assert!(suspicions.accuse(at(0), SUBJECT, 0, 1, Evidence::Probes));
         assert_eq!(verdict_at(&suspicions, 5), at(10));
         assert!(
-            !suspicions.accuse(at(1), SUBJECT, 0, 1),
+            !suspicions.accuse(at(1), SUBJECT, 0, 1, Evidence::Probes),
             "the same accuser again"
         );
         assert_eq!(verdict_at(&suspicions, 5), at(10));
-        assert!(suspicions.accuse(at(2), SUBJECT, 0, 2));
+        assert!(suspicions.accuse(at(2), SUBJECT, 0, 2, Evidence::Probes));
         assert_eq!(verdict_at(&suspicions, 5), at(5));
         assert!(suspicions.due(at(4), 5).is_empty());
         assert_eq!(suspicions.due(at(5), 5).len(), 1);
@@ -290,17 +433,20 @@ mod tests {
     #[test]
     fn nobody_else_could_accuse_in_a_cluster_of_three() {
         let mut suspicions = Suspicions::default();
-        suspicions.accuse(at(0), SUBJECT, 0, 1);
+        suspicions.accuse(at(0), SUBJECT, 0, 1, Evidence::Probes);
         assert_eq!(verdict_at(&suspicions, 3), at(5));
     }
 
     #[test]
     fn a_newer_incarnation_opens_the_case_anew() {
         let mut suspicions = Suspicions::default();
-        suspicions.accuse(at(0), SUBJECT, 0, 1);
-        suspicions.accuse(at(3), SUBJECT, 1, 1);
+        suspicions.accuse(at(0), SUBJECT, 0, 1, Evidence::Probes);
+        suspicions.accuse(at(3), SUBJECT, 1, 1, Evidence::Probes);
         assert_eq!(verdict_at(&suspicions, 3), at(8));
-        assert!(!suspicions.accuse(at(4), SUBJECT, 0, 2), "old news");
+        assert!(
+            !suspicions.accuse(at(4), SUBJECT, 0, 2, Evidence::Probes),
+            "old news"
+        );
     }
 
     #[test]

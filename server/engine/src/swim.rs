@@ -42,6 +42,10 @@ pub(crate) enum SwimOutput {
     Send { to: Ident, bytes: Bytes },
     /// This node's probe of a member failed.
     Accuse { subject: Ident, incarnation: u16 },
+    /// A direct probe was not answered in time: there may be another way.
+    Unanswered { subject: Ident, number: u8 },
+    /// A probe came to its end.
+    Over(Ended),
     /// This node took a new life to refute its death.
     Renewed,
     /// This node is down in foca: it left, or no life is left to refute with.
@@ -64,6 +68,32 @@ impl foca::Identity for Ident {
     }
 }
 
+/// How a probe went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) subject: Ident,
+    /// The member answered, directly, by way of others, or over TCP.
+    pub(crate) answered: bool,
+    /// Members that were asked to help and did not even say that they heard it.
+    pub(crate) missing: u32,
+    /// It says nothing of the member: nobody was heard at all.
+    pub(crate) blind: bool,
+}
+
+/// The probe under way.
+#[derive(Debug, Clone, Copy)]
+struct Cycle {
+    target: Ident,
+    number: u8,
+    /// Members asked to help.
+    asked: u32,
+    /// Those that said so.
+    receipts: u32,
+    answered: bool,
+    /// When the direct probe was given up.
+    missed: Option<Time>,
+}
+
 /// foca and its timers.
 pub(crate) struct Swim {
     foca: Foca<Ident, IdentCodec, StdRng, NoCustomBroadcast>,
@@ -72,6 +102,12 @@ pub(crate) struct Swim {
     timers: BinaryHeap<Reverse<Due>>,
     sequence: u64,
     accusations: VecDeque<(Ident, u16)>,
+    sends: VecDeque<(Ident, Bytes)>,
+    cycle: Option<Cycle>,
+    unanswered: Option<(Ident, u8)>,
+    ended: Option<Ended>,
+    /// Probes take so many times as long, and one more time.
+    strain: u32,
     errors: u64,
     /// This node left: word of its death is no news.
     gone: bool,
@@ -115,6 +151,11 @@ impl Swim {
             timers: BinaryHeap::new(),
             sequence: 0,
             accusations: VecDeque::new(),
+            sends: VecDeque::new(),
+            cycle: None,
+            unanswered: None,
+            ended: None,
+            strain: 0,
             errors: 0,
             gone: false,
         }
@@ -152,6 +193,14 @@ impl Swim {
 
     /// Hands over a message that was addressed to this node.
     pub(crate) fn handle(&mut self, now: Time, parts: &Parts) {
+        if let Some((subject, number)) = parts.proof(self.cycle.as_ref().map(|c| c.target)) {
+            let cycle = self.cycle.as_mut();
+            if let Some(cycle) =
+                cycle.filter(|cycle| (cycle.target, cycle.number) == (subject, number))
+            {
+                cycle.answered = true;
+            }
+        }
         let bytes = parts.restore(self.me());
         let outcome = self.foca.handle_data(&bytes, &mut self.runtime);
         self.count(outcome);
@@ -187,9 +236,102 @@ impl Swim {
             let Some(Reverse(due)) = self.timers.pop() else {
                 return;
             };
+            match &due.timer {
+                Timer::SendIndirectProbe { probed_id, .. } => self.miss(now, *probed_id),
+                Timer::ProbeRandomMember(_) => self.end_cycle(now),
+                _ => {}
+            }
             let outcome = self.foca.handle_timer(due.timer, &mut self.runtime);
             self.count(outcome);
             self.schedule(now);
+            self.collect();
+        }
+    }
+
+    /// Probes take this many times as long, and one more time: this node or its network
+    /// is slow.
+    pub(crate) fn set_strain(&mut self, strain: u32) {
+        self.strain = strain;
+    }
+
+    /// How long a probe that is not answered directly still has.
+    pub(crate) fn rest_of_probe(&self) -> Duration {
+        (PROBE_PERIOD - PROBE_RTT) * (self.strain + 1)
+    }
+
+    /// The member that is probed was heard of by another way.
+    pub(crate) fn answer_probe(&mut self, now: Time, subject: Ident, number: u8) {
+        let current = self.cycle.as_mut();
+        if let Some(cycle) =
+            current.filter(|cycle| (cycle.target, cycle.number) == (subject, number))
+        {
+            cycle.answered = true;
+            self.handle(now, &Parts::ack(subject, number));
+        }
+    }
+
+    /// A member says that it got a request to probe.
+    pub(crate) fn on_receipt(&mut self, number: u8) {
+        if let Some(cycle) = self.cycle.as_mut().filter(|cycle| cycle.number == number) {
+            cycle.receipts += 1;
+        }
+    }
+
+    /// The direct probe was not answered in time.
+    fn miss(&mut self, now: Time, probed: Ident) {
+        let cycle = self.cycle.as_mut();
+        if let Some(cycle) = cycle.filter(|cycle| cycle.target == probed && !cycle.answered) {
+            cycle.missed = Some(now);
+            self.unanswered = Some((probed, cycle.number));
+        }
+    }
+
+    /// A probe is over. What nobody at all answered, also none of those that were
+    /// asked for help, says more of this node than of the member: foca is told that
+    /// all is well, and the engine what there was.
+    fn end_cycle(&mut self, now: Time) {
+        let Some(cycle) = self.cycle.take() else {
+            return;
+        };
+        // A loop that came late left the helpers no time.
+        let in_time = cycle
+            .missed
+            .is_some_and(|at| now.since(at) >= (PROBE_PERIOD - PROBE_RTT) / 2);
+        let blind = !cycle.answered && (!in_time || (cycle.asked > 0 && cycle.receipts == 0));
+        let known = |foca: &Foca<_, _, _, _>| foca.iter_members().any(|m| *m.id() == cycle.target);
+        if blind && known(&self.foca) {
+            self.handle(now, &Parts::ack(cycle.target, cycle.number));
+        }
+        self.ended = Some(Ended {
+            subject: cycle.target,
+            answered: cycle.answered,
+            missing: cycle.asked.saturating_sub(cycle.receipts),
+            blind,
+        });
+    }
+
+    /// Takes what foca sends, and keeps the books of the probe.
+    fn collect(&mut self) {
+        while let Some((to, bytes)) = self.runtime.to_send() {
+            match message::probe(&bytes) {
+                Some(message::Probe::Ping(number)) => {
+                    self.cycle = Some(Cycle {
+                        target: to,
+                        number,
+                        asked: 0,
+                        receipts: 0,
+                        answered: false,
+                        missed: None,
+                    });
+                }
+                Some(message::Probe::Request) => {
+                    if let Some(cycle) = &mut self.cycle {
+                        cycle.asked += 1;
+                    }
+                }
+                Some(message::Probe::Ack(_)) | None => {}
+            }
+            self.sends.push_back((to, bytes));
         }
     }
 
@@ -235,6 +377,12 @@ impl Swim {
                 incarnation,
             });
         }
+        if let Some((subject, number)) = self.unanswered.take() {
+            return Some(SwimOutput::Unanswered { subject, number });
+        }
+        if let Some(ended) = self.ended.take() {
+            return Some(SwimOutput::Over(ended));
+        }
         while let Some(notification) = self.runtime.to_notify() {
             if matches!(notification, OwnedNotification::Rejoin(_)) {
                 return Some(SwimOutput::Renewed);
@@ -243,7 +391,8 @@ impl Swim {
                 return Some(SwimOutput::Defunct);
             }
         }
-        let (to, bytes) = self.runtime.to_send()?;
+        self.collect();
+        let (to, bytes) = self.sends.pop_front()?;
         Some(SwimOutput::Send { to, bytes })
     }
 
@@ -265,6 +414,12 @@ impl Swim {
                 | Timer::PeriodicAnnounce(_)
                 | Timer::PeriodicAnnounceDown(_)
                 | Timer::PeriodicGossip(_)) => {
+                    let probing = matches!(
+                        timer,
+                        Timer::ProbeRandomMember(_) | Timer::SendIndirectProbe { .. }
+                    );
+                    let times = if probing { self.strain + 1 } else { 1 };
+                    let after = after * times;
                     self.sequence += 1;
                     let due = Due {
                         at: now + after,

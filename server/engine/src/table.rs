@@ -35,6 +35,8 @@ pub(crate) struct Peer {
     pub(crate) up_since: Moment,
     pub(crate) state_since: Moment,
     pub(crate) by: u64,
+    /// Only TCP gets there.
+    by_tcp: bool,
     change: StatusChange,
     transitions: u64,
     shown: Option<Arc<Member>>,
@@ -57,6 +59,11 @@ impl Peer {
     /// Alive or suspect.
     pub(crate) fn is_active(&self) -> bool {
         self.state != State::Down
+    }
+
+    /// Why it has its state.
+    pub(crate) fn why(&self) -> StatusReason {
+        self.change.reason
     }
 
     fn render(&self) -> Member {
@@ -82,6 +89,7 @@ impl Peer {
             version: said.version.clone(),
             protocol: said.protocol,
             plaintext: said.plaintext,
+            by_tcp: self.by_tcp && self.is_active(),
             is_self: false,
         }
     }
@@ -103,7 +111,8 @@ pub(crate) struct Word {
 /// Members by name hash.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    peers: BTreeMap<u64, Peer>,
+    /// Boxed: a third of the places in a tree's nodes stand empty.
+    peers: BTreeMap<u64, Box<Peer>>,
     active: Vec<NodeRef>,
     /// The others, by name hash: so that looking for who is to be forgotten costs
     /// nothing while nobody is dead.
@@ -115,17 +124,17 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn get(&self, hash: u64) -> Option<&Peer> {
-        self.peers.get(&hash)
+        self.peers.get(&hash).map(AsRef::as_ref)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Peer> {
-        self.peers.values()
+        self.peers.values().map(AsRef::as_ref)
     }
 
     /// All, from a hash on and round to it.
     pub(crate) fn iter_from(&self, hash: u64) -> impl Iterator<Item = &Peer> {
         let (after, before) = (self.peers.range(hash..), self.peers.range(..hash));
-        after.chain(before).map(|(_, peer)| peer)
+        after.chain(before).map(|(_, peer)| peer.as_ref())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -139,7 +148,7 @@ impl Table {
 
     /// Failed and left members.
     pub(crate) fn dead(&self) -> impl Iterator<Item = &Peer> {
-        self.dead.iter().filter_map(|hash| self.peers.get(hash))
+        self.dead.iter().filter_map(|hash| self.get(*hash))
     }
 
     /// Members that found no room.
@@ -149,8 +158,7 @@ impl Table {
 
     /// The peer that has exactly this identity's run.
     pub(crate) fn run(&self, node: NodeRef) -> Option<&Peer> {
-        self.peers
-            .get(&node.hash)
+        self.get(node.hash)
             .filter(|peer| peer.ident.boot == node.boot)
     }
 
@@ -173,7 +181,7 @@ impl Table {
 
     /// The peer called so, by name or alias.
     pub(crate) fn find(&self, name: &str) -> Option<&Peer> {
-        self.peers.values().find(|peer| {
+        self.iter().find(|peer| {
             let said = peer.record.parsed();
             if said.conflict {
                 *alias(said) == *name
@@ -220,12 +228,13 @@ impl Table {
             up_since: Moment::ago(now.at, Duration::ZERO),
             state_since: Moment::ago(now.at, Duration::ZERO),
             by: word.by,
+            by_tcp: false,
             change: self.change(now, word),
             transitions,
             told: old.as_ref().is_some_and(|old| old.told),
             shown: old.and_then(|old| old.shown),
         };
-        self.peers.insert(update.id().hash, peer);
+        self.peers.insert(update.id().hash, Box::new(peer));
         self.refresh_active(update.id().hash);
         true
     }
@@ -280,6 +289,14 @@ impl Table {
         Some(result)
     }
 
+    /// Notes whether a member is reached over TCP alone. Says whether that is news.
+    pub(crate) fn set_by_tcp(&mut self, hash: u64, by_tcp: bool) -> bool {
+        let Some(peer) = self.peers.get_mut(&hash) else {
+            return false;
+        };
+        std::mem::replace(&mut peer.by_tcp, by_tcp) != by_tcp
+    }
+
     /// Names the accuser of a member that was suspect by hearsay until now.
     pub(crate) fn name_accuser(&mut self, hash: u64, by: u64) {
         let name = self.name_of(by);
@@ -332,7 +349,7 @@ impl Table {
         self.bytes -= peer.record.bytes();
         self.refresh_active(hash);
         let key = peer.shown.as_ref().map(|shown| shown.key());
-        Some((peer, key))
+        Some((*peer, key))
     }
 
     /// Drops what deleted keys left behind, everywhere.

@@ -57,6 +57,28 @@ pub(crate) struct Packet {
     /// Where the sender is, with answers to probes: see `coordinate::encode`.
     #[prost(bytes = "bytes", tag = "13")]
     pub(crate) coordinate: Bytes,
+    /// Identities that the sender wants others to connect to, 16 bytes each: it lost
+    /// its stream to them and is alone with that.
+    #[prost(bytes = "bytes", tag = "14")]
+    pub(crate) witness: Bytes,
+    /// The sender got the request to probe with this number, plus one: whoever is told
+    /// by nobody hears badly itself.
+    #[prost(uint32, tag = "15")]
+    pub(crate) receipt: u32,
+}
+
+/// First words on a watch stream, and the answer to them.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Hello {
+    /// Who speaks: an identity.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) ident: Bytes,
+    /// Its incarnation.
+    #[prost(uint32, tag = "2")]
+    pub(crate) incarnation: u32,
+    /// Digest of its settled view.
+    #[prost(fixed64, tag = "3")]
+    pub(crate) digest: u64,
 }
 
 /// One member's word that another one does not answer.
@@ -71,6 +93,9 @@ pub(crate) struct Accusation {
     /// Name hash of the accuser.
     #[prost(fixed64, tag = "3")]
     pub(crate) accuser: u64,
+    /// What the accuser saw: a number of `suspicion::Evidence`.
+    #[prost(uint32, tag = "4")]
+    pub(crate) evidence: u32,
 }
 
 /// An operator's word that a failed member is gone for good.

@@ -1,5 +1,7 @@
 //! What the launcher asks of an engine.
 
+mod docker;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::Value;

@@ -78,6 +78,13 @@ pub struct Child {
     pub directory: Directory,
 }
 
+impl Child {
+    /// Gives it what all children have; its own words are stronger.
+    pub fn share(&mut self, shared: &Self) {
+        read::merge(self, shared);
+    }
+}
+
 /// What a child finds at `/serfnode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Directory {

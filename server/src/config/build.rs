@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::secrets::{self, Secrets, Security};
 use super::values;
 use super::{Api, Config, Discovery, Members, Node, Peers, Process, units};
+use crate::docker::Mode;
 use crate::gossip::resolve::SEEDS_MAX;
 use crate::grpc::Capability;
 use crate::serf_rpc;
@@ -28,16 +29,20 @@ pub(super) fn build(
     machine: &dyn Machine,
     environment: &BTreeMap<String, String>,
 ) -> Config {
+    let children = super::serfnode::read(layers, machine, environment);
     let plaintext = layers.value("insecure-plaintext", units::boolean);
     let secrets = secrets::read(layers, plaintext);
     let peers = peers(layers, machine, &secrets);
     let node = node(layers, machine, &secrets, peers.advertise.ip());
-    let service_ip = layers.optional("service-ip", values::ip);
-    let service_ip = service_ip.unwrap_or(peers.advertise.ip());
-    let containers = super::containers::told(layers, &node.name, service_ip);
+    let containers = super::containers::told(layers, &node.name, node.service_ip);
     let api = api(layers, machine, environment);
     let serf_rpc = serf_rpc(layers);
     let limits = limits(layers);
+    let docker = super::containers::docker(layers);
+    if docker.mode == Mode::Off && !(children.children.is_empty() && children.run.is_none()) {
+        let why = "it is off, but there are containers to start (serfnode-yml, DOCKER_RUN)";
+        layers.refuse("docker", why);
+    }
     Config {
         node,
         peers,
@@ -46,8 +51,10 @@ pub(super) fn build(
         limits,
         members: members(layers),
         handlers: super::handling::build(layers, machine),
-        docker: super::containers::docker(layers),
+        docker,
         containers,
+        legacy: super::containers::legacy(layers),
+        children,
         process: process(layers),
         warnings: layers.take_warnings(),
         held: BTreeMap::new(),
@@ -76,6 +83,7 @@ fn node(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets, ip: IpAdd
         tags: tags(layers),
         tag_changes: tag_changes(layers, tags_file.as_deref()),
         tags_file,
+        service_ip,
         roles: roles(layers, default),
     }
 }

@@ -60,6 +60,7 @@ impl Config {
         config.warnings.clone_from(&new.warnings);
         config.node.tags.clone_from(&new.node.tags);
         config.handlers.specs.clone_from(&new.handlers.specs);
+        config.children.clone_from(&new.children);
         config
             .process
             .log_filter

@@ -1,9 +1,10 @@
 //! The settings of containers.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use super::layers::Layers;
-use super::{units, values};
+use super::{Legacy, units, values};
 use crate::containers as told;
 use crate::docker::Config;
 
@@ -22,5 +23,15 @@ pub(super) fn told(layers: &mut Layers, node: &str, service_ip: IpAddr) -> told:
         node: node.to_owned(),
         service_ip,
         inspect_secrets: layers.value("inspect-secrets", units::boolean),
+    }
+}
+
+/// Reads those of programs that speak no gRPC. Mistakes are noted in `layers`.
+pub(super) fn legacy(layers: &mut Layers) -> Legacy {
+    let rate = |text: &str| units::within(units::number(text)?, 0..=1_000_000);
+    let rate = layers.value("fifo-rate", rate);
+    Legacy {
+        root: layers.optional("legacy-root", values::path),
+        fifo_rate: u32::try_from(rate).ok().and_then(NonZeroU32::new),
     }
 }

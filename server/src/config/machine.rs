@@ -19,6 +19,8 @@ pub trait Machine {
     fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, String>;
     /// The table of users, in the form of `/etc/passwd`.
     fn users(&self) -> String;
+    /// Whether there is a unix socket at a path.
+    fn is_socket(&self, path: &str) -> bool;
 }
 
 /// The machine that the process runs on.
@@ -59,6 +61,11 @@ impl Machine for ThisMachine {
     fn users(&self) -> String {
         // No table is one without users: the name is then told as unknown.
         std::fs::read_to_string("/etc/passwd").unwrap_or_default()
+    }
+
+    fn is_socket(&self, path: &str) -> bool {
+        use std::os::unix::fs::FileTypeExt as _;
+        std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
     }
 }
 

@@ -16,6 +16,10 @@ pub enum Source {
     File(PathBuf),
     /// A key in a JSON file of serf's agent.
     SerfFile(PathBuf, &'static str),
+    /// A key below `serfnode` in a serfnode.yml.
+    SerfnodeYml(PathBuf, &'static str),
+    /// A variable of serfnode's image.
+    SerfnodeVariable(&'static str),
     /// The environment.
     Environment,
     /// A flag.
@@ -29,8 +33,10 @@ impl fmt::Display for Source {
         match self {
             Self::Default => f.write_str("default"),
             Self::SerfDefault => f.write_str("default of serf"),
-            Self::File(path) | Self::SerfFile(path, _) => write!(f, "file {}", path.display()),
-            Self::Environment => f.write_str("environment"),
+            Self::File(path) | Self::SerfFile(path, _) | Self::SerfnodeYml(path, _) => {
+                write!(f, "file {}", path.display())
+            }
+            Self::Environment | Self::SerfnodeVariable(_) => f.write_str("environment"),
             Self::Flag | Self::SerfFlag(_) => f.write_str("flag"),
         }
     }
@@ -43,6 +49,8 @@ impl Source {
         match self {
             Self::Default | Self::SerfDefault | Self::File(_) => setting.name.to_owned(),
             Self::SerfFile(_, key) => (*key).to_owned(),
+            Self::SerfnodeYml(_, key) => format!("serfnode.{key}"),
+            Self::SerfnodeVariable(name) => (*name).to_owned(),
             Self::SerfFlag(flag) => format!("-{flag}"),
             Self::Environment => setting.env().unwrap_or_else(|| setting.name.to_owned()),
             Self::Flag => format!("--{}", setting.name),

@@ -216,6 +216,8 @@ fn place(one: &Given) -> String {
         Source::Default
         | Source::SerfDefault
         | Source::File(_)
+        | Source::SerfnodeYml(..)
+        | Source::SerfnodeVariable(_)
         | Source::Environment
         | Source::Flag => one.source.to_string(),
     }

@@ -15,7 +15,7 @@ use super::identity::BootStore;
 use super::peering::{self, Core};
 use super::reload::Reloader;
 use super::surroundings::services;
-use super::{Assembled, Shared, VERSION, containers, handling, serf};
+use super::{Assembled, Shared, VERSION, children, containers, handling, legacy, retries, serf};
 use crate::config::Config;
 use crate::gossip::mdns::{self, MdnsConfig};
 use crate::gossip::rpc::Pipes;
@@ -56,9 +56,17 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     if let Some(listener) = serf_rpc {
         serf::spawn(&shared, listener, &core, &queries, &keys);
     }
-    let handlers = handling::start(&shared, hub, cursors, queries.responders.clone());
+    let handlers = handling::start(
+        &shared,
+        Arc::clone(&hub),
+        cursors,
+        queries.responders.clone(),
+    );
+    legacy::start(&shared, &hub, &handle, &queries.responders).await?;
+    retries::start(&shared, &keys);
     let parts = (core, queries, handlers, keys);
-    let around = (reloader, docker, inspector);
+    let children = children::start(&shared, &docker);
+    let around = (reloader, docker, children, inspector);
     let gate = services(&shared, parts, &driver, &sockets, around).await?;
     serve_sockets(&shared, listeners, &gate);
     Ok(Assembled {

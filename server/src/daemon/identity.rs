@@ -81,6 +81,14 @@ impl BootStore {
         self.note(written.err(), "the boot number is not kept");
     }
 
+    /// Writes again what the disk did not take; blocks on it.
+    pub fn retry(&self) {
+        if self.warning().is_some() {
+            let highest = *self.highest.lock().unwrap_or_else(PoisonError::into_inner);
+            self.keep(highest);
+        }
+    }
+
     /// The data directory, if there is one that can be used.
     #[must_use]
     pub fn data(&self) -> Option<Arc<DataDir>> {
@@ -100,12 +108,15 @@ impl BootStore {
     }
 
     fn note(&self, error: Option<StorageError>, what: &str) {
-        let text = error.map(|error| {
-            let error = format!("{:#}", anyhow::Error::from(error));
-            tracing::warn!(error, "{what}");
-            format!("{what}: {error}")
-        });
-        *self.warning.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        let text = error.map(|error| format!("{what}: {:#}", anyhow::Error::from(error)));
+        let mut warning = self.warning.lock().unwrap_or_else(PoisonError::into_inner);
+        if *warning != text {
+            match &text {
+                Some(text) => tracing::warn!("{text}"),
+                None => tracing::info!("the boot number is kept again"),
+            }
+        }
+        *warning = text;
     }
 
     fn kept(&self) -> Option<u64> {
@@ -213,8 +224,10 @@ mod tests {
             "{:?}",
             store.warning()
         );
-        assert_eq!(boot(&store, 30), 30);
+        store.retry();
         assert_eq!(store.warning(), None);
+        // What the disk did not take first is what was kept.
+        assert_eq!(boot(&store, 15), 21);
     }
 
     #[test]

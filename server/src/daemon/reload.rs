@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
@@ -20,6 +21,9 @@ use crate::gossip::{Handle, TagKeeper};
 use crate::grpc::Reloaded;
 use crate::tags::{TagStore, Tags};
 use crate::telemetry::LogFilter;
+
+/// What the end of children may take beyond their own time.
+const STOP_SLACK: Duration = Duration::from_secs(2);
 
 /// Reads the configuration of this process again. Clones are the same.
 #[derive(Clone)]
@@ -76,7 +80,13 @@ impl Timing {
             leave_on_terminate: process.leave_on_terminate,
             leave_on_interrupt: process.leave_on_interrupt,
             leave: process.leave_timeout,
-            drain: process.drain_timeout,
+            // Children begin to stop at the first word of the end.
+            drain: match config.children.asked {
+                true => process
+                    .drain_timeout
+                    .max(config.children.stop_timeout + STOP_SLACK),
+                false => process.drain_timeout,
+            },
         }
     }
 }

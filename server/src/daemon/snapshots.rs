@@ -25,7 +25,7 @@ const WRITE_EVERY: Duration = Duration::from_secs(5);
 const WRITE_BYTES_PER_SECOND: u64 = 256 << 10;
 
 /// A write that failed is tried again after this time.
-const RETRY: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_secs(10);
 
 /// How long the engine may take at the end to say what it knew last.
 const LAST_WAIT: Duration = Duration::from_secs(1);

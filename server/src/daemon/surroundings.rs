@@ -13,6 +13,7 @@ use super::reload::Reloader;
 use super::shutdown::Phase;
 use super::snapshots::Snapshots;
 use super::{Shared, VERSION};
+use crate::children;
 use crate::config::{Config, Problems};
 use crate::containers::Inspector;
 use crate::docker::Docker;
@@ -41,7 +42,7 @@ pub(super) async fn services(
     (core, queries, handlers, keys): (Core, Queries, Handlers, Keys),
     driver: &Driver,
     sockets: &[PathBuf],
-    (reloader, docker, inspector): (Reloader, Docker, Inspector),
+    (reloader, docker, children, inspector): (Reloader, Docker, Children, Inspector),
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -80,6 +81,7 @@ pub(super) async fn services(
         left: shared.left.clone(),
         reloader,
         docker,
+        children,
         keys: keys.clone(),
     });
     let stop = shared.tasks.stop_token();
@@ -107,6 +109,9 @@ pub(super) async fn services(
     Ok(gate)
 }
 
+/// How the children of this node are.
+type Children = watch::Receiver<Vec<children::Report>>;
+
 /// What the API needs of the daemon around it.
 #[derive(Debug)]
 struct Surroundings {
@@ -120,6 +125,7 @@ struct Surroundings {
     left: tokio_util::sync::CancellationToken,
     reloader: Reloader,
     docker: Docker,
+    children: Children,
     keys: Keys,
 }
 
@@ -154,6 +160,8 @@ impl Hooks for Surroundings {
         warnings.extend(self.tags.warning());
         warnings.extend(self.keys.warnings());
         warnings.extend(self.docker.warning());
+        let reports = self.children.borrow();
+        warnings.extend(reports.iter().filter_map(children::Report::warning));
         warnings
     }
 

@@ -110,14 +110,11 @@ impl Transport {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(broken)?;
-        let stop = self.tasks.stop_token();
-        // It ends when the answer is read, or nobody reads on.
+        // It ends when the answer is read, or nobody reads on; not when the daemon begins
+        // to end, since children are stopped then.
         self.tasks.spawn_guarded("docker connection", async move {
-            tokio::select! {
-                // The reader of the answer is told as well.
-                _ended = connection.with_upgrades() => {}
-                () = stop.cancelled() => {}
-            }
+            // Whoever waits for the answer is told.
+            let _ended = connection.with_upgrades().await;
         });
         sender.send_request(request).await.map_err(broken)
     }

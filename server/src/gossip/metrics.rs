@@ -108,6 +108,10 @@ counters! {
     pipes_refused_rpc,
     /// Incoming pipes closed over a bad, oversized or slow frame.
     pipes_refused_frame,
+    /// Gauge: streams that stand idle, from peers that watch this node.
+    watch_streams_incoming,
+    /// Streams of watchers closed as there were too many.
+    watch_streams_given_up,
     /// Exchanges asked of peers.
     exchanges_sent,
     /// Exchanges that peers asked.

@@ -11,6 +11,7 @@
 //!   an empty one ends the direction. Inside this byte stream:
 //!   frames of u32 length, u8 kind, body: Open, then Body and Body in turn, Goodbye
 //! ```
+//! A pipe of kind watch carries one Body each way, then stands idle ([`watch`]).
 //! A pipe of kind rpc is answered by an open frame, or a goodbye; what follows is no
 //! frames but HTTP/2, with gRPC in it ([`rpc`]).
 //!
@@ -29,6 +30,8 @@ pub mod rpc;
 pub(crate) mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod watch;
+pub(crate) mod watched;
 
 use std::time::Duration;
 
@@ -66,6 +69,10 @@ pub(crate) const INCOMING_MAX: usize = 256;
 /// Outgoing pipes. At the bound the least recently used idle one is closed; if
 /// none is idle the exchange is refused as busy and counted.
 pub(crate) const OUTGOING_MAX: usize = 16;
+
+/// Watch pipes that peers hold to this node. Three are usual; at the bound the oldest
+/// is closed with a goodbye, and counted: watchers whose hosts vanished leave some.
+pub(crate) const WATCHED_MAX: usize = 64;
 
 /// Bytes of requests that are read or wait for the engine, all pipes together.
 /// At the bound further requests are left in the kernel's buffers.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use muster_engine::{ExchangeError, ExchangeId, ExchangeKind};
+use muster_engine::{ExchangeError, ExchangeId, ExchangeKind, WatchEvent, WatchId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -55,6 +55,8 @@ pub(crate) enum Arrival {
     },
     /// A pipe to a peer has ended.
     SlotClosed { slot: u64 },
+    /// Something happened to a watch stream of this node.
+    Watch { id: WatchId, event: WatchEvent },
     /// What the seeds resolve to.
     Seeds(Vec<SocketAddr>),
     /// What the addresses of a join call resolve to.

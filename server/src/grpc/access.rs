@@ -104,7 +104,8 @@ pub fn rule(path: &str) -> (Rule, bool) {
         "/muster.v1.ContainerService/InspectContainer"
         | "/muster.v1.MembershipService/GetMember"
         | "/muster.v1.NodeService/GetMetrics"
-        | "/muster.v1.NodeService/GetRoundTrip" => (Read, false),
+        | "/muster.v1.NodeService/GetRoundTrip"
+        | "/muster.v1.NodeService/ExplainMember" => (Read, false),
         "/muster.v1.EventService/SendEvent" | "/muster.v1.QueryService/Query" => (Events, true),
         "/muster.v1.QueryService/ServeQueries" => (Admin, true),
         "/muster.v1.NodeService/Join"
@@ -174,7 +175,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(methods, 26);
+        assert_eq!(methods, 27);
     }
 
     #[test]

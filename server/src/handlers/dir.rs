@@ -34,7 +34,9 @@ impl File {
     }
 
     pub(super) fn spec(&self) -> Spec {
-        let filters = match MemberKind::parse(&self.name) {
+        // serfnode's handlers were methods in Python: member_join.
+        let kind = MemberKind::parse(&self.name.replace('_', "-"));
+        let filters = match kind {
             Some(kind) => vec![Filter::Member(kind)],
             None => vec![
                 Filter::User(Some(self.name.clone())),

@@ -41,6 +41,7 @@ pub(crate) fn member(name: &str, started: u64, roles: &[&str]) -> Member {
         version: "0.1.0".to_owned(),
         protocol: (1, 1),
         plaintext: false,
+        by_tcp: false,
         is_self: false,
     }
 }

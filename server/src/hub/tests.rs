@@ -35,6 +35,7 @@ fn members_are_found_by_name_and_by_alias() {
 fn of_events_for_others_only_the_position_is_kept() {
     let hub = Hub::new("e".to_owned());
     let me = Member {
+        by_tcp: false,
         is_self: true,
         ..member("me", 1, &[])
     };

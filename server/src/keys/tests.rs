@@ -102,6 +102,7 @@ impl Cluster {
         let hub = Arc::new(Hub::new("0".to_owned()));
         let all = self.names.iter().map(|name| {
             MemberUpdate::Updated(Arc::new(Member {
+                by_tcp: false,
                 is_self: *name == self.names[at],
                 status: Status::Alive,
                 ..member(name, 1, &[])

@@ -71,9 +71,13 @@ fn a_file_that_cannot_be_written_is_told_until_it_can() {
     store.changed(&tags(&[("a", "1")]), &[]);
     assert!(store.warning().unwrap().contains("tags.json"));
     assert_eq!(store.over(&Tags::new()), tags(&[("a", "1")]));
+    store.retry();
+    assert!(store.warning().is_some());
     std::fs::create_dir(&place).unwrap();
-    store.changed(&tags(&[("b", "2")]), &[]);
+    store.retry();
     assert_eq!(store.warning(), None);
+    let text = std::fs::read_to_string(place.join("tags.json")).unwrap();
+    assert_eq!(text, "{\"a\":\"1\"}\n");
 }
 
 #[test]

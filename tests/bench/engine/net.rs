@@ -188,6 +188,9 @@ impl Net {
                 Output::MemberUpdated(_)
                 | Output::MemberRemoved(_)
                 | Output::Gap(_)
+                | Output::Published { .. }
+                | Output::Watch { .. }
+                | Output::Unwatch { .. }
                 | Output::Coordinate { .. }
                 | Output::Query(_)
                 | Output::EventPassed { .. }

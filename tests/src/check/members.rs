@@ -24,6 +24,8 @@ pub struct Seen {
     pub resumed: usize,
     /// Deltas.
     pub deltas: usize,
+    /// Snapshots that were cut before their end.
+    pub cut: usize,
 }
 
 /// All that is wrong with these histories together, and how much they hold.
@@ -40,6 +42,7 @@ pub fn check(histories: &[MemberHistory]) -> (Vec<Breach>, Seen) {
         seen.snapshots += replayed.seen.snapshots;
         seen.resumed += replayed.seen.resumed;
         seen.deltas += replayed.seen.deltas;
+        seen.cut += replayed.seen.cut;
     }
     breaches.extend(epochs(&moments, histories));
     breaches.extend(same_words(&moments, histories));
@@ -78,6 +81,17 @@ pub fn ever(history: &MemberHistory, status: MemberStatus) -> BTreeMap<String, S
             )
         })
         .collect()
+}
+
+/// The boots of those who claim this name, each time that the copy of a consumer was
+/// complete and held any.
+#[must_use]
+pub fn runs(history: &MemberHistory, name: &str) -> Vec<Vec<u64>> {
+    let moments = replay(history, 0).moments.into_iter().map(|moment| {
+        let claim = moment.members.values().filter(|member| member.name == name);
+        claim.map(|member| member.boot).collect::<Vec<u64>>()
+    });
+    moments.filter(|boots| !boots.is_empty()).collect()
 }
 
 /// An epoch is one run of one daemon.

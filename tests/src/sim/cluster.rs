@@ -1,6 +1,6 @@
 //! The simulated cluster: virtual time, the heap, and the way of every input.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use crate::sim::rng::Rng;
 use crate::sim::script::Action;
 use crate::sim::setup::{Setup, address};
 use crate::sim::trace::Trace;
+use crate::sim::watch::Watch;
 
 /// Violations kept; a run is long lost by then.
 const VIOLATIONS_MAX: usize = 20;
@@ -42,6 +43,12 @@ pub(crate) enum Next {
     },
     Step(u64),
     Timeout(u64),
+    Served {
+        slot: usize,
+        life: u32,
+    },
+    Watch(u64),
+    WatchTimeout(u64),
     Seeds {
         slot: usize,
         life: u32,
@@ -66,6 +73,8 @@ pub struct Sim<M = Engine> {
     pub(crate) hosts: Vec<Option<usize>>,
     /// Looked up only, never walked through.
     pub(crate) exchanges: HashMap<u64, Exchange>,
+    /// Looked up by number, walked through in order.
+    pub(crate) watches: BTreeMap<u64, Watch>,
     pub(crate) next_exchange: u64,
     pub(crate) names: Names,
     pub(crate) streams: Vec<Stream>,
@@ -108,6 +117,7 @@ impl<M: Machine> Sim<M> {
             nodes: Vec::new(),
             hosts: (0..setup.nodes).map(Some).collect(),
             exchanges: HashMap::new(),
+            watches: BTreeMap::new(),
             next_exchange: 1 << 32,
             names: Names::default(),
             streams: Vec::new(),
@@ -188,6 +198,9 @@ impl<M: Machine> Sim<M> {
             Next::Datagram { to, from, bytes } => self.datagram_arrives(to, from, bytes),
             Next::Step(uid) => self.step_exchange(uid),
             Next::Timeout(uid) => self.exchange_times_out(uid),
+            Next::Served { slot, life } => self.sync_served(slot, life),
+            Next::Watch(uid) => self.step_watch(uid),
+            Next::WatchTimeout(uid) => self.watch_times_out(uid),
             Next::Seeds { slot, life } => self.seeds_resolved(slot, life),
             Next::Act(action) => self.apply(*action),
             Next::Check => {

@@ -30,6 +30,7 @@ pub(crate) fn member(name: &str, boot: u64, status: Status) -> Member {
         version: String::new(),
         protocol: (1, 1),
         plaintext: true,
+        by_tcp: false,
         is_self: false,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use muster_engine::crypto::{Key, Keyring};
-use muster_engine::{Config, Input, Snapshot};
+use muster_engine::{Config, Input, Limits, Snapshot};
 
 use crate::sim::clock::Clock;
 use crate::sim::cluster::{Next, Sim};
@@ -64,7 +64,10 @@ impl<M: Machine> Sim<M> {
                 Some(given) => given.clone(),
                 None => self.setup.sealed.then(|| keyring(node.realm)),
             },
-            limits: self.setup.limits.clone(),
+            limits: Limits {
+                protocol: node.protocol.unwrap_or(self.setup.limits.protocol),
+                ..self.setup.limits.clone()
+            },
             reap_left: self.setup.reap_left,
             reap_failed: self.setup.reap_failed,
             coordinates: true,
@@ -107,8 +110,8 @@ impl<M: Machine> Sim<M> {
         }
     }
 
-    /// Ends a process.
-    pub(crate) fn stop(&mut self, slot: usize) {
+    /// Ends a process, without a goodbye unless it says one.
+    pub(crate) fn stop(&mut self, slot: usize, goodbye: bool) {
         if self.nodes[slot].state == State::Down {
             return;
         }
@@ -121,6 +124,8 @@ impl<M: Machine> Sim<M> {
         node.run.held.clear();
         node.run.drafts.clear();
         node.run.wake_at = None;
+        let life = (slot, node.life);
+        self.break_watches(life, goodbye);
         self.deaths.push((self.now, slot));
         self.disturbed_at = self.now;
     }
@@ -151,6 +156,7 @@ impl<M: Machine> Sim<M> {
                 Held::Datagram { from, bytes } => Next::Datagram { to, from, bytes },
                 Held::Step(uid) => Next::Step(uid),
                 Held::Timeout(uid) => Next::Timeout(uid),
+                Held::Watch(uid) => Next::Watch(uid),
             };
             self.queue.push(self.now, next);
         }
@@ -201,6 +207,7 @@ impl<M: Machine> Sim<M> {
             disk_boot: 0,
             disk_snapshot: None,
             tags: BTreeMap::new(),
+            protocol: None,
             keyring: None,
             rng,
             traffic: Traffic::default(),

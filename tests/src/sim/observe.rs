@@ -31,6 +31,16 @@ impl<M: Machine> Sim<M> {
                 self.begin_exchange(slot, id, to, kind, body, timeout);
             }
             Output::Respond { id, body } => self.respond(slot, id, body),
+            Output::Watch {
+                id,
+                to,
+                hello,
+                within,
+            } => {
+                self.nodes[slot].run.sends += 1;
+                self.begin_watch(slot, id, to, hello, within);
+            }
+            Output::Unwatch { id } => self.end_watch(slot, id),
             Output::ResolveSeeds => {
                 let at = self.now + self.rng.below(DNS_US);
                 let life = self.nodes[slot].life;
@@ -38,7 +48,7 @@ impl<M: Machine> Sim<M> {
             }
             Output::MemberUpdated(member) => self.member_updated(slot, member),
             Output::MemberRemoved(key) => self.member_removed(slot, &key),
-            Output::Published { member, published } => self.take_published(slot, member, published),
+            Output::Published { member, published } => self.hear_published(slot, member, published),
             Output::Event(event) => self.event_delivered(slot, &event),
             Output::Query(query) => self.query_handed_over(slot, &query),
             Output::EventPassed { origin, sequence } => self.event_passed(slot, &origin, sequence),
@@ -150,7 +160,7 @@ impl<M: Machine> Sim<M> {
         self.owners.get(&key).copied()
     }
 
-    fn take_published(&mut self, slot: usize, member: MemberKey, published: Published) {
+    fn hear_published(&mut self, slot: usize, member: MemberKey, published: Published) {
         let held = self.nodes[slot].run.published.entry(member).or_default();
         if published.fresh {
             held.clear();
@@ -181,7 +191,7 @@ impl<M: Machine> Sim<M> {
             if self.setup.snapshot_secs > 0 {
                 self.save_snapshot(slot);
             }
-            self.stop(slot);
+            self.stop(slot, true);
         }
     }
 }

@@ -33,6 +33,9 @@ pub enum Action {
     Start(usize),
     /// A process ends at once, without a word.
     Kill(usize),
+    /// A host vanishes with its process: nothing answers there any more. It comes
+    /// back at a new address.
+    Vanish(usize),
     /// A process is stopped.
     Pause(usize),
     /// A stopped process goes on.
@@ -69,11 +72,18 @@ impl<M: Machine> Sim<M> {
         self.trace.script(self.now, self.nodes.len(), &action);
         match action {
             Action::Start(slot) => self.start(slot, Address::Same),
-            Action::Kill(slot) => self.stop(slot),
+            Action::Kill(slot) => self.stop(slot, false),
+            Action::Vanish(slot) => {
+                // Nothing of it is heard any more: its host goes first.
+                self.hosts[self.nodes[slot].address as usize] = None;
+                let life = (slot, self.nodes[slot].life);
+                self.orphan_watches(life);
+                self.stop(slot, false);
+            }
             Action::Pause(slot) => self.pause(slot),
             Action::Resume(slot) => self.resume(slot),
             Action::Restart(slot, at) => {
-                self.stop(slot);
+                self.stop(slot, false);
                 self.start(slot, at);
             }
             Action::Leave(slot) => self.leave(slot),
@@ -139,6 +149,23 @@ impl<M: Machine> Sim<M> {
     pub fn rename(&mut self, slot: usize, name: &str) {
         self.nodes[slot].name = std::sync::Arc::from(name);
         self.nodes[slot].name_id = self.names.id(&self.nodes[slot].name);
+    }
+
+    /// Gives a host another build, by the gossip protocols that it speaks: before
+    /// its start.
+    pub fn set_protocol(&mut self, slot: usize, protocol: (u32, u32)) {
+        self.nodes[slot].protocol = Some(protocol);
+    }
+
+    /// Gives a host the address of another one whose process does not run, which
+    /// moves to one that nobody had before: before its start.
+    pub fn take_address(&mut self, slot: usize, from: usize) {
+        let (own, taken) = (self.nodes[slot].address, self.nodes[from].address);
+        self.nodes[slot].address = taken;
+        self.hosts[taken as usize] = Some(slot);
+        self.hosts[own as usize] = None;
+        self.nodes[from].address = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX);
+        self.hosts.push(Some(from));
     }
 
     /// Gives a host another cluster: before its start.

@@ -1,6 +1,6 @@
 //! The fingerprint of a run, and a readable account of a part of it.
 
-use muster_engine::{Input, Output};
+use muster_engine::{Input, Output, WatchEvent};
 
 use crate::sim::rng::mix;
 
@@ -58,6 +58,7 @@ impl Trace {
                 self.word(result.as_ref().map_or(u64::MAX, |body| body.len() as u64));
             }
             Input::Tick => self.word(4),
+            Input::Watch { id, event } => self.word(6 ^ id.0 << 8 ^ event_number(event) << 56),
             Input::Seeds { addrs } => self.word(5 ^ (addrs.len() as u64) << 8),
         }
         self.line(now, slot, "<-", input);
@@ -77,6 +78,11 @@ impl Trace {
                 self.word(13 ^ id.0 << 8);
                 self.bytes(body.as_deref().unwrap_or_default());
             }
+            Output::Watch { id, hello, .. } => {
+                self.word(26 ^ id.0 << 8);
+                self.bytes(hello);
+            }
+            Output::Unwatch { id } => self.word(27 ^ id.0 << 8),
             Output::MemberUpdated(member) => {
                 self.bytes(member.name.as_bytes());
                 self.word(member.boot);
@@ -150,6 +156,16 @@ impl Trace {
             self.lines
                 .push(format!("{seconds}.{micros:06} #{slot} {arrow} {text}"));
         }
+    }
+}
+
+/// What happened to a watch stream, as a number.
+fn event_number(event: &WatchEvent) -> u64 {
+    match event {
+        WatchEvent::Opened(_) => 1,
+        WatchEvent::Closed => 2,
+        WatchEvent::Lost => 3,
+        WatchEvent::Failed(failure) => 8 + *failure as u64,
     }
 }
 

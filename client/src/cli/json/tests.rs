@@ -25,6 +25,7 @@ fn a_full_member() {
             role: "web".into(),
             service_ip: "10.0.0.1".into(),
             service_port: 80,
+            container: String::new(),
             healthy: true,
             since: time(0),
         }],
@@ -43,6 +44,8 @@ fn a_full_member() {
         }),
         alias: "n1~00ff00ff".into(),
         plaintext: false,
+        ports: BTreeMap::new(),
+        by_tcp: false,
         self_: true,
     };
     assert_eq!(

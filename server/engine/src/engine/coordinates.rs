@@ -77,7 +77,7 @@ impl Engine {
         match message::probe(foca) {
             Some(Probe::Ping(number)) => self.coordinates.probe = Some((to, number, now.at)),
             Some(Probe::Ack(_)) => packet.coordinate = encode(&vivaldi.place()),
-            None => {}
+            Some(Probe::Request) | None => {}
         }
     }
 

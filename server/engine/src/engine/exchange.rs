@@ -140,6 +140,7 @@ impl Engine {
         let body = match kind {
             ExchangeKind::Pull => self.events.on_pull_request(now, body, &self.table),
             ExchangeKind::Sync => self.on_sync_request(now, body),
+            ExchangeKind::Watch => self.on_hello(now, &body),
         };
         if body.is_none() {
             self.count("exchanges_refused_malformed");

@@ -5,9 +5,11 @@ use super::datagrams::Extra;
 use super::naming::other_claimant;
 use crate::api::Output;
 use crate::broadcast::Topic;
+use crate::history::Seen;
 use crate::ident::{BOOT_MAX, Ident, NodeRef};
 use crate::member::StatusReason;
 use crate::record::{Record, RecordError, owner_of_delta};
+use crate::suspicion::Evidence;
 use crate::swim::{State, Update};
 use crate::table::Word;
 use crate::time::Now;
@@ -70,11 +72,21 @@ impl Engine {
         match peer.state {
             State::Suspect => {
                 // Accusers are named by accusations, not by whoever passes them on.
-                self.suspicions.accuse(now.at, id, peer.incarnation, 0);
+                let nobody = Evidence::default();
+                self.suspicions
+                    .accuse(now.at, id, peer.incarnation, 0, nobody);
             }
-            State::Alive => self.suspicions.close(id.hash),
+            State::Alive => {
+                self.suspicions.close(id.hash);
+                if self.history.knows(id.hash) {
+                    let reason = peer.why();
+                    self.saw(now, id.hash, Seen::Back(reason));
+                }
+            }
             State::Down => {
                 let (addr, left) = (peer.record.parsed().addr, peer.left);
+                let (by, reason) = (peer.by, peer.why());
+                self.history.note(now, id.hash, by, Seen::Dead(reason));
                 if left {
                     // Whoever hears of the end must not miss that it was a leave.
                     self.broadcasts.push(Topic::Record(id.hash));
@@ -85,6 +97,7 @@ impl Engine {
                     self.joining.let_go(addr);
                 } else {
                     self.joining.remember(now.at, addr);
+                    self.upkeep.gossip_at_once(now.at);
                 }
             }
         }
@@ -124,10 +137,11 @@ impl Engine {
                 Some(peer) if peer.state != State::Alive => StatusReason::Refuted,
                 Some(_) => word.reason,
             },
+            State::Suspect if word.reason == StatusReason::StreamLost => word.reason,
             State::Suspect => StatusReason::ProbeFailed,
             State::Down => match known {
                 Some(peer) if peer.record.parsed().leaving => StatusReason::Left,
-                _ if word.reason == StatusReason::Learnt => StatusReason::SuspicionExpired,
+                _ if word.reason == StatusReason::Learnt => self.suspicions.reason(*update.id()),
                 _ => word.reason,
             },
         }
@@ -222,25 +236,28 @@ impl Engine {
     /// Spreads changes of records: what everybody acts on does not wait long.
     pub(super) fn spread_soon(&mut self, now: Now, urgent: bool) {
         if urgent {
-            self.upkeep.gossip_urgently(now.at);
+            self.upkeep.gossip_at_once(now.at);
         } else {
             self.upkeep.gossip_soon(now.at);
         }
     }
 
-    /// This node's own probe of a member failed.
-    pub(super) fn accuse(&mut self, now: Now, subject: Ident, incarnation: u16) {
+    /// What this node itself saw of a member.
+    pub(super) fn accuse(
+        &mut self,
+        now: Now,
+        subject: Ident,
+        incarnation: u16,
+        evidence: Evidence,
+    ) {
         let accused = Update::new(subject, incarnation, State::Suspect);
-        self.learn_update(
-            now,
-            &accused,
-            Word {
-                by: 0,
-                reason: StatusReason::ProbeFailed,
-            },
-        );
+        let word = Word {
+            by: 0,
+            reason: evidence.suspected(),
+        };
+        self.learn_update(now, &accused, word);
         let me = self.own.ident.hash;
-        self.spread_accusation(now, subject, incarnation, me);
+        self.spread_accusation(now, subject, incarnation, (me, evidence));
     }
 
     /// Somebody else's word that a member does not answer.
@@ -261,24 +278,35 @@ impl Engine {
         if stale {
             return;
         }
+        let evidence = Evidence::from_number(accusation.evidence);
         let word = Word {
             by: accusation.accuser,
-            reason: StatusReason::ProbeFailed,
+            reason: evidence.suspected(),
         };
         self.learn_update(now, &accused, word);
         self.tell_swim(now, false);
-        self.spread_accusation(now, subject, incarnation, accusation.accuser);
+        self.spread_accusation(now, subject, incarnation, (accusation.accuser, evidence));
     }
 
-    fn spread_accusation(&mut self, now: Now, subject: Ident, incarnation: u16, accuser: u64) {
+    fn spread_accusation(
+        &mut self,
+        now: Now,
+        subject: Ident,
+        incarnation: u16,
+        (accuser, evidence): (u64, Evidence),
+    ) {
         let suspected = self
             .table
             .get(subject.hash)
             .is_some_and(|peer| peer.state == State::Suspect && peer.ident == subject);
-        let topic = Topic::Accusation(subject, incarnation, accuser);
+        let topic = Topic::Accusation(subject, incarnation, accuser, evidence);
         let news = self
             .suspicions
-            .accuse(now.at, subject, incarnation, accuser);
+            .accuse(now.at, subject, incarnation, accuser, evidence);
+        if news {
+            let seen = Seen::Accused(evidence);
+            self.history.note(now, subject.hash, accuser, seen);
+        }
         let me = self.own.ident.hash;
         if news && accuser != me && self.suspicions.first_accuser(subject) == Some(accuser) {
             self.table.name_accuser(subject.hash, accuser);
@@ -286,7 +314,11 @@ impl Engine {
         }
         if suspected && (news || accuser == me) {
             self.broadcasts.push(topic);
-            self.upkeep.gossip_soon(now.at);
+            if evidence.is_word() {
+                self.upkeep.gossip_at_once(now.at);
+            } else {
+                self.upkeep.gossip_soon(now.at);
+            }
         }
     }
 
@@ -306,11 +338,21 @@ impl Engine {
             }
             let word = Word {
                 by: verdict.accuser,
-                reason: StatusReason::SuspicionExpired,
+                reason: verdict.reason,
             };
-            if self.learn_update(now, &dead, word) {
+            self.tell_swim(now, true);
+            if !self.learn_update(now, &dead, word) {
+                continue;
+            }
+            if self.hears_nobody(now) {
+                // In its own eyes alone: it may be this node that is cut off or deaf.
+                self.tell_swim(now, false);
+                self.count("members_declared_failed_quietly");
+                self.saw(now, verdict.subject.hash, Seen::JudgedQuietly);
+            } else {
                 self.tell_swim(now, true);
                 self.count("members_declared_failed");
+                self.saw(now, verdict.subject.hash, Seen::Judged);
                 self.tell_undead(now, verdict.subject);
             }
         }
@@ -330,6 +372,8 @@ impl Engine {
     pub(super) fn forget(&mut self, now: Now, hash: u64) {
         self.tell_swim(now, true);
         self.forget_coordinate(hash);
+        self.forget_way(hash);
+        self.history.forget(hash);
         if let Some((peer, key)) = self.table.remove(hash) {
             self.swim.forget(peer.ident);
             self.touched.remove(&hash);

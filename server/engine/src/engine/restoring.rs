@@ -281,6 +281,7 @@ fn render(state: &MemberState, of: &Remembered, now: Now) -> Option<(u64, Member
         version: said.version.clone(),
         protocol: said.protocol,
         plaintext: said.plaintext,
+        by_tcp: false,
         is_self: false,
     };
     Some((ident.hash, member))

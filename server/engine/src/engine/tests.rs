@@ -12,6 +12,7 @@ mod hostile;
 mod keys;
 mod naming;
 mod restoring;
+mod watching;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,7 +20,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::{Config, ExchangeError, Input, Limits, Output};
+use crate::api::{
+    Config, ExchangeError, ExchangeKind, Input, Limits, Output, WatchEvent, WatchFailure, WatchId,
+};
 use crate::crypto::{Key, Keyring};
 use crate::member::{Member, Status};
 use crate::time::{Now, Time};
@@ -32,7 +35,9 @@ pub(super) struct Net {
     nodes: BTreeMap<SocketAddr, Engine>,
     /// (due, to, input, where an answer goes)
     wires: VecDeque<(u64, SocketAddr, Input)>,
-    asked: BTreeMap<u64, (SocketAddr, crate::ExchangeId)>,
+    asked: BTreeMap<u64, (SocketAddr, Asked)>,
+    /// Open watch streams: who holds it, its number, to whom.
+    watches: BTreeSet<(SocketAddr, WatchId, SocketAddr)>,
     next_exchange: u64,
     seeds: Vec<SocketAddr>,
     /// These and the others do not reach each other.
@@ -42,6 +47,12 @@ pub(super) struct Net {
     /// Everything delivered, if anybody wants it.
     captured: Option<Vec<Input>>,
     pub(super) outputs: Vec<(SocketAddr, Output)>,
+}
+
+/// What an answer is for.
+enum Asked {
+    Exchange(crate::ExchangeId),
+    Watch(WatchId, SocketAddr),
 }
 
 pub(super) fn addr(n: u16) -> SocketAddr {
@@ -73,6 +84,7 @@ impl Net {
             nodes: BTreeMap::new(),
             wires: VecDeque::new(),
             asked: BTreeMap::new(),
+            watches: BTreeSet::new(),
             next_exchange: 0,
             seeds: vec![addr(0)],
             cut_off: BTreeSet::new(),
@@ -110,6 +122,13 @@ impl Net {
 
     pub(super) fn kill(&mut self, n: u16) {
         self.nodes.remove(&addr(n));
+        let (to, due) = (addr(n), self.now + LATENCY);
+        let broken = self.watches.extract_if(.., |watch| watch.2 == to);
+        for (holder, id, _) in broken {
+            let event = WatchEvent::Lost;
+            self.wires
+                .push_back((due, holder, Input::Watch { id, event }));
+        }
     }
 
     pub(super) fn run(&mut self, time: Duration) {
@@ -173,9 +192,22 @@ impl Net {
     }
 
     fn answer(&mut self, id: crate::ExchangeId, result: Result<bytes::Bytes, ExchangeError>) {
-        let (asker, id) = self.asked.remove(&id.0).unwrap();
-        self.wires
-            .push_back((self.now + LATENCY, asker, Input::Response { id, result }));
+        let (asker, asked) = self.asked.remove(&id.0).unwrap();
+        let input = match asked {
+            Asked::Exchange(id) => Input::Response { id, result },
+            Asked::Watch(id, to) => {
+                let event = match result {
+                    Ok(answer) => WatchEvent::Opened(answer),
+                    Err(ExchangeError::Connect(_)) => WatchEvent::Failed(WatchFailure::Refused),
+                    Err(_) => WatchEvent::Failed(WatchFailure::Silent),
+                };
+                if matches!(event, WatchEvent::Opened(_)) {
+                    self.watches.insert((asker, id, to));
+                }
+                Input::Watch { id, event }
+            }
+        };
+        self.wires.push_back((self.now + LATENCY, asker, input));
     }
 
     fn drain(&mut self, at: SocketAddr) {
@@ -191,7 +223,8 @@ impl Net {
                 } => {
                     self.next_exchange += 1;
                     let number = crate::ExchangeId(self.next_exchange);
-                    self.asked.insert(self.next_exchange, (at, id));
+                    self.asked
+                        .insert(self.next_exchange, (at, Asked::Exchange(id)));
                     let input = Input::Request {
                         id: number,
                         from: at,
@@ -199,6 +232,22 @@ impl Net {
                         body,
                     };
                     self.wires.push_back((due, to, input));
+                }
+                Output::Watch { id, to, hello, .. } => {
+                    self.next_exchange += 1;
+                    let number = crate::ExchangeId(self.next_exchange);
+                    self.asked
+                        .insert(self.next_exchange, (at, Asked::Watch(id, to)));
+                    let input = Input::Request {
+                        id: number,
+                        from: at,
+                        kind: ExchangeKind::Watch,
+                        body: hello,
+                    };
+                    self.wires.push_back((due, to, input));
+                }
+                Output::Unwatch { id } => {
+                    self.watches.retain(|watch| (watch.0, watch.1) != (at, id));
                 }
                 Output::Respond { id, body } => {
                     self.answer(id, body.ok_or(ExchangeError::Timeout));

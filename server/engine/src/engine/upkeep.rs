@@ -19,8 +19,18 @@ const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
 /// Pause before the first round: news of the same moment travel together.
 const GOSSIP_PROMPT: Duration = Duration::from_millis(20);
 
-/// Least pause between rounds when there is something that everybody acts on.
-const GOSSIP_URGENT: Duration = Duration::from_millis(40);
+/// Pause before a round that tells of what everybody acts on, such as a death.
+const URGENT_PROMPT: Duration = Duration::from_millis(5);
+
+/// Pause between the first [`URGENT_ROUNDS`] such rounds.
+const URGENT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Rounds at this pace: each reaches [`FANOUT`] members, so that
+/// after three rounds of everybody hardly anybody is left out.
+const URGENT_ROUNDS: u32 = 3;
+
+/// Such rounds in any second, however many deaths there are; then the usual pace.
+const URGENT_PER_SECOND: u32 = 24;
 
 /// Above this many waiting items gossip cannot keep up and exchanges take over.
 const BULK_ABOVE: usize = 32;
@@ -59,6 +69,10 @@ const PRUNED_MAX: usize = 1_024;
 pub(super) struct Upkeep {
     gossip: Option<Time>,
     last_gossip: Time,
+    /// Rounds still to be had at the urgent pace.
+    urgent: u32,
+    /// Urgent rounds since then.
+    urgent_since: (Time, u32),
     hurry: Time,
     hurried: u32,
     /// Exchanges since the hurry began.
@@ -76,6 +90,8 @@ impl Upkeep {
         Self {
             gossip: None,
             last_gossip: now,
+            urgent: 0,
+            urgent_since: (now, 0),
             hurry: now,
             hurried: 0,
             in_a_row: 0,
@@ -109,12 +125,6 @@ impl Upkeep {
         true
     }
 
-    /// There is something to spread that everybody acts on.
-    pub(super) fn gossip_urgently(&mut self, now: Time) {
-        let at = (self.last_gossip + GOSSIP_URGENT).max(now + GOSSIP_PROMPT);
-        self.gossip = Some(self.gossip.map_or(at, |planned| planned.min(at)));
-    }
-
     /// The next exchange will hardly find two equal views.
     pub(super) fn expects_news(&self) -> bool {
         self.hurried + 1 >= HURRY_ROUNDS
@@ -126,6 +136,34 @@ impl Upkeep {
         let quiet = now.since(self.last_gossip) >= GOSSIP_INTERVAL;
         let at = if quiet { now + GOSSIP_PROMPT } else { earliest };
         self.gossip = Some(self.gossip.map_or(at, |planned| planned.min(at)));
+    }
+
+    /// There is something to spread that everybody acts on: a death, a role given up.
+    pub(super) fn gossip_at_once(&mut self, now: Time) {
+        self.urgent = URGENT_ROUNDS;
+        self.gossip_after(now, URGENT_PROMPT);
+    }
+
+    /// The next round while there is something to spread.
+    fn gossip_on(&mut self, now: Time) {
+        if self.urgent > 0 {
+            self.urgent -= 1;
+            self.gossip_after(now, URGENT_INTERVAL);
+        }
+        self.gossip_soon(now);
+    }
+
+    /// An urgent round, unless there were too many.
+    fn gossip_after(&mut self, now: Time, pause: Duration) {
+        let (since, rounds) = &mut self.urgent_since;
+        if now.since(*since) >= Duration::from_secs(1) {
+            (*since, *rounds) = (now, 0);
+        }
+        let at = now + pause;
+        if *rounds < URGENT_PER_SECOND && self.gossip.is_none_or(|planned| planned > at) {
+            *rounds += 1;
+            self.gossip = Some(at);
+        }
     }
 
     pub(super) fn remember_pruned(&mut self, now: Time, ident: Ident) {
@@ -151,6 +189,7 @@ impl Engine {
     pub(super) fn notice_pause(&mut self, now: Now) {
         if now.at.since(self.upkeep.next_deadline()) > STOOD_STILL {
             self.count("pauses_noticed");
+            self.feel_worse();
             self.suspicions.begin_anew(now.at);
             self.upkeep.housekeeping = now.at;
             self.upkeep.gossip = self.upkeep.gossip.map(|_| now.at);
@@ -207,7 +246,7 @@ impl Engine {
             }
         }
         if self.swim.backlog() > 0 || self.broadcasts.len() > 0 {
-            self.upkeep.gossip_soon(now.at);
+            self.upkeep.gossip_on(now.at);
         }
     }
 

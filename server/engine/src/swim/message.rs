@@ -89,6 +89,34 @@ impl Parts {
         }
     }
 
+    /// What foca is handed when a member answered a probe by another way.
+    pub(crate) fn ack(from: Ident, number: u8) -> Self {
+        Self {
+            source: Update::new(from, 0, State::Alive),
+            message: Bytes::from(vec![TAG_ACK, number]),
+            updates: Vec::new(),
+        }
+    }
+
+    /// The number of the probe that the sender wants done by this node.
+    pub(crate) fn asks(&self) -> Option<u8> {
+        let number = (self.message.first() == Some(&TAG_PING_REQ)).then(|| self.message.last());
+        number.flatten().copied()
+    }
+
+    /// Whose life it proves, and by the answer to which probe: its sender's, or that of
+    /// `target` for which the sender probed.
+    pub(crate) fn proof(&self, target: Option<Ident>) -> Option<(Ident, u8)> {
+        match self.message.first() {
+            Some(&TAG_ACK) => Some((*self.source.id(), *self.message.last()?)),
+            Some(&TAG_FORWARDED_ACK) => {
+                let of = Ident::get(self.message.get(1..1 + IDENT_BYTES)?)?;
+                (Some(of) == target).then_some((of, *self.message.last()?))
+            }
+            _ => None,
+        }
+    }
+
     /// foca's form again, addressed to `me`.
     pub(crate) fn restore(&self, me: Ident) -> Bytes {
         let updates = self.updates.len() * UPDATE_BYTES;
@@ -138,11 +166,13 @@ pub(crate) fn incarnation(foca: &Bytes) -> Option<u16> {
     Some(bytes.get_u16())
 }
 
-/// A direct probe or the answer to one, by number.
+/// A direct probe, the answer to one, both by number, or a request for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Probe {
     Ping(u8),
     Ack(u8),
+    /// Another member is asked to probe.
+    Request,
 }
 
 /// What a message that foca built has to do with a direct probe.
@@ -150,6 +180,7 @@ pub(crate) fn probe(foca: &Bytes) -> Option<Probe> {
     match *foca.get(FOCA_HEAD..FOCA_HEAD + 2)? {
         [TAG_PING, number] => Some(Probe::Ping(number)),
         [TAG_ACK, number] => Some(Probe::Ack(number)),
+        [TAG_PING_REQ, _] => Some(Probe::Request),
         _ => None,
     }
 }

@@ -15,8 +15,8 @@ use crate::ident::{Ident, name_hash};
 use crate::record::{Record, encode_entry, encode_ip};
 use crate::time::Time;
 use crate::wire::{
-    Accusation, Compare, CompareAnswer, Forced, MemberState, NodeInfo, OwnStatus, Packet, PortInfo,
-    Ports, Push, RecordDelta, RoleInfo, Roles, Summary, SyncRequest, Tags, sync_request,
+    Accusation, Compare, CompareAnswer, Forced, Hello, MemberState, NodeInfo, OwnStatus, Packet,
+    PortInfo, Ports, Push, RecordDelta, RoleInfo, Roles, Summary, SyncRequest, Tags, sync_request,
 };
 
 /// Holds `frame` against the one in git.
@@ -146,6 +146,31 @@ fn place() -> crate::Coordinate {
 }
 
 #[test]
+fn golden_watching() {
+    let packet = Packet {
+        digest: 0x0123_4567_89ab_cdef,
+        sender: ident(A),
+        accusations: vec![Accusation {
+            subject: ident(B),
+            incarnation: 3,
+            accuser: A.hash,
+            evidence: 5,
+        }],
+        witness: ident(B),
+        receipt: 8,
+        incarnation: 1,
+        ..Packet::default()
+    };
+    hold_message("packet_of_a_watcher", &packet);
+    let hello = Hello {
+        ident: ident(A),
+        incarnation: 3,
+        digest: 0x0123_4567_89ab_cdef,
+    };
+    hold_message("hello", &hello);
+}
+
+#[test]
 fn golden_datagram() {
     let packet = Packet {
         digest: 0x0123_4567_89ab_cdef,
@@ -156,6 +181,7 @@ fn golden_datagram() {
             subject: ident(B),
             incarnation: 3,
             accuser: A.hash,
+            evidence: 0,
         }],
         records: vec![record().encode_to_vec().into()],
         wants: ident(B),

@@ -30,8 +30,10 @@ fn name(child: &str) -> String {
 
 fn wanted(text: &str) -> Arc<Wanted> {
     Arc::new(Wanted {
+        asked: true,
         children: yml::parse(text).unwrap().children,
         run: None,
+        root: None,
         stop_timeout: Duration::from_secs(8),
     })
 }

@@ -361,7 +361,7 @@ impl Reader {
 }
 
 /// Adds to a child what all have; its own words are stronger.
-pub(in crate::children) fn merge(child: &mut Child, shared: &Child) {
+pub(super) fn merge(child: &mut Child, shared: &Child) {
     child.ports.extend(shared.ports.iter().cloned());
     for volume in &shared.volumes {
         let taken = |own: &forms::Volume| own.destination() == volume.destination();

@@ -33,4 +33,39 @@ pub(super) const CONTAINERS: &[Setting] = &[
          arguments and other usual places of secrets, to callers who may do everything. They are \
          hidden otherwise. See docs/containers.md.",
     ),
+    one(
+        "legacy-root",
+        "DIR",
+        PATH,
+        "Gives programs that speak no gRPC what serfnode gave them, below this directory (/ in the \
+         image of a node): files that tell of the cluster, a FIFO that takes events, lines of \
+         /etc/hosts. It also makes the variables of serfnode's image count (ROLE, PEER, DOCKER_RUN \
+         and others). See docs/serfnode.md.",
+    ),
+    one(
+        "fifo-rate",
+        "NUMBER",
+        "0 to 1000000",
+        "Lines per second that each FIFO takes on average, and twice as many at once. Who writes \
+         faster waits. 0: no limit.",
+    )
+    .or("1000"),
+    one(
+        "serfnode-yml",
+        "FILE",
+        PATH,
+        "File in the form of serfnode: who this node is, and the containers that it starts, in \
+         order. It also makes the variables of serfnode's image count. A reload reads its \
+         children again. See docs/serfnode-yml.md.",
+    )
+    .live(),
+    one(
+        "children-stop-timeout",
+        "DURATION",
+        "a duration from 0s to 60s",
+        "How long the containers that this node started have to stop when the daemon ends, all \
+         together; those that still run then are killed.",
+    )
+    .or("8s")
+    .live(),
 ];

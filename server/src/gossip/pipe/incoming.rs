@@ -18,6 +18,7 @@ use super::handshake::{self, HandshakeError, Identity};
 use super::message::{Open, Purpose, Reason};
 use super::rpc::Arrived;
 use super::stream::SealedStream;
+use super::watched::Watched;
 use super::{
     ANSWER_DEADLINE, HALF_OPEN_MAX, HANDSHAKE_DEADLINE, IDLE_CLOSE_INCOMING, INCOMING_MAX,
     KEY_REMOVED, REQUEST_BYTES_MAX,
@@ -29,6 +30,9 @@ use crate::gossip::udp::canonical;
 
 /// Pause after a failed accept: out of files, mostly, and others must close some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Largest hello of a watcher, bytes.
+const HELLO_BYTES_MAX: usize = 1 << 10;
 
 /// Unit of the request budget, bytes.
 const BUDGET_UNIT: usize = 4 << 10;
@@ -45,6 +49,7 @@ pub(crate) struct Server {
     half_open: Arc<Semaphore>,
     incoming: Arc<Semaphore>,
     budget: Arc<Semaphore>,
+    watched: Watched,
 }
 
 /// Why serving a pipe ended, other than by the peer's goodbye.
@@ -85,6 +90,7 @@ impl Server {
             half_open: Arc::new(Semaphore::new(HALF_OPEN_MAX)),
             incoming: Arc::new(Semaphore::new(INCOMING_MAX)),
             budget: Arc::new(Semaphore::new(REQUEST_BYTES_MAX / BUDGET_UNIT)),
+            watched: Watched::default(),
         }
     }
 
@@ -151,12 +157,12 @@ impl Server {
         };
         drop(half_open);
         self.counters.pipes_accepted.add(1);
-        let kind = match purpose {
-            Purpose::Exchange(kind) => kind,
+        let revoked = self.identity.revoked(frames.io().key());
+        let served = match purpose {
+            Purpose::Exchange(kind) => self.exchanges(&mut frames, from, kind, revoked).await,
+            Purpose::Watch => self.watched(&mut frames, from, revoked).await,
             Purpose::Rpc => return Ok(Some(frames)),
         };
-        let revoked = self.identity.revoked(frames.io().key());
-        let served = self.exchanges(&mut frames, from, kind, revoked).await;
         match &served {
             Ok(None) => {}
             Ok(Some(Reason::Stopping)) => frames.close(Reason::Stopping, "the node stops").await,
@@ -246,6 +252,42 @@ impl Server {
             let body = frames.body(head).await?;
             let answer = self.ask(from, kind, body).await?;
             frames.write(FrameKind::Body, &answer).await?;
+        }
+    }
+
+    /// One exchange of hellos, then nothing until either side ends it.
+    async fn watched<T>(
+        &self,
+        frames: &mut Frames<T>,
+        from: SocketAddr,
+        revoked: impl Future<Output = ()>,
+    ) -> Result<Option<Reason>, ServeError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let hello = timeout(HANDSHAKE_DEADLINE, async {
+            let head = frames.head().await?;
+            match head.kind {
+                FrameKind::Body if head.bytes <= HELLO_BYTES_MAX => frames.body(head).await,
+                kind @ (FrameKind::Body | FrameKind::Open | FrameKind::Goodbye) => {
+                    Err(FrameError::Kind(kind as u8))
+                }
+            }
+        });
+        let hello = hello.await.unwrap_or(Err(FrameError::Slow))?;
+        let answer = self.ask(from, ExchangeKind::Watch, hello).await?;
+        frames.write(FrameKind::Body, &answer).await?;
+        let place = self.watched.enter(&self.counters);
+        tokio::select! {
+            () = self.stop.cancelled() => Ok(Some(Reason::Stopping)),
+            () = revoked => Ok(Some(Reason::KeyRemoved)),
+            () = place.given_up() => Ok(Some(Reason::Done)),
+            head = frames.head() => match head?.kind {
+                FrameKind::Goodbye => Ok(None),
+                kind @ (FrameKind::Body | FrameKind::Open) => {
+                    Err(FrameError::Kind(kind as u8).into())
+                }
+            },
         }
     }
 

@@ -6,6 +6,9 @@ use prost::Message as _;
 /// Version of what sync, pull and rpc pipes carry.
 pub(crate) const PIPE_VERSION: u32 = 1;
 
+/// Number of watch pipes in an open frame.
+const WATCH: u32 = 4;
+
 /// Number of rpc pipes in an open frame.
 const RPC: u32 = 5;
 
@@ -14,6 +17,8 @@ const RPC: u32 = 5;
 pub(crate) enum Purpose {
     /// Requests to the engine, one after the other.
     Exchange(ExchangeKind),
+    /// One exchange of hellos, then nothing: its end is what matters.
+    Watch,
     /// gRPC over HTTP/2 in the byte stream that follows the answer, an open frame.
     Rpc,
 }
@@ -21,7 +26,7 @@ pub(crate) enum Purpose {
 /// What a pipe is for. Sent first by whoever opened it.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(crate) struct Open {
-    /// 2 sync, 3 pull, 5 rpc. 1 (probe) and 4 (watch) are kept for later.
+    /// 2 sync, 3 pull, 4 watch, 5 rpc. 1 is kept for later.
     #[prost(uint32, tag = "1")]
     pub(crate) kind: u32,
     /// Version of that kind.
@@ -66,6 +71,7 @@ impl Open {
         let kind = match kind {
             ExchangeKind::Sync => 2,
             ExchangeKind::Pull => 3,
+            ExchangeKind::Watch => WATCH,
         };
         Self {
             kind,
@@ -88,6 +94,7 @@ impl Open {
         let kind = match open.kind {
             2 => Purpose::Exchange(ExchangeKind::Sync),
             3 => Purpose::Exchange(ExchangeKind::Pull),
+            WATCH => Purpose::Watch,
             RPC => Purpose::Rpc,
             other => {
                 let text = format!("pipes of kind {other} are not known here");
@@ -122,6 +129,8 @@ mod tests {
             let understood = Open::understand(&Open::of(kind).encode_to_vec());
             assert_eq!(understood, Ok(Purpose::Exchange(kind)));
         }
+        let watch = Open::of(ExchangeKind::Watch).encode_to_vec();
+        assert_eq!(Open::understand(&watch), Ok(Purpose::Watch));
         let rpc = Open::rpc().encode_to_vec();
         assert_eq!(Open::understand(&rpc), Ok(Purpose::Rpc));
     }
@@ -130,6 +139,7 @@ mod tests {
     fn the_bytes_are_pinned() {
         assert_eq!(Open::of(ExchangeKind::Sync).encode_to_vec(), [8, 2, 16, 1]);
         assert_eq!(Open::of(ExchangeKind::Pull).encode_to_vec(), [8, 3, 16, 1]);
+        assert_eq!(Open::of(ExchangeKind::Watch).encode_to_vec(), [8, 4, 16, 1]);
         assert_eq!(Open::rpc().encode_to_vec(), [8, 5, 16, 1]);
         let goodbye = Goodbye::new(Reason::Stopping, "x");
         assert_eq!(goodbye.encode_to_vec(), [8, 1, 18, 1, b'x']);
@@ -140,7 +150,7 @@ mod tests {
         let cases = [
             (
                 Open {
-                    kind: 4,
+                    kind: 6,
                     version: 1,
                 }
                 .encode_to_vec(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use muster_engine::{
     Engine, Event, EventError, ExchangeError, ExchangeId, Input, MemberKey, Note, Now, Output,
-    Published, Status, Time,
+    Published, Status, Time, WatchEvent,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -183,6 +183,12 @@ impl<N: Net> Core<N> {
                 self.input(now, Input::Response { id, result });
             }
             Arrival::SlotClosed { slot } => self.net.closed(slot),
+            Arrival::Watch { id, event } => {
+                if !matches!(event, WatchEvent::Opened(_)) {
+                    self.net.unwatch(id);
+                }
+                self.input(now, Input::Watch { id, event });
+            }
             Arrival::Seeds(addrs) => self.input(now, Input::Seeds { addrs }),
             Arrival::Join { call, resolved } => {
                 self.joins.resolved(call, resolved);
@@ -224,6 +230,7 @@ impl<N: Net> Core<N> {
             }
             Command::Report { reply } => respond(reply, self.report()),
             Command::Snapshot { reply } => respond(reply, self.engine.snapshot(now)),
+            Command::Explain { name, reply } => respond(reply, self.engine.explain(&name)),
         }
     }
 
@@ -299,6 +306,16 @@ impl<N: Net> Core<N> {
                     respond(reply, body);
                 }
             }
+            Output::Watch {
+                id,
+                to,
+                hello,
+                within,
+            } => {
+                let deadline = self.clock.timer(now.at, now.at + within);
+                self.net.watch(id, to, hello, deadline);
+            }
+            Output::Unwatch { id } => self.net.unwatch(id),
             Output::ResolveSeeds => self.net.resolve_seeds(),
             Output::MemberUpdated(member) => self.members.push(MemberUpdate::Updated(member)),
             Output::MemberRemoved(key) => self.removed(key),

@@ -3,15 +3,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use muster_engine::crypto::Keyring;
-use muster_engine::{ExchangeError, ExchangeKind};
+use muster_engine::{ExchangeError, ExchangeKind, WatchId};
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
 
 use super::Arrival;
 use crate::daemon::supervisor::Tasks;
 use crate::gossip::metrics::Counters;
 use crate::gossip::pipe::outgoing::Job;
 use crate::gossip::pipe::pool::Pool;
+use crate::gossip::pipe::watch::Watches;
 use crate::gossip::resolve::{self, Seeds};
 use crate::gossip::udp::Udp;
 
@@ -30,6 +33,10 @@ pub(crate) trait Net {
     fn freed(&mut self, slot: u64);
     /// The pipe of a slot has ended.
     fn closed(&mut self, slot: u64);
+    /// Opens a watch stream; [`Arrival::Watch`] tells of it.
+    fn watch(&mut self, id: WatchId, to: SocketAddr, hello: Bytes, deadline: Instant);
+    /// Closes one, if it still is there.
+    fn unwatch(&mut self, id: WatchId);
     /// Goes on with other keys.
     fn set_keyring(&mut self, keyring: Option<Keyring>);
     /// Brings one [`Arrival::Seeds`].
@@ -43,6 +50,7 @@ pub(crate) trait Net {
 pub(crate) struct Sockets {
     pub(crate) udp: Udp,
     pub(crate) pool: Pool,
+    pub(crate) watches: Watches,
     /// Locked by the one task that resolves; further requests wait there.
     pub(crate) seeds: Arc<Mutex<Seeds>>,
     pub(crate) arrivals: mpsc::Sender<Arrival>,
@@ -70,6 +78,14 @@ impl Net for Sockets {
 
     fn closed(&mut self, slot: u64) {
         self.pool.closed(slot);
+    }
+
+    fn watch(&mut self, id: WatchId, to: SocketAddr, hello: Bytes, deadline: Instant) {
+        self.watches.open(id, to, hello, deadline);
+    }
+
+    fn unwatch(&mut self, id: WatchId) {
+        self.watches.close(id);
     }
 
     fn set_keyring(&mut self, keyring: Option<Keyring>) {

@@ -70,6 +70,7 @@ impl Cluster {
                 let member = change(member(&other.name, 1, &[]));
                 updated(Member {
                     addr: other.addr,
+                    by_tcp: false,
                     is_self: other.name == node.name,
                     ..member
                 })

@@ -58,22 +58,46 @@ impl Engine {
             return;
         }
         let answers = parts.as_ref().and_then(Parts::answers);
+        let asks = parts.as_ref().and_then(Parts::asks);
+        // Why somebody is dead comes before that.
+        let heard = self.is_active(sender.node());
+        if heard {
+            self.hear_accusations(now, &packet);
+        }
         if let Some(parts) = parts {
             self.on_swim_message(now, from, parts);
         } else if let Some(incarnation) = packet.incarnation.checked_sub(1) {
             self.on_sign_of_life(now, sender, incarnation);
         }
-        let known = self
-            .table
-            .run(sender.node())
-            .is_some_and(|peer| peer.is_active());
-        if known {
+        if self.is_active(sender.node()) {
+            if !heard {
+                self.hear_accusations(now, &packet);
+            }
+            self.heard_datagram(now, sender.node());
+            if asks.is_some() {
+                let extra = Extra {
+                    receipt: asks,
+                    ..Extra::default()
+                };
+                self.transmit(now, sender.node(), extra);
+            }
             if let Some(number) = answers {
                 self.on_probe_answer(now, sender, number, &packet.coordinate);
             }
             self.on_sections(now, sender, packet);
         } else {
             self.count("datagrams_dropped_dead_sender");
+        }
+    }
+
+    fn is_active(&self, node: NodeRef) -> bool {
+        let held = self.table.run(node);
+        held.is_some_and(crate::table::Peer::is_active)
+    }
+
+    fn hear_accusations(&mut self, now: Now, packet: &Packet) {
+        for accusation in packet.accusations.iter().take(ITEMS_PER_DATAGRAM_MAX) {
+            self.on_accusation(now, accusation);
         }
     }
 
@@ -90,6 +114,10 @@ impl Engine {
     }
 
     fn on_sections(&mut self, now: Now, sender: Ident, packet: Packet) {
+        if let Some(number) = packet.receipt.checked_sub(1) {
+            self.swim
+                .on_receipt(u8::try_from(number).unwrap_or(u8::MAX));
+        }
         if packet.suspected > 0 {
             let incarnation = u16::try_from(packet.suspected - 1).unwrap_or(u16::MAX);
             self.refute(now, incarnation);
@@ -101,9 +129,6 @@ impl Engine {
                 true,
             );
         }
-        for accusation in packet.accusations.iter().take(ITEMS_PER_DATAGRAM_MAX) {
-            self.on_accusation(now, accusation);
-        }
         for forced in packet.forced.iter().take(ITEMS_PER_DATAGRAM_MAX) {
             self.on_forced(now, forced);
         }
@@ -111,6 +136,9 @@ impl Engine {
         if !packet.events.is_empty() {
             self.events
                 .on_section(now, sender.node(), packet.events, &self.table);
+        }
+        if !packet.witness.is_empty() {
+            self.on_witness_wanted(now, &packet.witness);
         }
         if packet.ask_digest {
             self.transmit(now, sender.node(), Extra::default());

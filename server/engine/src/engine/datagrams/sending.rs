@@ -51,6 +51,10 @@ pub(in crate::engine) struct Extra {
     /// Incarnation at which this node suspects the receiver: it is asked whether it
     /// lives.
     pub(in crate::engine) suspected: Option<u16>,
+    /// Whom the receiver shall connect to, as this node's stream to it broke.
+    pub(in crate::engine) witness: Option<Ident>,
+    /// Number of the probe that the receiver asked for.
+    pub(in crate::engine) receipt: Option<u8>,
 }
 
 impl Engine {
@@ -83,6 +87,8 @@ impl Engine {
             packet.suspected = u32::from(incarnation) + 1;
         }
         packet.ask_digest = extra.ask_digest;
+        packet.witness = extra.witness.map(ident_bytes).unwrap_or_default();
+        packet.receipt = extra.receipt.map_or(0, |number| u32::from(number) + 1);
         packet.undead = extra.undead.map(ident_bytes).unwrap_or_default();
         packet.events = extra.events.unwrap_or_default();
         self.fill(now, to, &mut packet);
@@ -217,11 +223,12 @@ fn add(
             };
             return ride(packet, record, since, room);
         }
-        Topic::Accusation(subject, incarnation, accuser) => {
+        Topic::Accusation(subject, incarnation, accuser, evidence) => {
             packet.accusations.push(Accusation {
                 subject: ident_bytes(subject),
                 incarnation: u32::from(incarnation),
                 accuser,
+                evidence: evidence as u32,
             });
         }
         Topic::Forced(subject, prune, by) => {

@@ -95,7 +95,7 @@ impl Engine {
 
     /// A member that is known says at which incarnation it lives: this ends a
     /// suspicion of an earlier one.
-    pub(super) fn on_sign_of_life(&mut self, now: Now, sender: Ident, incarnation: u32) {
+    pub(in crate::engine) fn on_sign_of_life(&mut self, now: Now, sender: Ident, incarnation: u32) {
         let incarnation = u16::try_from(incarnation).unwrap_or(u16::MAX);
         let held = self.table.run(sender.node());
         let alive = Update::new(sender, incarnation, State::Alive);
@@ -114,6 +114,9 @@ impl Engine {
     pub(super) fn refute(&mut self, now: Now, incarnation: u16) {
         let accused = Update::new(self.own.ident, incarnation, State::Suspect);
         self.swim.apply(now.at, vec![accused], true);
+        if incarnation >= self.own.incarnation {
+            self.feel_worse();
+        }
         if incarnation >= self.own.incarnation && incarnation < u16::MAX {
             self.own.incarnation = incarnation + 1;
         }

@@ -7,6 +7,7 @@ use super::super::Engine;
 use crate::broadcast::Topic;
 use crate::ident::Ident;
 use crate::member::StatusReason;
+use crate::suspicion::Evidence;
 use crate::swim::{State, Update};
 use crate::table::Word;
 use crate::time::Now;
@@ -114,7 +115,7 @@ impl Engine {
             let news = self.learn_update(now, &accused, word);
             if news {
                 self.suspicions
-                    .accuse(now.at, ident, incarnation, from.hash);
+                    .accuse(now.at, ident, incarnation, from.hash, Evidence::Probes);
             }
             return;
         }

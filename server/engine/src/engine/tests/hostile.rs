@@ -9,7 +9,7 @@ use prost::Message as _;
 
 use super::super::datagrams::ident_bytes;
 use super::{Net, addr, config};
-use crate::api::{ExchangeId, ExchangeKind, Input, Output};
+use crate::api::{ExchangeId, ExchangeKind, Input, Output, WatchEvent};
 use crate::crypto::Sealer;
 use crate::ident::Ident;
 use crate::table::{MEMBERS_MAX, Table, Word};
@@ -57,6 +57,11 @@ fn traffic() -> Traffic {
             Input::Datagram { bytes, .. } => traffic.datagrams.push(bytes.slice(HEAD..)),
             Input::Request { kind, body, .. } => traffic.requests.push((kind, body)),
             Input::Response { result, .. } => traffic.answers.extend(result),
+            Input::Watch { event, .. } => {
+                if let WatchEvent::Opened(answer) = event {
+                    traffic.answers.push(answer);
+                }
+            }
             Input::Tick | Input::Seeds { .. } => {}
         }
     }

@@ -55,6 +55,7 @@ fn who_passes_a_suspicion_on_is_no_accuser() {
             subject: ident_bytes(subject),
             incarnation: 0,
             accuser,
+            evidence: 0,
         };
         node.on_accusation(now, &accusation);
         assert_eq!(node.suspicions.first_accuser(subject), Some(accuser));
@@ -83,6 +84,7 @@ fn an_accusation_is_passed_on_by_who_hears_it_first() {
         subject: ident_bytes(subject),
         incarnation: 0,
         accuser: ident(&net, 2).hash,
+        evidence: 0,
     };
     let before = net.node(0).broadcasts.len();
     net.with(0, |node, now| node.on_accusation(now, &accusation));
@@ -98,7 +100,7 @@ fn the_failed_name_an_accuser() {
         let (status, reason, by) = change(&net, viewer, "n3");
         assert_eq!(
             (status, reason),
-            (Status::Failed, StatusReason::SuspicionExpired)
+            (Status::Failed, StatusReason::ConnectionRefused)
         );
         assert!(by.as_deref().is_none_or(|by| by != "n3"), "{by:?}");
     }

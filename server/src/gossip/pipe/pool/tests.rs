@@ -106,7 +106,10 @@ impl Near {
                     return (id.0, result);
                 }
                 Arrival::SlotClosed { slot } => self.pool.closed(slot),
-                other @ (Arrival::Request { .. } | Arrival::Seeds(_) | Arrival::Join { .. }) => {
+                other @ (Arrival::Request { .. }
+                | Arrival::Watch { .. }
+                | Arrival::Seeds(_)
+                | Arrival::Join { .. }) => {
                     panic!("{other:?}")
                 }
             }

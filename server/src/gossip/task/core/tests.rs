@@ -3,7 +3,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use muster_engine::crypto::{Key, Keyring};
-use muster_engine::{EventDraft, ExchangeKind, Gap, Limits, Origin};
+use muster_engine::{EventDraft, ExchangeKind, Gap, Limits, Origin, WatchId};
+use tokio::time::Instant;
 
 use super::*;
 use crate::gossip::handle::{JoinOutcome, Replicated};
@@ -14,6 +15,7 @@ struct World {
     sent: Vec<(SocketAddr, Bytes)>,
     jobs: Vec<Job>,
     freed: Vec<u64>,
+    watches: Vec<(WatchId, SocketAddr)>,
     joins: Vec<(u64, Vec<String>)>,
     keyrings: Vec<Option<Keyring>>,
     seeds: usize,
@@ -39,6 +41,14 @@ impl Net for World {
 
     fn closed(&mut self, slot: u64) {
         self.freed.push(slot);
+    }
+
+    fn watch(&mut self, id: WatchId, to: SocketAddr, _: Bytes, _: Instant) {
+        self.watches.push((id, to));
+    }
+
+    fn unwatch(&mut self, id: WatchId) {
+        self.watches.retain(|watch| watch.0 != id);
     }
 
     fn set_keyring(&mut self, keyring: Option<Keyring>) {

@@ -1,0 +1,201 @@
+//! What comes of a probe: the second path over TCP, and what an unanswered probe says
+//! of this node itself.
+
+use crate::api::{WatchFailure, WatchId};
+use crate::health::Health;
+use crate::history::Seen;
+use crate::ident::{Ident, NodeRef};
+use crate::member::StatusReason;
+use crate::suspicion::Evidence;
+use crate::swim::{Ended, State, Update};
+use crate::table::Word;
+use crate::time::{Now, Time};
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Engine;
+use super::watching::Aim;
+
+/// Who heard of nobody for this long judges nobody but in its own eyes: probes alone
+/// bring an answer each second.
+const HEARD_NOBODY: Duration = Duration::from_secs(3);
+
+/// Probes in a row that only TCP answered before a member is shown as reached that
+/// way: single datagrams get lost.
+const BY_TCP_FROM: u32 = 2;
+
+/// What this node's probes have shown.
+#[derive(Debug)]
+pub(super) struct Probing {
+    pub(super) health: Health,
+    /// When a member was last heard of, by whatever way.
+    heard: Time,
+    /// What connecting to the member said that did not answer the probe under way.
+    missed: Option<(Ident, WatchFailure)>,
+    /// Members that answered over TCP alone, and how often in a row.
+    by_tcp: BTreeMap<u64, u32>,
+}
+
+impl Probing {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            health: Health::default(),
+            heard: now,
+            missed: None,
+            by_tcp: BTreeMap::new(),
+        }
+    }
+
+    /// A member was heard of.
+    pub(super) fn heard(&mut self, now: Time) {
+        self.heard = now;
+    }
+
+    /// Members shown as reached over TCP alone.
+    pub(super) fn by_tcp(&self) -> usize {
+        let often = self.by_tcp.values().filter(|times| **times >= BY_TCP_FROM);
+        often.count()
+    }
+}
+
+impl Engine {
+    /// A direct probe was not answered in time: TCP may get through.
+    pub(super) fn probe_by_tcp(&mut self, now: Now, subject: Ident, number: u8) {
+        self.probing.missed = None;
+        let Some(addr) = self
+            .table
+            .run(subject.node())
+            .map(|peer| peer.record.parsed().addr)
+        else {
+            return;
+        };
+        self.count("probes_by_tcp");
+        // Its outcome must be there when the probe ends.
+        let within = self.swim.rest_of_probe() * 9 / 10;
+        self.try_watch(now, addr, Aim::Probe(subject, number), within);
+    }
+
+    /// TCP got through: the member lives.
+    pub(super) fn answered_by_tcp(
+        &mut self,
+        now: Now,
+        id: WatchId,
+        (subject, number): (Ident, u8),
+        answer: &[u8],
+    ) {
+        self.unwatch(id);
+        let Some((ident, hello)) = super::watching::understand(answer) else {
+            return self.count("watch_answers_malformed");
+        };
+        if ident.node() != subject.node() {
+            return;
+        }
+        self.count("probes_answered_by_tcp");
+        self.saw(now, subject.hash, Seen::TcpAnswered);
+        self.probing.heard(now.at);
+        self.swim.answer_probe(now.at, subject, number);
+        self.on_sign_of_life(now, ident, hello.incarnation);
+        let times = self.probing.by_tcp.entry(subject.hash).or_default();
+        *times = times.saturating_add(1);
+        if *times >= BY_TCP_FROM && self.table.set_by_tcp(subject.hash, true) {
+            self.touch(now, subject.hash);
+        }
+        // Gossip does not get through either.
+        if hello.digest != self.digest(now) {
+            self.sync_with(now, subject.node());
+        }
+    }
+
+    /// TCP did not get through either; what that says is told with the accusation.
+    pub(super) fn missed_by_tcp(&mut self, now: Now, subject: Ident, failure: WatchFailure) {
+        self.saw(now, subject.hash, Seen::TcpFailed(failure));
+        self.probing.missed = Some((subject, failure));
+    }
+
+    /// A datagram of a member came: it is not reached over TCP alone.
+    pub(super) fn heard_datagram(&mut self, now: Now, from: NodeRef) {
+        self.probing.heard(now.at);
+        if !self.probing.by_tcp.is_empty()
+            && self.probing.by_tcp.remove(&from.hash).is_some()
+            && self.table.set_by_tcp(from.hash, false)
+        {
+            self.touch(now, from.hash);
+        }
+    }
+
+    /// Forgets what is known of the way to a member.
+    pub(super) fn forget_way(&mut self, hash: u64) {
+        self.probing.by_tcp.remove(&hash);
+    }
+
+    /// A probe is over.
+    pub(super) fn probe_over(&mut self, now: Now, ended: Ended) {
+        if ended.answered {
+            self.probing.health.better();
+        } else if ended.blind {
+            self.count("probes_blind");
+            self.saw(now, ended.subject.hash, Seen::NothingHeard);
+            self.probing.health.worse(1);
+            self.suspect_quietly(now, ended.subject);
+        } else {
+            self.probing.health.worse(ended.missing);
+        }
+        self.adapt_to_health();
+    }
+
+    /// This node was accused, or stood still: it may be slow.
+    pub(super) fn feel_worse(&mut self) {
+        self.probing.health.worse(1);
+        self.adapt_to_health();
+    }
+
+    fn adapt_to_health(&mut self) {
+        let score = self.probing.health.score();
+        self.swim.set_strain(score);
+        self.suspicions.set_strain(score);
+    }
+
+    /// The evidence of this node's own probe that failed.
+    pub(super) fn evidence_of_probe(&self, subject: Ident) -> Evidence {
+        let missed = self.probing.missed.filter(|(of, _)| *of == subject);
+        match missed.map(|(_, failure)| failure) {
+            Some(WatchFailure::Refused | WatchFailure::Unreachable | WatchFailure::Silent) => {
+                Evidence::NoHost
+            }
+            Some(
+                WatchFailure::Unanswered
+                | WatchFailure::Broken
+                | WatchFailure::Rejected
+                | WatchFailure::Local,
+            )
+            | None => Evidence::Probes,
+        }
+    }
+
+    /// Whether this node heard nobody for a while: it may be deaf, and what it would
+    /// say of others would be wrong.
+    pub(super) fn hears_nobody(&self, now: Now) -> bool {
+        now.at.since(self.probing.heard) > HEARD_NOBODY
+    }
+
+    /// Suspects a member in this node's own eyes alone.
+    fn suspect_quietly(&mut self, now: Now, subject: Ident) {
+        self.tell_swim(now, true);
+        let held = self.table.get(subject.hash);
+        let held = held.filter(|peer| peer.ident == subject && peer.state == State::Alive);
+        let Some(incarnation) = held.map(|peer| peer.incarnation) else {
+            return;
+        };
+        let word = Word {
+            by: 0,
+            reason: StatusReason::ProbeFailed,
+        };
+        let accused = Update::new(subject, incarnation, State::Suspect);
+        self.learn_update(now, &accused, word);
+        self.tell_swim(now, false);
+        let me = self.own.ident.hash;
+        self.suspicions
+            .accuse(now.at, subject, incarnation, me, Evidence::Probes);
+    }
+}

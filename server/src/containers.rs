@@ -15,7 +15,7 @@ mod plan;
 mod publish;
 pub mod redact;
 #[cfg(test)]
-pub(crate) mod testing;
+pub(crate) mod tests;
 
 use std::net::IpAddr;
 

@@ -151,13 +151,15 @@ impl Inspector {
                 let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
                 (known.inspect.clone(), Some(since))
             }
-            _ => match parts.docker.inspect(id).await {
-                Ok(inspected) => (inspected.json, None),
-                Err(error) if error.is_missing() => {
-                    return Err(InspectError::Gone(node.to_owned()));
+            EngineStatus::Off | EngineStatus::Unknown { .. } | EngineStatus::Live { .. } => {
+                match parts.docker.inspect(id).await {
+                    Ok(inspected) => (inspected.json, None),
+                    Err(error) if error.is_missing() => {
+                        return Err(InspectError::Gone(node.to_owned()));
+                    }
+                    Err(error) => return Err(unavailable(error.to_string())),
                 }
-                Err(error) => return Err(unavailable(error.to_string())),
-            },
+            }
         };
         if json.get().len() > INSPECT_BYTES_MAX {
             return Err(InspectError::TooLarge(node.to_owned()));
@@ -184,18 +186,19 @@ fn told(
     let answer = match answer {
         Ok(answer) => answer.into_inner(),
         Err(status) => {
-            return Err(match status.code() {
-                Code::NotFound => InspectError::Gone(node),
-                Code::ResourceExhausted | Code::OutOfRange => InspectError::TooLarge(node),
-                Code::Unimplemented => InspectError::Unavailable {
-                    node,
-                    why: "its version cannot inspect".to_owned(),
-                },
-                _ => InspectError::Unavailable {
-                    node,
-                    why: status.message().to_owned(),
-                },
-            });
+            let code = status.code();
+            if code == Code::NotFound {
+                return Err(InspectError::Gone(node));
+            }
+            if matches!(code, Code::ResourceExhausted | Code::OutOfRange) {
+                return Err(InspectError::TooLarge(node));
+            }
+            let why = match code == Code::Unimplemented {
+                true => "its version cannot inspect",
+                false => status.message(),
+            };
+            let why = why.to_owned();
+            return Err(InspectError::Unavailable { node, why });
         }
     };
     let since = answer.stale_since_unix_ms;

@@ -25,6 +25,7 @@ fn a_full_member() {
             role: "web".into(),
             service_ip: "10.0.0.1".into(),
             service_port: 80,
+            container: String::new(),
             healthy: true,
             since: time(0),
             container: String::new(),

@@ -1,4 +1,4 @@
-use super::super::testing::{Inspected, away, container, inspected, live};
+use super::super::tests::{Inspected, away, container, inspected, live};
 use super::super::{Asked, find};
 use super::*;
 use crate::docker::State;

@@ -7,7 +7,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::super::*;
 use super::harness::{ROOT, Served, next, reason, serve};
-use crate::containers::testing::{away, container};
+use crate::containers::tests::{away, container};
 use crate::hub::MemberUpdate;
 use crate::hub::containers::summary::{Health, Summary, key};
 use crate::hub::testing::{member, updated, with_status};

@@ -182,7 +182,7 @@ pub(super) async fn serve_with(calls_max: usize) -> Served {
         ),
         responders: Responders::default(),
     };
-    let inspected = crate::containers::testing::inspected(&hub, "me", Some(7), true).await;
+    let inspected = crate::containers::tests::inspected(&hub, "me", Some(7), true).await;
     let parts = Parts {
         hub: Arc::clone(&hub),
         handle,

@@ -73,11 +73,14 @@ struct Pair {
 }
 
 impl Pair {
+    /// `args` are for the first.
     async fn start(args: &[&str]) -> Self {
         let root = Root::new();
-        let with = |builder: DaemonBuilder| args.iter().fold(builder, |b, arg| b.arg(arg));
-        let one = root.of(with(daemon("one"))).ready().await;
-        let two = with(daemon("two")).join(one.addr()).ready().await;
+        let one = args
+            .iter()
+            .fold(daemon("one"), |builder, arg| builder.arg(arg));
+        let one = root.of(one).ready().await;
+        let two = daemon("two").join(one.addr()).ready().await;
         see_alive(&one, 2).await;
         let listener = Listener::on(&two).await;
         Self {

@@ -41,7 +41,7 @@ pub(super) struct Post {
 }
 
 /// What is known of one container.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Account {
     /// What it holds.
     holds: Option<Parcel>,
@@ -66,7 +66,7 @@ impl Post {
                 posted.len() != before
             });
             while under_way.len() < POSTS_MAX
-                && let Some(id) = next(&mut accounts, &wanted)
+                && let Some(id) = next(&accounts, &wanted)
             {
                 let account = accounts.entry(Arc::clone(&id)).or_default();
                 (account.busy, account.turn) = (true, !account.turn);
@@ -120,7 +120,7 @@ impl Post {
 }
 
 /// A container that does not hold what it should, and whose time has come.
-fn next(accounts: &mut BTreeMap<Arc<str>, Account>, wanted: &Parcels) -> Option<Arc<str>> {
+fn next(accounts: &BTreeMap<Arc<str>, Account>, wanted: &Parcels) -> Option<Arc<str>> {
     let lacks = |(id, parcel): &(&Arc<str>, &Parcel)| {
         accounts.get(*id).is_none_or(|account| {
             !account.busy && account.due.is_none() && account.holds.as_ref() != Some(*parcel)
@@ -145,4 +145,44 @@ async fn send(
         None => Ok(()),
     };
     (id, parcel, outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_gets_what_it_lacks_once_its_time_has_come() {
+        let link = |target: &str| Parcel::Link(target.to_owned());
+        let wanted = Parcels::from([("a".into(), link("/new")), ("b".into(), link("/b"))]);
+        let holds_b = Account {
+            holds: Some(link("/b")),
+            ..Account::default()
+        };
+        let next_of = |a: Option<Account>| {
+            let mut accounts = BTreeMap::from([("b".into(), holds_b.clone())]);
+            accounts.extend(a.map(|a| ("a".into(), a)));
+            next(&accounts, &wanted).map(|id| id.to_string())
+        };
+        let a = || Some("a".to_owned());
+        assert_eq!(next_of(None), a());
+        assert_eq!(next_of(Some(Account::default())), a());
+        let old = Account {
+            holds: Some(link("/old")),
+            ..Account::default()
+        };
+        assert_eq!(next_of(Some(old.clone())), a());
+        let busy = Account { busy: true, ..old.clone() };
+        assert_eq!(next_of(Some(busy)), None);
+        let early = Account {
+            due: Some(Instant::now()),
+            ..old.clone()
+        };
+        assert_eq!(next_of(Some(early)), None);
+        let right = Account {
+            holds: Some(link("/new")),
+            ..old
+        };
+        assert_eq!(next_of(Some(right)), None);
+    }
 }

@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use muster_engine::{Limits, Role, Stage};
 
+use crate::legacy::json::Privacy;
 use crate::{children, docker, handlers};
 
 pub use crate::grpc::Capability;
@@ -43,7 +44,7 @@ use args::Asked;
 pub use args::command;
 pub use changes::{Change, Held};
 use layers::Layers;
-pub use machine::{Machine, ThisMachine};
+pub use machine::{Machine, ThisMachine, is_private};
 pub use problem::{Problem, Problems, Source};
 pub use secrets::Security;
 
@@ -66,10 +67,10 @@ pub struct Config {
     pub handlers: handlers::Config,
     /// Whose containers are followed.
     pub docker: docker::Config,
-    /// Which containers it starts.
-    pub children: children::Wanted,
     /// For programs that speak no gRPC.
     pub legacy: Legacy,
+    /// Which containers it starts.
+    pub children: children::Wanted,
     /// The process itself.
     pub process: Process,
     /// What a person should look at, for the log.
@@ -85,6 +86,8 @@ pub struct Legacy {
     pub root: Option<PathBuf>,
     /// Lines per second that each FIFO takes.
     pub fifo_rate: Option<std::num::NonZeroU32>,
+    /// What `inspect` in the files shows.
+    pub privacy: Privacy,
 }
 
 /// Who this member is.
@@ -111,6 +114,8 @@ pub struct Peers {
     pub bind: SocketAddr,
     /// Address for peers; port 0 is the bound port: see [`Peers::advertise_at`].
     pub advertise: SocketAddr,
+    /// Somebody said so, rather than that it was found on an interface.
+    pub advertise_given: bool,
     /// Addresses and names to join, those of the token included.
     pub join: Vec<String>,
     /// Keys, or none by wish.

@@ -15,6 +15,7 @@ mod serf;
 pub mod shutdown;
 pub mod signal;
 pub mod snapshots;
+mod supervising;
 pub mod supervisor;
 mod surroundings;
 
@@ -105,6 +106,8 @@ pub type Leave = Box<dyn FnOnce() -> BoxFuture<'static, anyhow::Result<()>> + Se
 pub struct Assembled {
     /// Where it listens for peers, the real port in it.
     pub bound: SocketAddr,
+    /// What peers are told.
+    pub advertise: SocketAddr,
     /// API sockets.
     pub sockets: Vec<PathBuf>,
     /// How far it is on its way from plaintext; `None` without keys.
@@ -261,7 +264,7 @@ fn boots(config: &Config) -> Result<BootStore, StorageError> {
 /// The line that says what runs where; also the status for the service manager.
 fn banner(shared: &Shared, assembled: &Assembled) -> String {
     let config = &shared.config;
-    let advertise = config.peers.advertise_at(assembled.bound);
+    let advertise = assembled.advertise;
     let encryption = assembled.encryption.map_or("off", Stage::as_str);
     let sockets: Vec<_> = assembled
         .sockets

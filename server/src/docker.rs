@@ -117,7 +117,7 @@ impl Docker {
     ) -> Result<Self, DockerError> {
         let (sender, state) = watch::channel(Arc::new(State::default()));
         if config.mode == Mode::Off {
-            let places = Places::here(state.clone(), config.host_prefix);
+            let places = Places::of_process(state.clone(), "self", config.host_prefix);
             return Ok(Self {
                 state,
                 engine: Engine::default(),
@@ -141,7 +141,7 @@ impl Docker {
             stop: tasks.stop_token(),
         };
         tasks.spawn("docker", follower.run());
-        let places = Places::here(state.clone(), config.host_prefix);
+        let places = Places::of_process(state.clone(), "self", config.host_prefix);
         Ok(Self {
             state,
             engine,
@@ -212,5 +212,49 @@ async fn answers(client: &Client) -> Result<(), DockerError> {
             return Err(error);
         }
         tokio::time::sleep(REQUIRED_POLL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{FakeEngine, SOON};
+    use super::*;
+
+    fn config(mode: Mode, engine: &FakeEngine) -> Config {
+        Config {
+            mode,
+            host: engine.host(),
+            host_prefix: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_required_engine_must_answer() {
+        let mut engine = FakeEngine::stopped();
+        let tasks = Tasks::default();
+        let required = config(Mode::Required, &engine);
+        let start = Docker::start(required.clone(), Metrics::default(), &tasks);
+        let error = start.await.unwrap_err().chain();
+        assert!(error.contains("docker.sock: No such file"), "{error}");
+        assert!(tasks.live().is_empty());
+        engine.listen();
+        Docker::start(required, Metrics::default(), &tasks)
+            .await
+            .unwrap();
+        assert!(tasks.stop_within(SOON).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn off_is_off() {
+        let engine = FakeEngine::start();
+        let tasks = Tasks::default();
+        let off = config(Mode::Off, &engine);
+        let docker = Docker::start(off, Metrics::default(), &tasks)
+            .await
+            .unwrap();
+        assert_eq!(docker.state().borrow().engine, EngineStatus::Off);
+        assert!(matches!(docker.inspect("a").await, Err(DockerError::Off)));
+        assert!(tasks.live().is_empty());
+        assert_eq!(engine.requests(""), [] as [&str; 0]);
     }
 }

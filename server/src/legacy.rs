@@ -17,5 +17,7 @@ mod parcel;
 mod post;
 mod render;
 pub mod supervise;
+#[cfg(test)]
+mod testing;
 pub mod tree;
 mod worker;

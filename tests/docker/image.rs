@@ -10,6 +10,9 @@ use muster_tests::harness::daemon::temp_dir;
 /// Its name at the engine.
 pub(crate) const IMAGE: &str = "muster";
 
+/// An image without the programs.
+pub(crate) const SMALL: &str = "muster-busybox";
+
 /// Commands of busybox that tests call.
 const APPLETS: [&str; 5] = ["sh", "cat", "sleep", "ip", "httpd"];
 
@@ -29,6 +32,20 @@ pub(crate) fn make(engine: &Engine) {
     }
     symlink("musterd", bin.join("serf")).unwrap();
     engine.import(IMAGE, root.path());
+}
+
+/// Makes the image without the programs, which needs no static build.
+pub(crate) fn make_small(engine: &Engine) {
+    let root = temp_dir();
+    for directory in ["bin", "etc", "tmp", "proc", "sys", "dev"] {
+        fs::create_dir(root.path().join(directory)).unwrap();
+    }
+    let bin = root.path().join("bin");
+    copy(Path::new("/bin/busybox"), &bin.join("busybox"));
+    for applet in APPLETS {
+        symlink("busybox", bin.join(applet)).unwrap();
+    }
+    engine.import(SMALL, root.path());
 }
 
 /// A program of `deploy/static.sh dev`.

@@ -7,5 +7,12 @@
 )]
 
 mod children;
+mod cutter;
+mod fifo;
+mod files;
+mod followed;
 mod image;
+mod operations;
+mod placed;
 mod serf_blog;
+mod view;

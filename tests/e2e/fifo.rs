@@ -224,7 +224,9 @@ async fn a_fifo_that_is_gone_or_replaced_comes_back() {
     let fifo = pair.root.fifo();
     let precious = pair.root.0.path().join("precious");
     fs::write(&precious, "as it was").unwrap();
-    let mut held = writer(&fifo);
+    // As `exec 3<>` does: that never waits.
+    let open = OpenOptions::new().read(true).write(true).open(&fifo);
+    let mut held = open.unwrap();
     let plant: [&dyn Fn(); 3] = [&|| (), &|| fs::write(&fifo, "a file").unwrap(), &|| {
         symlink(&precious, &fifo).unwrap()
     }];

@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use muster_proto::v1::watch_members_response::Event;
+
 use muster_proto::v1::{MemberFilter, MemberStatus, UpdateTagsRequest};
-use muster_tests::check::{self, told};
+use muster_tests::check::{self, Step, told};
 use muster_tests::harness::Recorder;
 use muster_tests::harness::recorder::{Habit, Place};
 use muster_tests::harness::wait;
@@ -14,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
 
-use crate::scene::{Scene, faulty_send};
+use crate::scene::{Record, Scene, faulty_send};
 
 /// How long faults come, unless set.
 const SPAN: Duration = Duration::from_secs(30);
@@ -68,6 +70,7 @@ fn watchers(scene: &Scene) -> Recorder {
     recorder.members("resumes", &places[..1], all(), hops(7));
     recorder.members("resumes-2", &places[2..3], all(), hops(3));
     recorder.members("hops", &places, all(), hops(6));
+    recorder.members("cuts", &places[4..], all(), hops(3));
     recorder.members("slow", &places[1..2], all(), slow);
     recorder.members("stops", &places[2..3], all(), stops);
     recorder.members("alive", &places[..1], status(MemberStatus::Alive), hops(11));
@@ -194,4 +197,52 @@ async fn watches_keep_their_contract_through_faults_at_random() {
         events_seen.events > 500 && events_seen.resumed > 3,
         "{events_seen:?}"
     );
+}
+
+/// Deaths between the parts of a snapshot.
+const DEATHS: usize = 4;
+
+#[tokio::test]
+async fn a_daemon_that_dies_between_the_parts_of_a_snapshot_leaves_no_half_a_copy() {
+    let bulk = "x".repeat(BULK);
+    let mut scene = Scene::started(SIZE, |_, builder| builder.data_dir().tag("bulk", &bulk));
+    scene.together().await;
+    let mut recorder = scene.recorder();
+    let reads = Habit {
+        reopen_after: 0,
+        pause: Duration::from_millis(200),
+    };
+    let place = [Place::from(&scene.daemons[1])];
+    let slow = recorder.members("slow", &place, MemberFilter::default(), reads);
+    for _ in 0..DEATHS {
+        wait::until("the middle of a snapshot", SETTLED, async || {
+            let history = recorder.of_members(slow);
+            let Some(Step::Message(last)) = history.steps.last() else {
+                return Err("no message".to_owned());
+            };
+            match &last.event {
+                Some(Event::SnapshotBegin(_) | Event::SnapshotPart(_)) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        scene.daemons[1].kill().await;
+        scene.daemons[1].restart().await;
+        scene.together().await;
+    }
+    wait::until("the whole of a snapshot", SETTLED, async || {
+        let history = recorder.of_members(slow);
+        let last = history
+            .messages()
+            .last()
+            .and_then(|last| last.event.clone());
+        match last {
+            Some(Event::Delta(_) | Event::Heartbeat(_)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let record = Record::of(recorder).await;
+    let (_breaches, saw) = check::members::check(&record.members);
+    assert!(saw.cut > 0, "{saw:?}");
 }

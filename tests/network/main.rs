@@ -19,6 +19,7 @@ mod rolling;
 mod scene;
 mod seeds;
 mod soak;
+mod weather;
 
 use muster_tests::harness::Binaries;
 

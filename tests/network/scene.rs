@@ -88,32 +88,37 @@ impl Scene {
         Recorder::of(&self.daemons)
     }
 
-    /// Sends so many events from a daemon and waits until two others have each; their ids.
+    /// [`send`] from daemon number n.
     pub(crate) async fn send(&self, n: usize, count: u64) -> Vec<EventId> {
-        let mut sender = self.daemons[n].api().await.sender().await;
-        let mut ids = Vec::new();
-        for sequence in 1..=count {
-            let event = SendEventRequest {
-                sequence,
-                name: "tick".to_owned(),
-                payload: sequence.to_string().into_bytes().into(),
-                receipt: ReceiptLevel::Replicated.into(),
-                ..Default::default()
-            };
-            sender.requests.send(event).await.unwrap();
-            loop {
-                match sender.receipts.next().await.receipt {
-                    Some(Receipt::Replicated(done)) => {
-                        ids.push(done.id.unwrap());
-                        break;
-                    }
-                    Some(Receipt::Accepted(_)) => {}
-                    other => panic!("{other:?}"),
+        send(&self.daemons[n], count).await
+    }
+}
+
+/// Sends so many events from a daemon and waits until two others have each; their ids.
+pub(crate) async fn send(daemon: &Daemon, count: u64) -> Vec<EventId> {
+    let mut sender = daemon.api().await.sender().await;
+    let mut ids = Vec::new();
+    for sequence in 1..=count {
+        let event = SendEventRequest {
+            sequence,
+            name: "tick".to_owned(),
+            payload: sequence.to_string().into_bytes().into(),
+            receipt: ReceiptLevel::Replicated.into(),
+            ..Default::default()
+        };
+        sender.requests.send(event).await.unwrap();
+        loop {
+            match sender.receipts.next().await.receipt {
+                Some(Receipt::Replicated(done)) => {
+                    ids.push(done.id.unwrap());
+                    break;
                 }
+                Some(Receipt::Accepted(_)) => {}
+                other => panic!("{other:?}"),
             }
         }
-        ids
     }
+    ids
 }
 
 /// Sends events without waiting for any of them: the daemon may be in trouble.

@@ -23,7 +23,7 @@ fn the_killed_fail_everywhere_in_time() {
         });
         let took = kill(&mut sim, 1);
         println!("{nodes} nodes, {loss} % loss: failed everywhere after {took:.2} s");
-        assert!((3.0..15.0).contains(&took), "{took}");
+        assert!(took <= 0.5, "{took}");
         ends_well(&mut sim, SECOND);
     }
 }

@@ -10,6 +10,7 @@ mod bursts;
 mod command;
 mod containers;
 mod coordinates;
+mod detection;
 mod faults;
 mod keys;
 mod planted;

@@ -17,6 +17,7 @@ pub mod muster;
 pub mod netns;
 pub mod process;
 pub mod recorder;
+pub mod relay;
 pub mod tap;
 pub mod wait;
 

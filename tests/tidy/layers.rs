@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "legacy",
         &[
+            "children::spec",
             "docker",
             "gossip::CommandError",
             "gossip::Handle",

@@ -13,6 +13,7 @@ use crate::event::{Event, Gap};
 use crate::ident::BOOT_MAX;
 use crate::member::{Member, MemberKey, Role};
 use crate::record::{Published, ROLES_BYTES_MAX, VERSION_BYTES_MAX};
+use crate::wire::PROTOCOL;
 
 /// Everything that an engine must be told at its start.
 #[derive(Debug, Clone)]
@@ -96,6 +97,9 @@ pub struct Limits {
     pub datagram_bytes: usize,
     /// How many times the usual patience a suspected member is given; 1 is usual.
     pub suspicion_patience: u32,
+    /// Lowest and highest gossip protocol that this node speaks. What this build
+    /// understands, unless a test stands in for another build.
+    pub protocol: (u32, u32),
 }
 
 impl Default for Limits {
@@ -107,6 +111,7 @@ impl Default for Limits {
             event_bytes_total: 64 << 20,
             datagram_bytes: 1_400,
             suspicion_patience: 1,
+            protocol: PROTOCOL,
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::api::{Config, Input, Note, Output};
 use crate::broadcast::Broadcasts;
 use crate::crypto::Sealer;
 use crate::events::{Events, EventsOutput};
+use crate::history::{History, Seen};
 use crate::ident::{Ident, NodeRef, mix64};
 use crate::member::Member;
 use crate::own::Own;
@@ -79,6 +80,7 @@ pub struct Engine {
     remembered: Remembered,
     watching: Watching,
     probing: Probing,
+    history: History,
     /// When the last datagram under an unknown key was told of.
     unknown_key_told: Option<Time>,
     counters: BTreeMap<&'static str, u64>,
@@ -124,6 +126,7 @@ impl Engine {
             remembered: Remembered::default(),
             watching: Watching::default(),
             probing: Probing::new(now.at),
+            history: History::default(),
             unknown_key_told: None,
             counters: BTreeMap::new(),
             touched: BTreeSet::new(),
@@ -237,7 +240,10 @@ impl Engine {
                 let evidence = self.evidence_of_probe(subject);
                 self.accuse(now, subject, incarnation, evidence);
             }
-            SwimOutput::Unanswered { subject, number } => self.probe_by_tcp(now, subject, number),
+            SwimOutput::Unanswered { subject, number } => {
+                self.saw(now, subject.hash, Seen::ProbeUnanswered);
+                self.probe_by_tcp(now, subject, number);
+            }
             SwimOutput::Over(ended) => self.probe_over(now, ended),
             SwimOutput::Renewed => {
                 self.own.ident = self.swim.me();
@@ -349,6 +355,11 @@ impl Engine {
 
     fn count(&mut self, counter: &'static str) {
         *self.counters.entry(counter).or_default() += 1;
+    }
+
+    /// Keeps what this node saw of a member.
+    fn saw(&mut self, now: Now, hash: u64, seen: Seen) {
+        self.history.note(now, hash, 0, seen);
     }
 
     fn note(&mut self, note: Note) {

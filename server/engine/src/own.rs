@@ -17,7 +17,7 @@ use crate::record::{
     encode_entry, encode_ip, encode_roles, tag_is_sound,
 };
 use crate::time::{Now, Time};
-use crate::wire::{NodeInfo, OwnStatus, PROTOCOL, RecordDelta, Tags};
+use crate::wire::{NodeInfo, OwnStatus, RecordDelta, Tags};
 
 pub use publishing::{OwnUpdate, PUBLISHED_BYTES_MAX, PUBLISHED_KEYS_MAX, published_bytes};
 
@@ -286,8 +286,8 @@ fn node_info(config: &Config, instance: u64, started_unix_ms: u64, conflict: boo
         port: u32::from(config.advertise.port()),
         started_unix_ms,
         version: config.version.clone(),
-        protocol_min: PROTOCOL.0,
-        protocol_max: PROTOCOL.1,
+        protocol_min: config.limits.protocol.0,
+        protocol_max: config.limits.protocol.1,
         features: 0,
         plaintext: talks_in_clear(config),
         conflict,

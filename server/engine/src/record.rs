@@ -9,6 +9,7 @@
 //! they are, see [`Published`]. The version of a record is that up to which *everything*
 //! is held; single entries may come before those that were written earlier.
 
+mod entries;
 mod parsed;
 mod published;
 
@@ -22,6 +23,7 @@ use crate::ident::NodeRef;
 use crate::time::Time;
 use crate::wire::{RecordDelta, RecordEntry};
 
+use self::entries::Entries;
 use self::parsed::parse;
 pub(crate) use self::parsed::{
     Parsed, encode_ip, encode_ports, encode_roles, is_container_id, owner_of_delta, tag_is_sound,
@@ -112,7 +114,7 @@ pub(crate) struct Record {
     version: u64,
     /// Highest version of a deleted key that was forgotten.
     floor: u64,
-    entries: BTreeMap<String, Entry>,
+    entries: Entries,
     /// Bytes of all entries.
     bytes: usize,
     /// Entries of deleted keys.
@@ -135,7 +137,7 @@ impl Record {
             owner,
             version: 0,
             floor: 0,
-            entries: BTreeMap::new(),
+            entries: Entries::default(),
             bytes: 0,
             deleted: 0,
             parsed: Parsed::nobody(),
@@ -353,7 +355,7 @@ impl Record {
 
     fn forget_deleted(&mut self, worn: impl Fn(&Entry) -> bool) -> usize {
         let (held, mut floor, mut freed, mut forgotten) = (self.version, self.floor, 0, 0);
-        self.entries.retain(|_key, entry| {
+        self.entries.retain(|entry| {
             // What came early may still have to keep out what was written before.
             let goes = entry.deleted_at.is_some() && entry.version <= held && worn(entry);
             if goes {

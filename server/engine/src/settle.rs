@@ -74,6 +74,10 @@ impl<K: Ord + Copy> Settle<K> {
                 self.sum ^= entry.value;
             }
         }
+        if self.young.is_empty() {
+            // A crowd that came at once leaves room for as many behind.
+            self.young = VecDeque::new();
+        }
         self.sum
     }
 }

@@ -61,6 +61,11 @@ impl Peer {
         self.state != State::Down
     }
 
+    /// Why it has its state.
+    pub(crate) fn why(&self) -> StatusReason {
+        self.change.reason
+    }
+
     fn render(&self) -> Member {
         let said = self.record.parsed();
         let name: Arc<str> = match &self.shown {
@@ -106,7 +111,8 @@ pub(crate) struct Word {
 /// Members by name hash.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    peers: BTreeMap<u64, Peer>,
+    /// Boxed: a third of the places in a tree's nodes stand empty.
+    peers: BTreeMap<u64, Box<Peer>>,
     active: Vec<NodeRef>,
     /// The others, by name hash: so that looking for who is to be forgotten costs
     /// nothing while nobody is dead.
@@ -118,17 +124,17 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn get(&self, hash: u64) -> Option<&Peer> {
-        self.peers.get(&hash)
+        self.peers.get(&hash).map(AsRef::as_ref)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Peer> {
-        self.peers.values()
+        self.peers.values().map(AsRef::as_ref)
     }
 
     /// All, from a hash on and round to it.
     pub(crate) fn iter_from(&self, hash: u64) -> impl Iterator<Item = &Peer> {
         let (after, before) = (self.peers.range(hash..), self.peers.range(..hash));
-        after.chain(before).map(|(_, peer)| peer)
+        after.chain(before).map(|(_, peer)| peer.as_ref())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -142,7 +148,7 @@ impl Table {
 
     /// Failed and left members.
     pub(crate) fn dead(&self) -> impl Iterator<Item = &Peer> {
-        self.dead.iter().filter_map(|hash| self.peers.get(hash))
+        self.dead.iter().filter_map(|hash| self.get(*hash))
     }
 
     /// Members that found no room.
@@ -152,8 +158,7 @@ impl Table {
 
     /// The peer that has exactly this identity's run.
     pub(crate) fn run(&self, node: NodeRef) -> Option<&Peer> {
-        self.peers
-            .get(&node.hash)
+        self.get(node.hash)
             .filter(|peer| peer.ident.boot == node.boot)
     }
 
@@ -176,7 +181,7 @@ impl Table {
 
     /// The peer called so, by name or alias.
     pub(crate) fn find(&self, name: &str) -> Option<&Peer> {
-        self.peers.values().find(|peer| {
+        self.iter().find(|peer| {
             let said = peer.record.parsed();
             if said.conflict {
                 *alias(said) == *name
@@ -229,7 +234,7 @@ impl Table {
             told: old.as_ref().is_some_and(|old| old.told),
             shown: old.and_then(|old| old.shown),
         };
-        self.peers.insert(update.id().hash, peer);
+        self.peers.insert(update.id().hash, Box::new(peer));
         self.refresh_active(update.id().hash);
         true
     }
@@ -344,7 +349,7 @@ impl Table {
         self.bytes -= peer.record.bytes();
         self.refresh_active(hash);
         let key = peer.shown.as_ref().map(|shown| shown.key());
-        Some((peer, key))
+        Some((*peer, key))
     }
 
     /// Drops what deleted keys left behind, everywhere.

@@ -51,8 +51,8 @@ pub(super) fn build(
         members: members(layers),
         handlers: super::handling::build(layers, machine),
         docker,
-        children,
         legacy: super::containers::legacy(layers),
+        children,
         process: process(layers),
         warnings: layers.take_warnings(),
         held: BTreeMap::new(),
@@ -164,6 +164,7 @@ fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers
     Peers {
         bind,
         advertise,
+        advertise_given: layers.entry("advertise").is_some(),
         join,
         security: secrets.security.clone(),
         coordinates: !layers.value("disable-coordinates", units::boolean),

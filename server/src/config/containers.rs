@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use super::layers::Layers;
 use super::{Legacy, units, values};
 use crate::docker::Config;
+use crate::legacy::json::Privacy;
 
 /// Reads them. Mistakes are noted in `layers`.
 pub(super) fn docker(layers: &mut Layers) -> Config {
@@ -22,5 +23,14 @@ pub(super) fn legacy(layers: &mut Layers) -> Legacy {
     Legacy {
         root: layers.optional("legacy-root", values::path),
         fifo_rate: u32::try_from(rate).ok().and_then(NonZeroU32::new),
+        privacy: layers.value("legacy-inspect", privacy),
+    }
+}
+
+fn privacy(text: &str) -> Result<Privacy, String> {
+    match text {
+        "redacted" => Ok(Privacy::Redacted),
+        "full" => Ok(Privacy::Full),
+        _ => Err("it is neither redacted nor full".to_owned()),
     }
 }

@@ -72,7 +72,7 @@ impl Machine for ThisMachine {
 /// Whether an address is on this machine or in a private network: loopback,
 /// RFC 1918, link-local, and IPv6 unique local addresses.
 #[must_use]
-pub(super) fn is_private(ip: IpAddr) -> bool {
+pub fn is_private(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),

@@ -15,7 +15,9 @@ use super::identity::BootStore;
 use super::peering::{self, Core};
 use super::reload::Reloader;
 use super::surroundings::services;
-use super::{Assembled, Shared, VERSION, children, containers, handling, legacy, retries, serf};
+use super::{
+    Assembled, Shared, VERSION, children, containers, handling, legacy, retries, serf, supervising,
+};
 use crate::config::Config;
 use crate::gossip::mdns::{self, MdnsConfig};
 use crate::gossip::rpc::Pipes;
@@ -45,6 +47,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let serf_rpc = serf::listen(&config).await?;
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let docker = containers::start(&shared).await?;
+    let shared = containers::advertised(shared, &docker).await;
     let begun = peering::begin_keys(&shared)?;
     let gossip = start_gossip(&shared, &begun.ring).await?;
     let (core, driver, cursors) = (gossip.core, gossip.driver, gossip.cursors);
@@ -61,15 +64,17 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         cursors,
         queries.responders.clone(),
     );
-    legacy::start(&shared, &hub, &handle, &queries.responders).await?;
+    let legacy = legacy::start(&shared, &hub, &handle, &queries.responders, &docker).await?;
     retries::start(&shared, &keys);
+    supervising::start(&shared, &docker, &handle);
     let parts = (core, queries, handlers, keys);
     let children = children::start(&shared, &docker);
-    let around = (reloader, docker, children);
+    let around = (reloader, docker, (legacy, children));
     let gate = services(&shared, parts, &driver, &sockets, around).await?;
     serve_sockets(&shared, listeners, &gate);
     Ok(Assembled {
         bound: driver.local_addr(),
+        advertise: driver.advertise(),
         sockets,
         encryption: gossip.encryption,
         leave: Box::new(|| async move { Ok(handle.leave().await?) }.boxed()),

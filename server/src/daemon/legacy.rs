@@ -2,22 +2,40 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::shutdown::Phase;
+use crate::docker::Docker;
 use crate::gossip::Handle;
 use crate::hub::Hub;
 use crate::legacy::answers;
-use crate::legacy::fifo::{self, Allow, FifoSpec, Fifos};
+use crate::legacy::children::{Child, SERFNODE, View};
+use crate::legacy::fifo::{self, Allow, EVENTS_LABEL, FifoSpec, Fifos};
+use crate::legacy::files::{self, Files};
+use crate::legacy::metrics::Metrics;
 use crate::queries::Responders;
 
-/// Directory of what parent and children share, below the root.
-const SHARED: &str = "serfnode";
+/// What became of it.
+#[derive(Debug, Clone)]
+pub(super) struct Legacy {
+    files: Files,
+    fifos: Fifos,
+}
+
+impl Legacy {
+    /// What an operator should look at.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.files.warnings();
+        warnings.extend(self.fifos.warnings());
+        warnings
+    }
+}
 
 /// Starts it, if there is a root for it. Returns once the shared FIFO is open: then
 /// children may start.
@@ -29,11 +47,13 @@ pub(super) async fn start(
     hub: &Arc<Hub>,
     handle: &Handle,
     responders: &Responders,
-) -> anyhow::Result<()> {
+    docker: &Docker,
+) -> anyhow::Result<Option<Legacy>> {
     let legacy = &shared.config.legacy;
     let Some(root) = &legacy.root else {
-        return Ok(());
+        return Ok(None);
     };
+    let root = std::path::absolute(root).unwrap_or_else(|_error| root.clone());
     let stop = shared.tasks.stop_token();
     let answering = answers::serve(responders, Arc::clone(hub), stop)?;
     shared.tasks.spawn_guarded("serfnode's queries", answering);
@@ -45,16 +65,61 @@ pub(super) async fn start(
         rate: legacy.fifo_rate,
         payload_bytes_max: shared.config.limits.event_payload_bytes,
     };
-    let root = open(root)?;
+    let opened = open(&root)?;
     let (handle, stop) = (handle.clone(), leaving(shared));
-    let fifos = Fifos::start(config, root, handle, metrics, &shared.tasks, stop);
+    let fifos = Fifos::start(config, opened, handle, metrics, &shared.tasks, stop);
+    fifos.set(specs(&[])).await;
+    let files = files(shared, root, hub, docker)?;
+    let (children, stop) = (files.children(), shared.tasks.stop_token());
+    let follow = follow(fifos.clone(), children, stop);
+    shared.tasks.spawn_guarded("fifos of children", follow);
+    Ok(Some(Legacy { files, fifos }))
+}
+
+/// Starts the files and the lines of hosts.
+fn files(shared: &Shared, root: PathBuf, hub: &Arc<Hub>, docker: &Docker) -> anyhow::Result<Files> {
+    let metrics = Metrics::default();
+    shared
+        .metrics
+        .register(|registry| metrics.register(registry));
+    let config = files::Config {
+        root,
+        node: Arc::from(shared.config.node.name.as_str()),
+        privacy: shared.config.legacy.privacy,
+    };
+    let files = Files::start(config, Arc::clone(hub), docker, metrics, &shared.tasks);
+    files.context("cannot use --legacy-root")
+}
+
+/// The FIFO that all share, and that of each child that sees a directory of ours.
+fn specs(children: &[Child]) -> Vec<FifoSpec> {
     let all = FifoSpec {
         child: None,
-        directory: SHARED.into(),
+        directory: SERFNODE.into(),
         allow: Allow::All,
     };
-    fifos.set(vec![all]).await;
-    Ok(())
+    let seeing = children.iter().filter(|child| child.view != View::Nothing);
+    let each = seeing.map(|child| FifoSpec {
+        child: Some(child.key.clone()),
+        directory: child.directory.clone(),
+        allow: Allow::from_label(child.container.labels.get(EVENTS_LABEL).map(String::as_str)),
+    });
+    std::iter::once(all).chain(each).collect()
+}
+
+async fn follow(
+    fifos: Fifos,
+    mut children: watch::Receiver<Arc<Vec<Child>>>,
+    stop: CancellationToken,
+) {
+    loop {
+        let now = Arc::clone(&children.borrow_and_update());
+        fifos.set(specs(&now)).await;
+        tokio::select! {
+            changed = children.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+    }
 }
 
 /// Opens the root, made if it is missing.

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::identity::BootStore;
+use super::legacy::Legacy;
 use super::peering::Core;
 use super::reload::Reloader;
 use super::shutdown::Phase;
@@ -24,7 +25,7 @@ use crate::tags::TagStore;
 use crate::telemetry::{Log, LogFilter, Metrics, Tail};
 
 /// What this build offers, for `muster info`.
-const FEATURES: [&str; 7] = [
+const FEATURES: [&str; 8] = [
     "members",
     "roles",
     "events",
@@ -32,6 +33,7 @@ const FEATURES: [&str; 7] = [
     "keys",
     "reflection",
     "health",
+    "docker",
 ];
 
 /// The gRPC services, with their health following the phase of the daemon.
@@ -40,7 +42,7 @@ pub(super) async fn services(
     (core, queries, handlers, keys): (Core, Queries, Handlers, Keys),
     driver: &Driver,
     sockets: &[PathBuf],
-    (reloader, docker, children): (Reloader, Docker, Children),
+    (reloader, docker, (legacy, children)): (Reloader, Docker, (Option<Legacy>, Children)),
 ) -> anyhow::Result<Gate> {
     let config = &shared.config;
     let identity = grpc::Identity {
@@ -79,6 +81,7 @@ pub(super) async fn services(
         left: shared.left.clone(),
         reloader,
         docker,
+        legacy,
         children,
         keys: keys.clone(),
     });
@@ -122,6 +125,7 @@ struct Surroundings {
     left: tokio_util::sync::CancellationToken,
     reloader: Reloader,
     docker: Docker,
+    legacy: Option<Legacy>,
     children: Children,
     keys: Keys,
 }
@@ -157,6 +161,7 @@ impl Hooks for Surroundings {
         warnings.extend(self.tags.warning());
         warnings.extend(self.keys.warnings());
         warnings.extend(self.docker.warning());
+        warnings.extend(self.legacy.iter().flat_map(Legacy::warnings));
         let reports = self.children.borrow();
         warnings.extend(reports.iter().filter_map(children::Report::warning));
         warnings

@@ -64,6 +64,7 @@ fn parts(shared: &Shared, leaves: mpsc::Sender<Phase>) -> Assembled {
     };
     Assembled {
         bound: "127.0.0.1:4567".parse().unwrap(),
+        advertise: "127.0.0.1:7946".parse().unwrap(),
         sockets: vec!["/run/a.sock".into()],
         encryption: None,
         leave: Box::new(|| leave.boxed()),

@@ -19,8 +19,8 @@ use super::error::DockerError;
 use super::lines::Lines;
 use super::names::encoded;
 use super::summary::Summary;
-use super::transport::{Bounds, Transport, broken, named};
-use super::version::{Answer, Api};
+use super::transport::{Answer, Bounds, Transport, broken, named};
+use super::version::{self, Api};
 
 /// How long the engine may take for what it knows by heart.
 const QUICK: Duration = Duration::from_secs(5);
@@ -62,10 +62,10 @@ impl Client {
         let bounds = small(QUICK);
         let request = request(Method::GET, "/version", Bytes::new())?;
         let what = named(request.method(), request.uri());
-        let response = self.answer(request, bounds).await?;
-        let clock = clock(&response).unwrap_or_else(own_clock);
-        let answer: Answer = json(&what, response, bounds).await?;
-        let api = Api::agree(answer, clock).map_err(|why| DockerError::malformed(&what, why))?;
+        let answer = self.answer(request, bounds).await?;
+        let clock = clock(&answer.response).unwrap_or_else(own_clock);
+        let versions: version::Answer = json(&what, answer, bounds).await?;
+        let api = Api::agree(versions, clock).map_err(|why| DockerError::malformed(&what, why))?;
         let api = Arc::new(api);
         self.transport.agree(Arc::clone(&api));
         Ok(api)
@@ -76,8 +76,8 @@ impl Client {
         let bounds = small(PING_TIMEOUT);
         let request = request(Method::GET, "/_ping", Bytes::new())?;
         let what = named(request.method(), request.uri());
-        let response = self.answer(request, bounds).await?;
-        bytes(&what, response, bounds).await.map(drop)
+        let answer = self.answer(request, bounds).await?;
+        bytes(&what, answer, bounds).await.map(drop)
     }
 
     /// All containers, stopped ones too, in few words.
@@ -111,26 +111,25 @@ impl Client {
             bytes_max: None,
         };
         let what = named(request.method(), request.uri());
-        let response = self.answer(request, bounds).await?;
-        Ok(Lines::new(what, response.into_body()))
+        let answer = self.answer(request, bounds).await?;
+        Ok(Lines::new(what, answer))
     }
 
     /// Posts JSON; the answer is a stream whose reader bounds it.
-    pub(super) async fn post(&self, path: &str, body: Bytes) -> Result<Incoming, DockerError> {
+    pub(super) async fn post(&self, path: &str, body: Bytes) -> Result<Answer, DockerError> {
         let request = self.versioned(Method::POST, path, body).await?;
         let bounds = Bounds {
             head: PATIENCE,
             bytes_max: None,
         };
-        let response = self.answer(request, bounds).await?;
-        Ok(response.into_body())
+        self.answer(request, bounds).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, bounds: Bounds) -> Result<T, DockerError> {
         let request = self.versioned(Method::GET, path, Bytes::new()).await?;
         let what = named(request.method(), request.uri());
-        let response = self.answer(request, bounds).await?;
-        json(&what, response, bounds).await
+        let answer = self.answer(request, bounds).await?;
+        json(&what, answer, bounds).await
     }
 
     async fn versioned(
@@ -151,14 +150,14 @@ impl Client {
         &self,
         request: Request<Full<Bytes>>,
         bounds: Bounds,
-    ) -> Result<Response<Incoming>, DockerError> {
+    ) -> Result<Answer, DockerError> {
         let what = named(request.method(), request.uri());
-        let response = self.transport.send(request, bounds).await?;
-        let status = response.status();
+        let answer = self.transport.send(request, bounds).await?;
+        let status = answer.response.status();
         if status.is_success() {
-            return Ok(response);
+            return Ok(answer);
         }
-        let body = bytes(&what, response, small(QUICK)).await?;
+        let body = bytes(&what, answer, small(QUICK)).await?;
         Err(DockerError::refused(
             &what,
             status.as_u16(),
@@ -191,20 +190,17 @@ fn request(method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes
 
 async fn json<T: DeserializeOwned>(
     what: &str,
-    response: Response<Incoming>,
+    answer: Answer,
     bounds: Bounds,
 ) -> Result<T, DockerError> {
-    let bytes = bytes(what, response, bounds).await?;
+    let bytes = bytes(what, answer, bounds).await?;
     serde_json::from_slice(&bytes).map_err(|error| DockerError::malformed(what, error))
 }
 
 /// The whole body, within bounds of size and time.
-async fn bytes(
-    what: &str,
-    response: Response<Incoming>,
-    bounds: Bounds,
-) -> Result<Bytes, DockerError> {
+async fn bytes(what: &str, answer: Answer, bounds: Bounds) -> Result<Bytes, DockerError> {
     let max = bounds.bytes_max.unwrap_or(ANSWER_BYTES_MAX);
+    let Answer { response, open } = answer;
     let mut body = response.into_body();
     let collect = async {
         let mut whole = Vec::new();
@@ -225,9 +221,9 @@ async fn bytes(
         request: what.to_owned(),
         after: bounds.head,
     };
-    tokio::time::timeout(bounds.head, collect)
-        .await
-        .unwrap_or(Err(timeout))
+    let collected = tokio::time::timeout(bounds.head, collect).await;
+    drop(open);
+    collected.unwrap_or(Err(timeout))
 }
 
 fn small(head: Duration) -> Bounds {

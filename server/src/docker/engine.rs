@@ -367,7 +367,10 @@ where
         head: PULL_TIMEOUT,
         bytes_max: Some(bytes_max),
     };
-    transport.send(request, bounds).await
+    let answer = transport.send(request, bounds).await?;
+    // bollard reads it, and drops it when it is too late.
+    answer.open.disarm();
+    Ok(answer.response)
 }
 
 /// An operation of bollard with its time limit and our errors.
@@ -377,6 +380,7 @@ async fn within<T>(
     operation: impl Future<Output = Result<T, bollard::errors::Error>>,
 ) -> Result<T, DockerError> {
     match tokio::time::timeout(limit, operation).await {
+        Ok(Err(bollard::errors::Error::RequestTimeoutError)) => Err(timeout(what, limit)),
         Ok(done) => done.map_err(|error| of_bollard(what, error)),
         Err(_elapsed) => Err(timeout(what, limit)),
     }
@@ -402,7 +406,6 @@ fn of_bollard(what: &str, error: bollard::errors::Error) -> DockerError {
         } => DockerError::refused(what, status_code, &message),
         // A pull that fails has begun with 200.
         Error::DockerStreamError { error } => DockerError::refused(what, 500, &error),
-        Error::RequestTimeoutError => timeout(what, OPERATION_TIMEOUT),
         Error::IOError { err } => match err.downcast::<DockerError>() {
             Ok(ours) => ours,
             Err(io) => DockerError::broken(what, io),
@@ -423,3 +426,6 @@ fn post(which: &str, verb: &str) -> String {
 fn seconds(grace: Duration) -> i32 {
     i32::try_from(grace.as_secs_f64().ceil() as i64).unwrap_or(i32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,10 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// Events that are read before the first inspect; the engine keeps 256. What is beyond
+/// is read meanwhile.
+const TOLD_AGAIN_MAX: usize = 1_024;
+
 /// Follows one engine for ever.
 pub(super) struct Follower {
     pub(super) client: Client,
@@ -106,6 +110,7 @@ impl Follower {
     /// Follows the engine until that fails.
     async fn follow(&mut self, live: &mut bool) -> Result<Infallible, DockerError> {
         let mut session = self.begin().await?;
+        self.catch_up(&mut session)?;
         let mut ping = every(PING_EVERY);
         let mut list = every(LIST_EVERY);
         loop {
@@ -166,6 +171,19 @@ impl Follower {
             listing: false,
             pinging: false,
         })
+    }
+
+    /// Reads what came before the first inspect, such as events of before that the engine
+    /// told again: the inspects show it anyway.
+    fn catch_up(&mut self, session: &mut Session) -> Result<(), DockerError> {
+        for _ in 0..TOLD_AGAIN_MAX {
+            match session.events.next().now_or_never() {
+                Some(Ok(Some(line))) => self.told(session, &line),
+                Some(Err(error)) => return Err(error),
+                Some(Ok(None)) | None => break,
+            }
+        }
+        Ok(())
     }
 
     /// Asks for what is to be known now.

@@ -3,9 +3,10 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio_util::sync::DropGuard;
 
 use super::error::DockerError;
-use super::transport::broken;
+use super::transport::{Answer, broken};
 
 /// Longest line, bytes: an event carries all labels of its container. A longer one is
 /// skipped, and the reader is told.
@@ -68,14 +69,16 @@ impl Cutter {
 pub(super) struct Lines {
     request: String,
     body: Incoming,
+    _open: DropGuard,
     cutter: Cutter,
 }
 
 impl Lines {
-    pub(super) fn new(request: String, body: Incoming) -> Self {
+    pub(super) fn new(request: String, answer: Answer) -> Self {
         Self {
             request,
-            body,
+            body: answer.response.into_body(),
+            _open: answer.open,
             cutter: Cutter::default(),
         }
     }

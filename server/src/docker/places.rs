@@ -29,9 +29,15 @@ struct Inner {
 }
 
 impl Places {
-    /// Of this process.
-    pub(super) fn here(state: watch::Receiver<Arc<State>>, prefix: Option<PathBuf>) -> Self {
-        Self::with(state, Clues::of_this_process(), prefix)
+    /// Of a process of this machine: `self`, or its id; with where the root directory of
+    /// the host is mounted, if that was said.
+    #[must_use]
+    pub fn of_process(
+        state: watch::Receiver<Arc<State>>,
+        process: &str,
+        prefix: Option<PathBuf>,
+    ) -> Self {
+        Self::with(state, Clues::of_process(process), prefix)
     }
 
     /// Of a daemon that runs on the host itself.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
-use super::{Config, Docker, Host, Metrics, Mode, State};
+use super::{Config, Container, Docker, Host, Inspected, Metrics, Mode, State};
 use crate::daemon::supervisor::Tasks;
 use crate::hub::lock;
 
@@ -183,6 +184,12 @@ async fn serve(
         head.push(stream.read_u8().await?);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("content-length").then_some(value)
+    });
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).await?;
     let mut words = head.split(' ');
     let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
     let bare = format!("{method} {}", super::transport::unversioned(path));
@@ -268,6 +275,12 @@ pub(crate) fn container(number: u32, name: &str) -> Value {
         "NetworkSettings": {"Ports": {"80/tcp": null},
             "Networks": {"bridge": {"IPAddress": "172.17.0.2", "GlobalIPv6Address": ""}}},
         "Mounts": []})
+}
+
+/// What we make of inspect JSON.
+pub(crate) fn read(inspect: &Value) -> Container {
+    let raw = RawValue::from_string(inspect.to_string()).unwrap();
+    Inspected::new(raw).unwrap().try_into().unwrap()
 }
 
 /// Waits until the state is as it should be.

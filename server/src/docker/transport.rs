@@ -16,6 +16,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::config::Host;
 use super::connection::{Connection, TooMuch};
@@ -34,6 +35,15 @@ pub(super) struct Transport {
     /// What was agreed on last; another engine may have come since.
     api: Mutex<Option<Arc<Api>>>,
     tasks: Tasks,
+}
+
+/// The head of an answer, its body to come.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    /// Ends the connection with its reader: by itself it would wait for an engine that
+    /// hangs.
+    pub(super) open: DropGuard,
 }
 
 /// Bounds of one request.
@@ -69,7 +79,7 @@ impl Transport {
         &self,
         mut request: Request<B>,
         bounds: Bounds,
-    ) -> Result<Response<Incoming>, DockerError>
+    ) -> Result<Answer, DockerError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -99,7 +109,7 @@ impl Transport {
         request: Request<B>,
         what: &str,
         bounds: Bounds,
-    ) -> Result<Response<Incoming>, DockerError>
+    ) -> Result<Answer, DockerError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -112,11 +122,17 @@ impl Transport {
             .map_err(broken)?;
         // It ends when the answer is read, or nobody reads on; not when the daemon begins
         // to end, since children are stopped then.
+        let end = CancellationToken::new();
+        let open = end.clone().drop_guard();
         self.tasks.spawn_guarded("docker connection", async move {
-            // Whoever waits for the answer is told.
-            let _ended = connection.with_upgrades().await;
+            tokio::select! {
+                // Whoever waits for the answer is told.
+                _ended = connection.with_upgrades() => {}
+                () = end.cancelled() => {}
+            }
         });
-        sender.send_request(request).await.map_err(broken)
+        let response = sender.send_request(request).await.map_err(broken)?;
+        Ok(Answer { response, open })
     }
 
     async fn connect(&self, bytes_max: Option<usize>) -> Result<Connection, DockerError> {

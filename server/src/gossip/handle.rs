@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use muster_engine::crypto::Keyring;
 use muster_engine::{
-    Accepted, EngineError, EventDraft, EventError, Member, OwnUpdate, Role, Snapshot,
+    Accepted, EngineError, EventDraft, EventError, Explanation, Member, OwnUpdate, Role, Snapshot,
 };
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
@@ -106,6 +106,10 @@ pub(crate) enum Command {
     },
     Snapshot {
         reply: Reply<Snapshot>,
+    },
+    Explain {
+        name: String,
+        reply: Reply<Option<Explanation>>,
     },
 }
 
@@ -355,6 +359,14 @@ impl Handle {
     /// [`CommandError::Stopped`], [`CommandError::Busy`].
     pub async fn snapshot(&self) -> Result<Snapshot, CommandError> {
         self.command(|reply| Command::Snapshot { reply }).await
+    }
+
+    /// Why a member is shown as it is; `None` if nobody is called so.
+    ///
+    /// # Errors
+    /// [`CommandError::Stopped`], [`CommandError::Busy`].
+    pub async fn explain(&self, name: String) -> Result<Option<Explanation>, CommandError> {
+        self.command(|reply| Command::Explain { name, reply }).await
     }
 
     /// Tells when [`Handle::snapshot`] would give something new.

@@ -101,7 +101,8 @@ pub fn rule(path: &str) -> (Rule, bool) {
         | "/muster.v1.EventService/WatchEvents" => (Read, true),
         "/muster.v1.MembershipService/GetMember"
         | "/muster.v1.NodeService/GetMetrics"
-        | "/muster.v1.NodeService/GetRoundTrip" => (Read, false),
+        | "/muster.v1.NodeService/GetRoundTrip"
+        | "/muster.v1.NodeService/ExplainMember" => (Read, false),
         "/muster.v1.EventService/SendEvent" | "/muster.v1.QueryService/Query" => (Events, true),
         "/muster.v1.QueryService/ServeQueries" => (Admin, true),
         "/muster.v1.NodeService/Join"
@@ -171,7 +172,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(methods, 24);
+        assert_eq!(methods, 25);
     }
 
     #[test]

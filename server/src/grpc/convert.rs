@@ -65,6 +65,7 @@ pub(crate) fn bare_member(member: &Member) -> pb::Member {
         }),
         alias: member.alias.as_deref().unwrap_or_default().to_owned(),
         plaintext: member.plaintext,
+        by_tcp: member.by_tcp,
         self_: member.is_self,
     }
 }

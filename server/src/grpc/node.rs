@@ -257,6 +257,33 @@ impl NodeService for Node {
         Ok(Response::new(answer))
     }
 
+    async fn explain_member(
+        &self,
+        request: Request<pb::ExplainMemberRequest>,
+    ) -> Result<Response<pb::ExplainMemberResponse>, Status> {
+        let name = request.into_inner().name;
+        check_member_name("name", &name)?;
+        let told = self.handle.explain(name.clone()).await?;
+        let told = told.ok_or_else(|| member_not_found(&name))?;
+        let observations = told.observations.into_iter();
+        let observations = observations.map(|seen| pb::Observation {
+            at: Some(convert::timestamp(seen.at_unix_ms)),
+            by: seen.by.as_deref().unwrap_or_default().to_owned(),
+            text: seen.text.to_owned(),
+        });
+        let shown = self.hub.member(&name);
+        let member = shown.map_or_else(
+            || convert::bare_member(&told.member),
+            |shown| convert::member(&shown),
+        );
+        Ok(Response::new(pb::ExplainMemberResponse {
+            member: Some(member),
+            observations: observations.collect(),
+            omitted: told.omitted,
+            advice: told.advice,
+        }))
+    }
+
     async fn set_log_filter(
         &self,
         request: Request<pb::SetLogFilterRequest>,

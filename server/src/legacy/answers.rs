@@ -7,17 +7,15 @@
 
 use std::sync::Arc;
 
-use muster_engine::{Member, Role};
+use muster_engine::Member;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::json::{NO_ROLE, one};
 use crate::hub::Hub;
 use crate::queries::responders::RespondError;
 use crate::queries::{Answer, Patterns, Responders};
-
-/// What serfnode called the role of a member without one.
-const NO_ROLE: &str = "no_role";
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,27 +85,14 @@ fn answer(asked: Asked, payload: &[u8], me: &Member) -> Option<String> {
         return None;
     }
     let told = match asked {
-        Asked::Where => node(me, role),
+        Asked::Where => String::from_utf8(one(me, role)).ok()?,
         Asked::Ports => json!({
             "ports": me.ports,
             "ip": me.addr.ip().to_canonical(),
-        }),
+        })
+        .to_string(),
     };
     Some(format!("{told}\n\nSUCCESS"))
-}
-
-fn node(member: &Member, role: Option<&Role>) -> Value {
-    let ip = member.addr.ip().to_canonical();
-    json!({
-        "id": &**member.display_name(),
-        "role": role.map_or(NO_ROLE, |role| &role.name),
-        "ports": member.ports,
-        "serf_ip": ip,
-        "serf_port": member.addr.port().to_string(),
-        "service_ip": role.map_or(ip, |role| role.service_ip.to_canonical()),
-        "service_port": role.map_or(0, |role| role.service_port).to_string(),
-        "timestamp": (member.started_unix_ms / 1_000).to_string(),
-    })
 }
 
 #[cfg(test)]

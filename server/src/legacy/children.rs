@@ -3,13 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::children::spec::{CHILD, PARENT};
 use crate::docker::{Container, Places, State};
-
-/// Label that makes a container a child, whatever its value; `false` makes it none.
-pub const CHILD_LABEL: &str = "muster.child";
-
-/// Label with the name of the only node that a child is one of.
-pub const PARENT_LABEL: &str = "muster.parent";
 
 /// Where a container finds what its node gives it.
 pub const MOUNT: &str = "/serfnode";
@@ -47,7 +42,7 @@ pub enum View {
     Nothing,
 }
 
-/// The children of `node`, by name: containers with [`CHILD_LABEL`], those that share the
+/// The children of `node`, by name: containers with [`CHILD`], those that share the
 /// network of the container that the daemon runs in, and those that mount `root`'s
 /// [`SERFNODE`]. Ones that ended are among them until they are removed.
 #[must_use]
@@ -69,8 +64,8 @@ fn child(
     node: &str,
     shared: Option<&Path>,
 ) -> Option<Child> {
-    let label = container.labels.get(CHILD_LABEL).map(String::as_str);
-    let parent = container.labels.get(PARENT_LABEL);
+    let label = container.labels.get(CHILD).map(String::as_str);
+    let parent = container.labels.get(PARENT);
     if label == Some("false") || parent.is_some_and(|parent| parent != node) {
         return None;
     }
@@ -96,3 +91,6 @@ fn view(container: &Container, shared: &Path) -> View {
         Some(_) | None => View::Nothing,
     }
 }
+
+#[cfg(test)]
+mod tests;

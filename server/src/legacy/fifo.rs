@@ -25,7 +25,7 @@ mod sending;
 
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -102,10 +102,24 @@ impl Fifos {
     ///
     /// # Errors
     /// Why not.
-    pub fn status(&self, directory: &std::path::Path) -> Result<(), String> {
+    pub fn status(&self, directory: &Path) -> Result<(), String> {
         let outcomes = self.outcomes.borrow();
         let outcome = outcomes.get(directory);
         outcome.map_or_else(|| Err("it is not wanted".to_owned()), Clone::clone)
+    }
+
+    /// As [`Fifos::status`], once the FIFO is wanted and was looked at: a child may start
+    /// then. The caller bounds the wait.
+    ///
+    /// # Errors
+    /// Why it is not open.
+    pub async fn ready(&self, directory: &Path) -> Result<(), String> {
+        let mut outcomes = self.outcomes.clone();
+        let known = outcomes.wait_for(|outcomes| outcomes.contains_key(directory));
+        match known.await {
+            Ok(outcomes) => outcomes.get(directory).cloned().unwrap_or(Ok(())),
+            Err(_stopped) => Err("the daemon is shutting down".to_owned()),
+        }
     }
 
     /// What an operator should look at.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 pub use inspect::{Inspect, Privacy};
-pub use nodes::{NO_ROLE, alive, by_id, by_role};
+pub use nodes::{NO_ROLE, alive, by_id, by_role, one};
 
 /// What serfnode tells of a container.
 #[derive(Debug, Serialize)]

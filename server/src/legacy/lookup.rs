@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::CWD;
 
@@ -40,7 +40,7 @@ pub(super) struct Published {
 struct Pass<'a> {
     lookup: &'a mut Lookup,
     answers: &'a Answers,
-    now: Duration,
+    begun: Instant,
     done: BTreeMap<(u64, u64), FileState>,
     again: Option<Duration>,
     metrics: &'a Metrics,
@@ -48,20 +48,20 @@ struct Pass<'a> {
 }
 
 impl Lookup {
-    /// Makes every file say `answers`. `now` is the time since a fixed moment.
+    /// Makes every file say `answers`. Times are since `begun`.
     pub(super) fn publish(
         &mut self,
         root: &Dir,
         children: &[Child],
         places: &Places,
         answers: &Answers,
-        now: Duration,
+        begun: Instant,
         metrics: &Metrics,
     ) -> Published {
         let mut pass = Pass {
             lookup: self,
             answers,
-            now,
+            begun,
             done: BTreeMap::new(),
             again: None,
             metrics,
@@ -101,7 +101,7 @@ impl Pass<'_> {
         }
         let memory = self.lookup.memories.entry(file.id());
         let memory = memory.or_insert_with(|| Memory::new(QUARANTINE));
-        let state = match file.publish(self.answers, memory, self.now) {
+        let state = match file.publish(self.answers, memory, || self.begun.elapsed()) {
             Ok(outcome) => {
                 self.count(outcome);
                 FileState::Delivered

@@ -49,11 +49,11 @@ impl Texts {
         texts
     }
 
-    /// For one child, `me.json` first.
+    /// For one child, `me.json` last: where it is, all are.
     pub(super) fn of_child(&self, child: &Child) -> Vec<Text> {
+        let mut texts = self.shared();
         let me = self.each.get(&child.key).into_iter();
-        let mut texts: Vec<Text> = me.map(|me| (name::ME, Arc::clone(me))).collect();
-        texts.extend(self.shared());
+        texts.extend(me.map(|me| (name::ME, Arc::clone(me))));
         texts
     }
 }

@@ -1,6 +1,6 @@
 //! What becomes of children, told as serfnode's supervisor told it: an event `supervisor`
 //! whose payload is `{"processname", "groupname", "from_state", ..., "eventname", "node"}`,
-//! all values strings. Pure.
+//! all values strings.
 //!
 //! | the engine says | event | with |
 //! |---|---|---|

@@ -17,11 +17,8 @@ use super::parcel::Parcel;
 use super::post::{Parcels, Posted};
 use super::render::{Renderer, Text, Texts, name};
 use super::tree::{Dir, TreeError, Written};
+use crate::children::spec::SPEC;
 use crate::docker::{EngineStatus, Places, State};
-
-/// Label of containers that this daemon created itself: they get their link before they
-/// start.
-const CREATED_LABEL: &str = "muster.spec";
 
 /// Directories of children that are gone which one pass looks for.
 const GONE_MAX: usize = 4_096;
@@ -95,7 +92,7 @@ impl Worker {
             &all,
             &self.places,
             &hosts::answers(&scene.members),
-            self.begun.elapsed(),
+            self.begun,
             &self.metrics,
         );
         let alive = json::alive(scene.members.iter().cloned());
@@ -268,7 +265,8 @@ fn parcel(child: &Child, texts: &Texts) -> Result<Option<Parcel>, String> {
             .iter()
             .any(|mount| mount.destination == Path::new(path))
     };
-    if child.view == View::Own || container.labels.contains_key(CREATED_LABEL) || at("/me.json") {
+    // Those that we created got their link before they started.
+    if child.view == View::Own || container.labels.contains_key(SPEC) || at("/me.json") {
         return Ok(None);
     }
     if container.read_only {
@@ -308,3 +306,6 @@ fn chain(error: &TreeError) -> String {
     let source = std::error::Error::source(error);
     source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,14 @@ use super::writer::LogWriter;
 /// What the daemon's own lines are logged under.
 const OWN_TARGETS: [&str; 2] = ["musterd", "muster_engine"];
 
+/// What no filter switches on: the client of Docker logs the bodies of its requests, and
+/// with them the environments of containers.
+const SECRETIVE: [&str; 3] = [
+    "bollard=error",
+    "bollard::docker=error",
+    "bollard::read=error",
+];
+
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -167,6 +175,8 @@ pub fn parse_filter(text: &str) -> Result<EnvFilter, String> {
             return Err(format!("{word:?} is no level"));
         }
     }
+    // The last word on a target holds.
+    let directives = [&directives[..], &SECRETIVE].concat();
     let parsed = EnvFilter::builder().parse(directives.join(","));
     parsed.map_err(|error| error.to_string())
 }
@@ -383,6 +393,18 @@ mod tests {
             tracing::warn!(member = "a\nWARN forged", "refused");
             assert_eq!(sink.take().lines().count(), 1);
         });
+    }
+
+    #[test]
+    fn bodies_of_requests_to_docker_are_never_logged() {
+        let filter = parse_filter("trace,bollard=trace,bollard::docker=debug").unwrap();
+        let text = filter.to_string();
+        assert!(text.contains("bollard::docker=error"), "{text}");
+        assert!(text.contains("bollard=error"), "{text}");
+        assert!(
+            !text.contains("debug") && text.matches("trace").count() == 1,
+            "{text}"
+        );
     }
 
     #[test]

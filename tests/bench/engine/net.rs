@@ -189,6 +189,8 @@ impl Net {
                 | Output::MemberRemoved(_)
                 | Output::Gap(_)
                 | Output::Published { .. }
+                | Output::Watch { .. }
+                | Output::Unwatch { .. }
                 | Output::Coordinate { .. }
                 | Output::Query(_)
                 | Output::EventPassed { .. }

@@ -24,6 +24,8 @@ pub struct Seen {
     pub resumed: usize,
     /// Deltas.
     pub deltas: usize,
+    /// Snapshots that were cut before their end.
+    pub cut: usize,
 }
 
 /// All that is wrong with these histories together, and how much they hold.
@@ -40,6 +42,7 @@ pub fn check(histories: &[MemberHistory]) -> (Vec<Breach>, Seen) {
         seen.snapshots += replayed.seen.snapshots;
         seen.resumed += replayed.seen.resumed;
         seen.deltas += replayed.seen.deltas;
+        seen.cut += replayed.seen.cut;
     }
     breaches.extend(epochs(&moments, histories));
     breaches.extend(same_words(&moments, histories));

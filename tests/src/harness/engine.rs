@@ -51,12 +51,18 @@ impl Engine {
             network,
             process,
         };
+        engine.answers().await;
+        engine
+    }
+
+    /// Waits until it answers.
+    async fn answers(&mut self) {
         wait::until("the Docker engine", PATIENCE, async || {
-            if let Some(status) = engine.process.exited() {
-                let log = engine.process.stderr_text();
+            if let Some(status) = self.process.exited() {
+                let log = self.process.stderr_text();
                 panic!("dockerd ended with {status}:\n{log}");
             }
-            let output = engine.command(&["version"]).output();
+            let output = self.command(&["version"]).output();
             match output {
                 Ok(output) if output.status.success() => Ok(()),
                 Ok(output) => Err(text(&output.stderr)),
@@ -64,7 +70,43 @@ impl Engine {
             }
         })
         .await;
-        engine
+    }
+
+    /// Kills it with all its containers, as a power cut does; its socket file stays.
+    ///
+    /// # Panics
+    ///
+    /// When it does not die.
+    pub async fn kill(&mut self) {
+        self.process.signal(Signal::KILL);
+        self.process.wait_exit(PATIENCE).await;
+    }
+
+    /// Starts it again, with the containers that it knows.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    pub async fn restart(&mut self) {
+        self.process = launch(self.directory.path(), &self.network);
+        self.answers().await;
+    }
+
+    /// Stops it in its tracks: it takes connections and says nothing.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let dockerd = first_child(self.process.pid());
+        if let Some(dockerd) = dockerd {
+            let _told = kill_process(dockerd, signal);
+        }
     }
 
     /// Path of its socket.
@@ -122,6 +164,7 @@ impl Engine {
         reason = "a drop cannot wait for a condition in another way"
     )]
     fn stop(&mut self) {
+        self.resume();
         let Ok(listed) = self.command(&["ps", "-q"]).output() else {
             return;
         };
@@ -130,9 +173,7 @@ impl Engine {
         if !running.is_empty() {
             let _killed = self.command(&[&["kill"], &running[..]].concat()).output();
         }
-        if let Some(dockerd) = first_child(self.process.pid()) {
-            let _told = kill_process(dockerd, Signal::TERM);
-        }
+        self.signal(Signal::TERM);
         let until = Instant::now() + PATIENCE;
         while self.process.exited().is_none() && Instant::now() < until {
             std::thread::sleep(POLL);
@@ -152,11 +193,12 @@ impl Drop for Engine {
 
 fn launch(directory: &Path, network: &str) -> Process {
     let at = directory.display();
-    // A private /etc/docker: engines would share their identity else.
+    // A private /etc/docker: engines would share their identity else. What is left of an
+    // engine that was killed names processes that are others by now.
     let script = format!(
         "mount -t proc proc /proc && mkdir -p /etc/docker {at}/etc && \
-         mount --bind {at}/etc /etc/docker && exec dockerd --data-root {at}/root \
-         --exec-root {at}/exec -H unix://{at}/docker.sock --pidfile {at}/pid"
+         rm -rf {at}/pid {at}/exec && mount --bind {at}/etc /etc/docker && \
+         exec dockerd --data-root {at}/root --exec-root {at}/exec -H unix://{at}/docker.sock --pidfile {at}/pid"
     );
     let enter = format!("--net=/run/netns/{network}");
     let args = [

@@ -30,10 +30,18 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// daemon is stopped.
 const SILENCE: Duration = Duration::from_secs(20);
 
+/// Octets that a daemon may send ahead of the reader: few, so that with a daemon that dies
+/// goes what was not read.
+const WINDOW: u32 = 16 << 10;
+
+/// Streams after which a consumer reads as many messages again.
+const TURNS: usize = 4;
+
 /// How a consumer reads.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Habit {
-    /// Opens a new stream after so many messages, at the next of its daemons; 0: never.
+    /// Opens a new stream after so many messages and up to three more, in turn, at the next
+    /// of its daemons; 0: never.
     pub reopen_after: usize,
     /// Pauses for so long before each message.
     pub pause: Duration,
@@ -184,7 +192,10 @@ impl Consumer {
             let place = &self.places[self.next % self.places.len()];
             self.next += 1;
             let target = format!("unix://{}", place.socket.display());
-            let endpoint = Endpoint::try_from(target).ok()?.connect_timeout(SILENCE);
+            let endpoint = Endpoint::try_from(target).ok()?;
+            let endpoint = endpoint
+                .connect_timeout(SILENCE)
+                .initial_stream_window_size(WINDOW);
             tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => return None,
@@ -199,6 +210,10 @@ impl Consumer {
     /// Reads a stream as the habit is; whether to open another one.
     async fn read<M>(&mut self, mut stream: Streaming<M>, mut take: impl FnMut(M)) -> bool {
         let mut taken = 0;
+        let enough = match self.habit.reopen_after {
+            0 => usize::MAX,
+            count => count + self.next % TURNS,
+        };
         loop {
             let message = tokio::select! {
                 biased;
@@ -210,7 +225,7 @@ impl Consumer {
                 Ok(Ok(None) | Err(_)) | Err(_) => return true,
             }
             taken += 1;
-            if taken == self.habit.reopen_after {
+            if taken == enough {
                 return true;
             }
             if !self.habit.pause.is_zero() {

@@ -43,6 +43,10 @@ pub(crate) enum Next {
     },
     Step(u64),
     Timeout(u64),
+    Served {
+        slot: usize,
+        life: u32,
+    },
     Watch(u64),
     WatchTimeout(u64),
     Seeds {
@@ -194,6 +198,7 @@ impl<M: Machine> Sim<M> {
             Next::Datagram { to, from, bytes } => self.datagram_arrives(to, from, bytes),
             Next::Step(uid) => self.step_exchange(uid),
             Next::Timeout(uid) => self.exchange_times_out(uid),
+            Next::Served { slot, life } => self.sync_served(slot, life),
             Next::Watch(uid) => self.step_watch(uid),
             Next::WatchTimeout(uid) => self.watch_times_out(uid),
             Next::Seeds { slot, life } => self.seeds_resolved(slot, life),

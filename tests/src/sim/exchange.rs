@@ -18,6 +18,16 @@ use crate::sim::setup::{address, address_index};
 /// Ports of the connecting sides: peers see one of these, not the gossip port.
 const EPHEMERAL_PORT: u16 = 40_000;
 
+/// Syncs that one node works on at once; others wait until an answer is gone.
+const SYNCS_AT_ONCE: usize = 4;
+
+/// Syncs that a node works on.
+#[derive(Debug, Default)]
+pub(crate) struct Serving {
+    count: usize,
+    waiting: std::collections::VecDeque<u64>,
+}
+
 impl<M: Machine> Sim<M> {
     /// An engine asks a peer something.
     pub(crate) fn begin_exchange(
@@ -199,6 +209,13 @@ impl<M: Machine> Sim<M> {
             let buffer = self.setup.socket_buffer_bytes;
             return self.nodes[peer.0].hold(Held::Step(uid), buffer);
         }
+        if kind == ExchangeKind::Sync {
+            let serving = &mut self.nodes[peer.0].run.serving;
+            if serving.count >= SYNCS_AT_ONCE {
+                return serving.waiting.push_back(uid);
+            }
+            serving.count += 1;
+        }
         let body = std::mem::take(&mut self.exchange_mut(uid).body);
         self.set_phase(uid, Phase::Serving);
         let mut addr = address(self.nodes[from.0].address);
@@ -210,6 +227,29 @@ impl<M: Machine> Sim<M> {
             body,
         };
         self.deliver(peer.0, input);
+    }
+
+    /// The last byte of an answer to a sync has left: the next one is worked on.
+    pub(crate) fn sync_served(&mut self, slot: usize, life: u32) {
+        if !self.runs((slot, life)) {
+            return;
+        }
+        self.nodes[slot].run.serving.count -= 1;
+        while self.nodes[slot].run.serving.count < SYNCS_AT_ONCE {
+            let Some(uid) = self.nodes[slot].run.serving.waiting.pop_front() else {
+                return;
+            };
+            self.step_exchange(uid);
+        }
+    }
+
+    /// When an answer is gone, the responder has room for another sync.
+    fn count_served(&mut self, uid: u64, slot: usize, at: u64) {
+        let sync = |exchange: &Exchange| exchange.kind == ExchangeKind::Sync;
+        if self.exchanges.get(&uid).is_some_and(sync) {
+            let life = self.nodes[slot].life;
+            self.queue.push(at, Next::Served { slot, life });
+        }
     }
 
     /// An engine answers a request.
@@ -235,9 +275,11 @@ impl<M: Machine> Sim<M> {
         let Some(body) = body else {
             let error = ExchangeError::Broken("closed by the peer".to_owned());
             let latency = self.network.latency(slot, to, &mut self.rng);
+            self.count_served(id.0, slot, self.now);
             return self.fail_exchange(id.0, error, latency);
         };
         let at = self.carry(slot, to, body.len());
+        self.count_served(id.0, slot, self.nodes[slot].run.link.up_free);
         let exchange = self.exchange_mut(id.0);
         exchange.body = body;
         exchange.phase = Phase::Responding;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use muster_engine::crypto::{Key, Keyring};
-use muster_engine::{Config, Input, Snapshot};
+use muster_engine::{Config, Input, Limits, Snapshot};
 
 use crate::sim::clock::Clock;
 use crate::sim::cluster::{Next, Sim};
@@ -64,7 +64,10 @@ impl<M: Machine> Sim<M> {
                 Some(given) => given.clone(),
                 None => self.setup.sealed.then(|| keyring(node.realm)),
             },
-            limits: self.setup.limits.clone(),
+            limits: Limits {
+                protocol: node.protocol.unwrap_or(self.setup.limits.protocol),
+                ..self.setup.limits.clone()
+            },
             reap_left: self.setup.reap_left,
             reap_failed: self.setup.reap_failed,
             coordinates: true,
@@ -204,6 +207,7 @@ impl<M: Machine> Sim<M> {
             disk_boot: 0,
             disk_snapshot: None,
             tags: BTreeMap::new(),
+            protocol: None,
             keyring: None,
             rng,
             traffic: Traffic::default(),

@@ -10,6 +10,8 @@ pub struct Weather {
     /// Added one-way latency between sites, microseconds; host n is at site n modulo
     /// their number. Empty: one site.
     pub sites_us: Vec<Vec<u64>>,
+    /// No datagram gets through at all; streams do.
+    pub streams_only: bool,
     /// Datagrams lost, per million.
     pub loss_ppm: u32,
     /// Datagrams delivered twice, per million.
@@ -25,6 +27,7 @@ impl Default for Weather {
         Self {
             latency_us: (200, 2_000),
             sites_us: Vec::new(),
+            streams_only: false,
             loss_ppm: 0,
             duplicate_ppm: 0,
             reorder_ppm: 0,
@@ -121,7 +124,10 @@ impl Network {
     /// When the copies of one datagram arrive, as delays: none, one or two.
     pub(crate) fn fate(&self, from: usize, to: usize, rng: &mut Rng) -> [Option<u64>; 2] {
         let lost = rng.chance(self.weather.loss_ppm);
-        if lost || (!self.cuts.is_empty() && rng.chance(self.drop_ppm(from, to))) {
+        if self.weather.streams_only
+            || lost
+            || (!self.cuts.is_empty() && rng.chance(self.drop_ppm(from, to)))
+        {
             return [None, None];
         }
         let mut delay = self.latency(from, to, rng);

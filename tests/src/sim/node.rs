@@ -9,6 +9,7 @@ use muster_engine::crypto::Keyring;
 use muster_engine::{EventDraft, MemberKey, Note, Snapshot};
 
 use crate::sim::clock::Clock;
+use crate::sim::exchange::Serving;
 use crate::sim::pipe::{Link, Pipe};
 use crate::sim::record::{Change, Cursor, Traffic, View};
 use crate::sim::rng::Rng;
@@ -50,6 +51,8 @@ pub(crate) struct Node<M> {
     pub(crate) disk_boot: u64,
     pub(crate) disk_snapshot: Option<Snapshot>,
     pub(crate) tags: BTreeMap<String, String>,
+    /// Gossip protocols that its build speaks, unless it is this one.
+    pub(crate) protocol: Option<(u32, u32)>,
     /// What it was given by the script, if anything.
     pub(crate) keyring: Option<Option<Keyring>>,
     pub(crate) rng: Rng,
@@ -74,6 +77,7 @@ pub(crate) struct Run {
     pub(crate) held_bytes: usize,
     pub(crate) pipes: Vec<Pipe>,
     pub(crate) link: Link,
+    pub(crate) serving: Serving,
     pub(crate) view: View,
     /// What members publish, as surfaces of this node are told.
     pub(crate) published: BTreeMap<MemberKey, BTreeMap<Arc<str>, Bytes>>,

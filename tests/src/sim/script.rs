@@ -151,6 +151,23 @@ impl<M: Machine> Sim<M> {
         self.nodes[slot].name_id = self.names.id(&self.nodes[slot].name);
     }
 
+    /// Gives a host another build, by the gossip protocols that it speaks: before
+    /// its start.
+    pub fn set_protocol(&mut self, slot: usize, protocol: (u32, u32)) {
+        self.nodes[slot].protocol = Some(protocol);
+    }
+
+    /// Gives a host the address of another one whose process does not run, which
+    /// moves to one that nobody had before: before its start.
+    pub fn take_address(&mut self, slot: usize, from: usize) {
+        let (own, taken) = (self.nodes[slot].address, self.nodes[from].address);
+        self.nodes[slot].address = taken;
+        self.hosts[taken as usize] = Some(slot);
+        self.hosts[own as usize] = None;
+        self.nodes[from].address = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX);
+        self.hosts.push(Some(from));
+    }
+
     /// Gives a host another cluster: before its start.
     pub fn set_realm(&mut self, slot: usize, realm: u32) {
         self.nodes[slot].realm = realm;

@@ -9,10 +9,11 @@ use rand::seq::IndexedRandom as _;
 use crate::api::{EngineError, Output};
 use crate::event::{Accepted, EventDraft, EventError};
 use crate::health::SCORE_MAX;
+use crate::history::{self, Explanation, Observation};
+use crate::ident::name_hash;
 use crate::member::Status;
 use crate::own::OwnUpdate;
 use crate::time::Now;
-use crate::wire::PROTOCOL;
 
 impl Engine {
     /// Contacts addresses once, also after a leave that is finished; one
@@ -121,14 +122,16 @@ impl Engine {
     pub fn protocol(&self) -> u32 {
         let live = self.table.iter().filter(|peer| peer.is_active());
         let lowest = live.map(|peer| peer.record.parsed().protocol.1).min();
-        lowest.unwrap_or(PROTOCOL.1).clamp(PROTOCOL.0, PROTOCOL.1)
+        let (min, max) = self.own.config().limits.protocol;
+        lowest.unwrap_or(max).clamp(min, max)
     }
 
     /// Live members that share no protocol version with this node.
     fn strangers(&self) -> impl Iterator<Item = (&str, (u32, u32))> {
         let live = self.table.iter().filter(|peer| peer.is_active());
+        let (min, max) = self.own.config().limits.protocol;
         live.map(|peer| peer.record.parsed())
-            .filter(|said| said.protocol.0 > PROTOCOL.1 || said.protocol.1 < PROTOCOL.0)
+            .filter(move |said| said.protocol.0 > max || said.protocol.1 < min)
             .map(|said| (said.name.as_str(), said.protocol))
     }
 
@@ -164,6 +167,33 @@ impl Engine {
         self.events.counters(&mut all);
         all.sort_unstable();
         all
+    }
+
+    /// Why a member is shown as it is, by name or alias; `None` if nobody is called so.
+    #[must_use]
+    pub fn explain(&self, name: &str) -> Option<Explanation> {
+        let member = self
+            .members()
+            .find(|member| **member.display_name() == *name)?;
+        let hash = match self.table.find(name) {
+            Some(peer) => peer.ident.hash,
+            None => name_hash(name),
+        };
+        let (seen, omitted) = self.history.of(hash);
+        let me = self.own.ident.hash;
+        let observations = seen.map(|(at_unix_ms, by, seen)| Observation {
+            at_unix_ms,
+            by: (by != 0 && by != me)
+                .then(|| self.table.name_of(by))
+                .flatten(),
+            text: seen.text(),
+        });
+        Some(Explanation {
+            observations: observations.collect(),
+            omitted,
+            advice: history::advice(&member),
+            member,
+        })
     }
 
     /// What an operator should look at.

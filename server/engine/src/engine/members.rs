@@ -5,6 +5,7 @@ use super::datagrams::Extra;
 use super::naming::other_claimant;
 use crate::api::Output;
 use crate::broadcast::Topic;
+use crate::history::Seen;
 use crate::ident::{BOOT_MAX, Ident, NodeRef};
 use crate::member::StatusReason;
 use crate::record::{Record, RecordError, owner_of_delta};
@@ -75,9 +76,17 @@ impl Engine {
                 self.suspicions
                     .accuse(now.at, id, peer.incarnation, 0, nobody);
             }
-            State::Alive => self.suspicions.close(id.hash),
+            State::Alive => {
+                self.suspicions.close(id.hash);
+                if self.history.knows(id.hash) {
+                    let reason = peer.why();
+                    self.saw(now, id.hash, Seen::Back(reason));
+                }
+            }
             State::Down => {
                 let (addr, left) = (peer.record.parsed().addr, peer.left);
+                let (by, reason) = (peer.by, peer.why());
+                self.history.note(now, id.hash, by, Seen::Dead(reason));
                 if left {
                     // Whoever hears of the end must not miss that it was a leave.
                     self.broadcasts.push(Topic::Record(id.hash));
@@ -294,6 +303,10 @@ impl Engine {
         let news = self
             .suspicions
             .accuse(now.at, subject, incarnation, accuser, evidence);
+        if news {
+            let seen = Seen::Accused(evidence);
+            self.history.note(now, subject.hash, accuser, seen);
+        }
         let me = self.own.ident.hash;
         if news && accuser != me && self.suspicions.first_accuser(subject) == Some(accuser) {
             self.table.name_accuser(subject.hash, accuser);
@@ -335,9 +348,11 @@ impl Engine {
                 // In its own eyes alone: it may be this node that is cut off or deaf.
                 self.tell_swim(now, false);
                 self.count("members_declared_failed_quietly");
+                self.saw(now, verdict.subject.hash, Seen::JudgedQuietly);
             } else {
                 self.tell_swim(now, true);
                 self.count("members_declared_failed");
+                self.saw(now, verdict.subject.hash, Seen::Judged);
                 self.tell_undead(now, verdict.subject);
             }
         }
@@ -358,6 +373,7 @@ impl Engine {
         self.tell_swim(now, true);
         self.forget_coordinate(hash);
         self.forget_way(hash);
+        self.history.forget(hash);
         if let Some((peer, key)) = self.table.remove(hash) {
             self.swim.forget(peer.ident);
             self.touched.remove(&hash);

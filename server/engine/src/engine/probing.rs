@@ -3,6 +3,7 @@
 
 use crate::api::{WatchFailure, WatchId};
 use crate::health::Health;
+use crate::history::Seen;
 use crate::ident::{Ident, NodeRef};
 use crate::member::StatusReason;
 use crate::suspicion::Evidence;
@@ -91,6 +92,7 @@ impl Engine {
             return;
         }
         self.count("probes_answered_by_tcp");
+        self.saw(now, subject.hash, Seen::TcpAnswered);
         self.probing.heard(now.at);
         self.swim.answer_probe(now.at, subject, number);
         self.on_sign_of_life(now, ident, hello.incarnation);
@@ -106,7 +108,8 @@ impl Engine {
     }
 
     /// TCP did not get through either; what that says is told with the accusation.
-    pub(super) fn missed_by_tcp(&mut self, subject: Ident, failure: WatchFailure) {
+    pub(super) fn missed_by_tcp(&mut self, now: Now, subject: Ident, failure: WatchFailure) {
+        self.saw(now, subject.hash, Seen::TcpFailed(failure));
         self.probing.missed = Some((subject, failure));
     }
 
@@ -132,6 +135,7 @@ impl Engine {
             self.probing.health.better();
         } else if ended.blind {
             self.count("probes_blind");
+            self.saw(now, ended.subject.hash, Seen::NothingHeard);
             self.probing.health.worse(1);
             self.suspect_quietly(now, ended.subject);
         } else {

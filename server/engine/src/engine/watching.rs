@@ -19,6 +19,7 @@ use prost::Message as _;
 use super::Engine;
 use super::datagrams::ident_bytes;
 use crate::api::{Output, WatchEvent, WatchFailure, WatchId};
+use crate::history::Seen;
 use crate::ident::{Ident, NodeRef};
 use crate::suspicion::Evidence;
 use crate::time::{Now, Time};
@@ -167,7 +168,7 @@ impl Engine {
                 self.answered_by_tcp(now, id, (subject, number), &answer);
             }
             (Aim::Probe(subject, _), WatchEvent::Failed(failure)) => {
-                self.missed_by_tcp(subject, failure);
+                self.missed_by_tcp(now, subject, failure);
             }
             (Aim::Look(_) | Aim::Probe(..), WatchEvent::Closed | WatchEvent::Lost) => {}
         }
@@ -245,6 +246,7 @@ impl Engine {
             Some((ident, hello)) if ident.node() == to => {
                 if broke {
                     self.count("watch_streams_lost_unexplained");
+                    self.saw(now, to.hash, Seen::StreamReopened);
                 }
                 self.watching.stage(to, Stage::Open { id });
                 self.on_sign_of_life(now, ident, hello.incarnation);
@@ -258,6 +260,9 @@ impl Engine {
                 } else {
                     "watch_streams_to_others"
                 });
+                if newer {
+                    self.saw(now, to.hash, Seen::RestartAnswered);
+                }
                 self.drop_stream(to.hash);
                 let addr = self.table.run(to).map(|peer| peer.record.parsed().addr);
                 if let Some(addr) = addr.filter(|_| self.exchanges.has_room()) {
@@ -274,6 +279,7 @@ impl Engine {
     /// It ended without a goodbye: is the peer still there?
     fn stream_lost(&mut self, now: Now, to: NodeRef) {
         self.count("watch_streams_broken");
+        self.saw(now, to.hash, Seen::StreamBroke);
         let until = now.at + REOPEN_WITHIN;
         self.reopen(now, to, until, false);
     }
@@ -300,6 +306,7 @@ impl Engine {
                     return;
                 }
                 self.try_later(now, to, 0);
+                self.saw(now, to.hash, Seen::StreamNotReopened(failure));
                 match failure {
                     WatchFailure::Refused => self.witness(now, to, Evidence::StreamRefused),
                     WatchFailure::Unreachable => self.witness(now, to, Evidence::StreamUnreachable),

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::entries::Entries;
 use super::{
-    Entry, KEY_NODE, KEY_PORTS, KEY_ROLES, KEY_STATUS, KEY_TAGS, ROLES_OF, RecordError, TIME_MAX,
+    KEY_NODE, KEY_PORTS, KEY_ROLES, KEY_STATUS, KEY_TAGS, ROLES_OF, RecordError, TIME_MAX,
     VERSION_BYTES_MAX,
 };
 use crate::ident::{BOOT_MAX, NodeRef, conflict_hash, name_hash};
@@ -59,10 +60,7 @@ impl Parsed {
 }
 
 /// Reads the keys that the engine knows, and no others.
-pub(super) fn parse(
-    owner: NodeRef,
-    entries: &BTreeMap<String, Entry>,
-) -> Result<Parsed, RecordError> {
+pub(super) fn parse(owner: NodeRef, entries: &Entries) -> Result<Parsed, RecordError> {
     let info: NodeInfo = value(entries, KEY_NODE)?.ok_or(RecordError::Malformed)?;
     let tags: Tags = value(entries, KEY_TAGS)?.unwrap_or_default();
     let ports: Ports = value(entries, KEY_PORTS)?.unwrap_or_default();
@@ -104,12 +102,12 @@ pub(super) fn parse(
 }
 
 /// Roles of the settings, then those of containers, oldest first.
-fn roles(entries: &BTreeMap<String, Entry>) -> Result<Vec<Role>, RecordError> {
+fn roles(entries: &Entries) -> Result<Vec<Role>, RecordError> {
     let configured: Roles = value(entries, KEY_ROLES)?.unwrap_or_default();
     let decoded = configured.roles.into_iter().map(decode_role);
     let mut roles: Vec<Role> = decoded.collect::<Result<_, _>>()?;
     let first = roles.len();
-    let of_containers = entries.range(ROLES_OF.to_owned()..);
+    let of_containers = entries.from(ROLES_OF);
     for (key, _) in of_containers.take_while(|(key, _)| key.starts_with(ROLES_OF)) {
         let Some(said) = value::<Roles>(entries, key)? else {
             continue;
@@ -131,7 +129,7 @@ fn roles(entries: &BTreeMap<String, Entry>) -> Result<Vec<Role>, RecordError> {
 }
 
 fn value<M: prost::Message + Default>(
-    entries: &BTreeMap<String, Entry>,
+    entries: &Entries,
     key: &str,
 ) -> Result<Option<M>, RecordError> {
     let Some(entry) = entries.get(key) else {

@@ -54,7 +54,7 @@ impl Record {
 
     /// Keys and values of a prefix, as they were last written.
     pub(crate) fn values_of(&self, prefix: &str) -> impl Iterator<Item = (&str, Bytes)> {
-        let entries = self.entries.range(prefix.to_owned()..);
+        let entries = self.entries.from(prefix);
         let entries = entries.take_while(move |(key, _)| key.starts_with(prefix));
         entries.filter_map(|(key, entry)| Some((key.as_str(), live_value(entry)?)))
     }

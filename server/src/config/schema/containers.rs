@@ -31,10 +31,20 @@ pub(super) const CONTAINERS: &[Setting] = &[
         "legacy-root",
         "DIR",
         PATH,
-        "Gives programs that speak no gRPC what serfnode gave them, below this directory: \
-         `serfnode/parent` is a FIFO that takes events. It also makes the variables of serfnode's \
-         image count (ROLE, PEER, DOCKER_RUN and others). See docs/serfnode.md.",
+        "Gives programs that speak no gRPC what serfnode gave them, below this directory (/ in the \
+         image of a node): files that tell of the cluster, a FIFO that takes events, lines of \
+         /etc/hosts. It also makes the variables of serfnode's image count (ROLE, PEER, DOCKER_RUN \
+         and others). See docs/serfnode.md.",
     ),
+    one(
+        "legacy-inspect",
+        "MODE",
+        "redacted or full",
+        "What the files below legacy-root show of containers: with redacted all but values of \
+         environment variables, arguments of programs and other usual places of secrets; with \
+         full everything, as serfnode did.",
+    )
+    .or("redacted"),
     one(
         "fifo-rate",
         "NUMBER",

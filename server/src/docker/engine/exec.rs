@@ -48,7 +48,8 @@ pub(super) async fn run(
     let exec = names::encoded(&exec)?;
     let path = format!("/exec/{exec}/start");
     let body = Bytes::from_static(br#"{"Detach":false,"Tty":false}"#);
-    let mut stream = client.post(&path, body).await?;
+    let answer = client.post(&path, body).await?;
+    let mut stream = answer.response.into_body();
     let what = format!("POST {path}");
     let mut output = Output::default();
     while let Some(frame) = stream.frame().await {
@@ -57,6 +58,7 @@ pub(super) async fn run(
             output.put(data);
         }
     }
+    drop(answer.open);
     let what = format!("GET /exec/{exec}/json");
     let seen = within(&what, OPERATION_TIMEOUT, bollard.inspect_exec(exec)).await?;
     let code = seen.exit_code.filter(|_| seen.running != Some(true));

@@ -34,18 +34,19 @@ pub(super) struct Clues {
 }
 
 impl Clues {
-    /// Of this process.
-    pub(super) fn of_this_process() -> Self {
-        let text = |path: &str| {
+    /// Of `self` or the process of an id.
+    pub(super) fn of_process(process: &str) -> Self {
+        let text = |what: &str| {
+            let path = format!("/proc/{process}/{what}");
             let mut text = String::new();
-            let file = File::open(path).map(|file| file.take(TABLE_BYTES_MAX));
+            let file = File::open(&path).map(|file| file.take(TABLE_BYTES_MAX));
             let read = file.and_then(|mut file| file.read_to_string(&mut text));
             if let Err(error) = read {
                 tracing::debug!(path, %error, "cannot read what the kernel says");
             }
             text
         };
-        Self::read(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"))
+        Self::read(&text("cgroup"), &text("mountinfo"))
     }
 
     /// Of a process that is known to be in this container.

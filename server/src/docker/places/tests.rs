@@ -1,16 +1,14 @@
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 
 use super::*;
-use crate::docker::Inspected;
-use crate::docker::testing::{container, id};
+use crate::docker::testing::{container, id, read};
 
 /// A state that lists these.
 pub(super) fn state(all: &[Value]) -> State {
     let one = |json: &Value| {
-        let raw = RawValue::from_string(json.to_string()).unwrap();
-        let container: Container = Inspected::new(raw).unwrap().try_into().unwrap();
+        let container = read(json);
         (Arc::clone(&container.id), Arc::new(container))
     };
     State {

@@ -230,6 +230,7 @@ impl<N: Net> Core<N> {
             }
             Command::Report { reply } => respond(reply, self.report()),
             Command::Snapshot { reply } => respond(reply, self.engine.snapshot(now)),
+            Command::Explain { name, reply } => respond(reply, self.engine.explain(&name)),
         }
     }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use muster_engine::{Accepted, EngineError, EventDraft, EventError, Member};
+use muster_engine::{
+    Accepted, EngineError, EventDraft, EventError, Explanation, Member, Observation,
+};
 use pb::event_service_client::EventServiceClient;
 use pb::membership_service_client::MembershipServiceClient;
 use pb::node_service_client::NodeServiceClient;
@@ -275,6 +277,20 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
             }
             Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::SetKeyring { reply, .. } => _ = reply.send(()),
+            Command::Explain { name, reply } => {
+                let explain = |member: Member| Explanation {
+                    member: Arc::new(member),
+                    observations: vec![Observation {
+                        at_unix_ms: 5_000,
+                        by: Some(Arc::from("web-2")),
+                        text: "accused",
+                    }],
+                    omitted: 2,
+                    advice: "look".to_owned(),
+                };
+                let known = (name == *me.name).then(|| explain((*me).clone()));
+                _ = reply.send(known);
+            }
             Command::UpdateOwn { reply, .. } => _ = reply.send(Ok(())),
             Command::Report { reply } => {
                 _ = reply.send(Report {

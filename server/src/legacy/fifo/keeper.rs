@@ -110,13 +110,11 @@ impl Keeper {
             let done = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
-                command = commands.recv() => match command {
-                    Some(command) => {
-                        self.want(command.specs);
-                        Some(command.done)
-                    }
-                    None => return,
-                },
+                // Whoever wanted them may be gone: they are wanted still.
+                Some(command) = commands.recv() => {
+                    self.want(command.specs);
+                    Some(command.done)
+                }
                 _tick = ticks.tick() => None,
             };
             self.look().await;

@@ -96,7 +96,7 @@ impl HostsFile {
         self.id
     }
 
-    /// Makes it say `wanted`. `now` is the time since a fixed moment.
+    /// Makes it say `wanted`. `clock` tells the time since a fixed moment.
     ///
     /// # Errors
     /// [`HostsError`]; then the lines are as they were, or some of them new.
@@ -104,15 +104,17 @@ impl HostsFile {
         &mut self,
         wanted: &Answers,
         memory: &mut Memory,
-        now: Duration,
+        clock: impl Fn() -> Duration,
     ) -> Result<Outcome, HostsError> {
         let mut outcome = Outcome::default();
         for _ in 0..ROUNDS_MAX {
             let text = self.read()?;
-            let plan = plan(&text, wanted, memory, now);
+            let plan = plan(&text, wanted, memory, clock());
             (outcome.again, outcome.waiting) = (plan.again, plan.waiting);
             outcome.changed |= !plan.steps.is_empty();
-            match self.apply(&plan) {
+            let applied = self.apply(&plan);
+            memory.done(clock());
+            match applied {
                 Ok(true) if plan.more => {}
                 Ok(true) => break,
                 Ok(false) => {

@@ -65,6 +65,8 @@ pub struct Memory {
     quarantine: Duration,
     /// When slots were last shown or hidden.
     since: BTreeMap<usize, Duration>,
+    /// Those of the last plan, whose time is that of the plan so far.
+    fresh: BTreeSet<usize>,
     /// Of the text that was left behind.
     hash: Option<u64>,
     hasher: RandomState,
@@ -77,8 +79,16 @@ impl Memory {
         Self {
             quarantine,
             since: BTreeMap::new(),
+            fresh: BTreeSet::new(),
             hash: None,
             hasher: RandomState::new(),
+        }
+    }
+
+    /// The steps of the last plan were done by now: that is when readers could see them.
+    pub fn done(&mut self, now: Duration) {
+        for at in std::mem::take(&mut self.fresh) {
+            self.since.insert(at, now);
         }
     }
 
@@ -102,6 +112,7 @@ pub fn plan(text: &[u8], wanted: &Answers, memory: &mut Memory, now: Duration) -
         now,
         quarantine: memory.quarantine,
         since: std::mem::take(&mut memory.since),
+        fresh: BTreeSet::new(),
         slots_max: SLOTS_MAX + SLOTS_EACH * wanted.len(),
         plan: Plan::default(),
         lacking: Vec::new(),
@@ -111,6 +122,7 @@ pub fn plan(text: &[u8], wanted: &Answers, memory: &mut Memory, now: Duration) -
     planner.move_up();
     planner.make_room(wanted.len());
     memory.since = planner.since;
+    memory.fresh = planner.fresh;
     memory.hash = Some(memory.hasher.hash_one(&*planner.text));
     planner.plan
 }
@@ -123,6 +135,7 @@ struct Planner<'a> {
     now: Duration,
     quarantine: Duration,
     since: BTreeMap<usize, Duration>,
+    fresh: BTreeSet<usize>,
     slots_max: usize,
     plan: Plan,
     /// Lines that found no room.
@@ -274,13 +287,16 @@ impl<'a> Planner<'a> {
     fn free(&mut self, index: usize) {
         let line = self.slots[index].blank();
         self.edit(index, 1, &line[1..]);
-        self.slots[index].state = State::Free;
-        self.since.remove(&self.slots[index].at);
+        let slot = &mut self.slots[index];
+        slot.state = State::Free;
+        self.since.remove(&slot.at);
     }
 
     fn turn(&mut self, index: usize, state: State) {
-        self.slots[index].state = state;
-        self.since.insert(self.slots[index].at, self.now);
+        let slot = &mut self.slots[index];
+        slot.state = state;
+        self.since.insert(slot.at, self.now);
+        self.fresh.insert(slot.at);
     }
 
     fn edit(&mut self, index: usize, from: usize, bytes: &[u8]) {

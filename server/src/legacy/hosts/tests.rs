@@ -75,6 +75,7 @@ impl Scene {
         loop {
             let plan = plan(&self.text, &wanted(pairs), &mut self.memory, self.now);
             apply(&mut self.text, &plan);
+            self.memory.done(self.now);
             if !plan.more {
                 return plan;
             }
@@ -388,7 +389,7 @@ impl Disk {
 
     fn set(&mut self, pairs: &[(&str, &str)]) -> Result<Outcome, HostsError> {
         let mut file = self.open()?;
-        file.publish(&wanted(pairs), &mut self.memory, Duration::ZERO)
+        file.publish(&wanted(pairs), &mut self.memory, || Duration::ZERO)
     }
 
     fn shows(&self, name: &str) -> Vec<IpAddr> {

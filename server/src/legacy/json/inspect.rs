@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 const HIDDEN: &str = "<redacted>";
 
 /// Options of log drivers with these in their names are credentials.
-const SECRET_OPTIONS: [&str; 4] = ["token", "secret", "password", "credential"];
+const SECRET_OPTIONS: [&str; 5] = ["token", "secret", "password", "credential", "key"];
 
 /// What readers of the files may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -38,6 +38,12 @@ pub fn alive(members: impl IntoIterator<Item = Arc<Member>>) -> Vec<Arc<Member>>
     alive
 }
 
+/// One member, at the address of that role.
+#[must_use]
+pub fn one(member: &Member, role: Option<&Role>) -> Vec<u8> {
+    text(&node(member, role))
+}
+
 /// `serfnodes_by_id.json`. Of several roles a member shows its first.
 #[must_use]
 pub fn by_id(members: &[Arc<Member>]) -> Vec<u8> {

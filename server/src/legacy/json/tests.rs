@@ -123,9 +123,9 @@ fn nothing_secret_is_left_in_what_is_redacted() {
     assert_eq!(json["Config"]["Env"][0], "PASSWORD=<redacted>");
     assert_eq!(json["Config"]["Cmd"][0], "sh");
     assert_eq!(json["NetworkSettings"]["IPAddress"], "172.17.0.2");
-    // What the engine does not say is not made up.
+    // What the engine does not say is not made up, and what is no inspect not shown.
     let odd = Inspect::new(&raw(r#"{"Config":null,"Args":7}"#), None, Privacy::Redacted);
     assert_eq!(odd.json().get(), r#"{"Config":null,"Args":7}"#);
-    let no_object = Inspect::new(&raw("[1]"), None, Privacy::Redacted);
-    assert_eq!(no_object.json().get(), "{}");
+    let odd = Inspect::new(&raw("[1]"), None, Privacy::Redacted);
+    assert_eq!(odd.json().get(), "{}");
 }

@@ -236,6 +236,7 @@ async fn commands(mut commands: mpsc::Receiver<Command>, hub: Arc<Hub>) {
                 _ = reply.send(Ok(Arc::new(me.clone())));
             }
             Command::SetKeyring { reply, .. } => _ = reply.send(()),
+            Command::Explain { reply, .. } => _ = reply.send(None),
             Command::UpdateOwn { reply, .. } => _ = reply.send(Ok(())),
             Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::Report { reply } => {

@@ -67,6 +67,8 @@ struct Player<'a> {
 impl<'a> Player<'a> {
     fn open(&mut self, daemon: &'a str, token: &[u8]) {
         self.daemon = daemon;
+        let nothing_came = self.view.is_opening();
+        self.out.seen.cut += usize::from(!nothing_came && !self.view.is_complete());
         self.asked = Some(!token.is_empty());
         if token.is_empty() {
             // It began anew, or a snapshot that was cut left it with nothing.

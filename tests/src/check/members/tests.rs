@@ -203,6 +203,22 @@ fn a_snapshot_that_lacks_what_it_counts_is_found() {
 }
 
 #[test]
+fn a_snapshot_that_was_cut_is_no_breach_if_it_comes_again() {
+    let mut steps = start();
+    steps.truncate(3);
+    steps.push(Step::Ended);
+    steps.extend(start());
+    let (breaches, seen) = check(&[history("one", steps)]);
+    assert_eq!(told(&breaches), "");
+    assert_eq!((seen.cut, seen.snapshots), (1, 1));
+    // But its token, or that of a copy before it, does not stand for what it brought.
+    let mut steps = start();
+    steps.truncate(3);
+    steps.extend([opened("d", "e-5"), say(5, Event::Resumed(Resumed {}))]);
+    assert!(!found(&[history("one", steps)]).is_empty());
+}
+
+#[test]
 fn a_change_that_was_left_out_is_found() {
     let mut holed = start();
     holed.push(delta(8, &[updated("b", 7)]));

@@ -9,6 +9,7 @@ use super::{Aim, LOOKS_MAX, REOPEN_WITHIN};
 use crate::api::WatchFailure;
 use crate::engine::Engine;
 use crate::engine::datagrams::Extra;
+use crate::history::Seen;
 use crate::ident::{IDENT_BYTES, Ident, NodeRef};
 use crate::suspicion::Evidence;
 use crate::swim::State;
@@ -62,6 +63,7 @@ impl Engine {
                 continue;
             }
             self.count("witnesses_asked");
+            self.saw(now, subject.hash, Seen::WitnessesAsked);
             let others: Vec<_> = self.witnesses(subject);
             for node in others
                 .sample(&mut self.rng, WITNESSES)
@@ -108,6 +110,7 @@ impl Engine {
     /// This node looked for another watcher and found nobody there: a second word, if
     /// the host itself says so.
     pub(super) fn looked(&mut self, now: Now, subject: Ident, failure: WatchFailure) {
+        self.saw(now, subject.hash, Seen::Looked(failure));
         let evidence = match failure {
             WatchFailure::Refused => Evidence::StreamRefused,
             WatchFailure::Unreachable => Evidence::StreamUnreachable,

@@ -123,6 +123,34 @@ async fn each_child_has_one_and_all_share_one() {
 }
 
 #[tokio::test]
+async fn they_are_read_though_nobody_holds_the_handle() {
+    let mut rig = rig();
+    rig.fifos.set(vec![spec("d", None)]).await;
+    let Rig { fifos, .. } = &mut rig;
+    *fifos = Fifos {
+        commands: mpsc::channel(1).0,
+        outcomes: fifos.outcomes.clone(),
+    };
+    fs::remove_file(rig.path("d")).unwrap();
+    rig.until("made again", |rig| rig.metrics.remade.get() == 1)
+        .await;
+    rig.write("d", "heard").await;
+    assert_eq!(rig.event().await.name, "heard");
+}
+
+#[tokio::test]
+async fn a_child_can_be_held_back_until_its_fifo_is_there() {
+    let rig = rig();
+    let place = std::path::Path::new("s/c/web");
+    let (ready, ()) = tokio::join!(
+        rig.fifos.ready(place),
+        rig.fifos.set(vec![spec("s/c/web", Some("web"))])
+    );
+    assert_eq!(ready, Ok(()));
+    assert!(rig.is_fifo("s/c/web"));
+}
+
+#[tokio::test]
 async fn one_that_is_gone_or_replaced_comes_back() {
     let mut rig = rig();
     rig.fifos.set(vec![spec("d", Some("web"))]).await;

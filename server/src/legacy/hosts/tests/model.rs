@@ -53,6 +53,7 @@ impl Writer {
             None => {}
         }
         if self.steps.is_empty() {
+            self.memory.done(self.now);
             self.plan();
         }
     }

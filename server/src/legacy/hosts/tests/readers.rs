@@ -57,7 +57,8 @@ fn no_reading_is_torn_or_empty() {
     let mut turn = |number: u64| {
         let mut file = HostsFile::open(rustix::fs::CWD, &path).unwrap();
         let wanted = &turns[usize::try_from(number).unwrap() % turns.len()];
-        file.publish(wanted, &mut memory, begun.elapsed()).unwrap()
+        file.publish(wanted, &mut memory, || begun.elapsed())
+            .unwrap()
     };
     turn(0);
     let (reads, torn) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -29,7 +29,7 @@ children:
     image: muster-shell
     entrypoint: [/bin/sh, -c]
     command:
-    - readlink /me.json; echo stage $STAGE; trap 'exit 0' TERM; sleep 100000 & wait
+    - readlink /me.json; head -c 20 /me.json; echo; echo stage $STAGE; trap 'exit 0' TERM; sleep 100000 & wait
 - web: *child
 ";
 
@@ -184,7 +184,9 @@ async fn a_node_in_a_container_runs_its_children() {
     ]);
     for name in names.lines() {
         assert!(name.contains("_app_n1_"), "{name}");
-        logged(&engine, name, "/serfnode/me.json\nstage test").await;
+        // Written before its first instruction.
+        let first = "/serfnode/me.json\n{\"id\":\"n1\",\"inspect\"\nstage test";
+        logged(&engine, name, first).await;
         let mode = ["inspect", "--format", "{{.HostConfig.NetworkMode}}", name];
         assert!(engine.docker(&mode).starts_with("container:"), "{name}");
         // Its node, through the network that they share.

@@ -186,13 +186,11 @@ fn set(map: &mut Map, key: &str, text: &str) -> Result<(), String> {
     set_value(map, key, json!(text))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the table wants it")]
 fn set_value(map: &mut Map, key: &str, value: Value) -> Result<(), String> {
     map.insert(key.to_owned(), value);
     Ok(())
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the table wants it")]
 fn set_in(map: &mut Map, key: &str, inner: &str, value: Value) -> Result<(), String> {
     let entry = map.entry(key).or_insert_with(|| json!({}));
     if let Some(entry) = entry.as_object_mut() {
@@ -205,7 +203,6 @@ fn push(map: &mut Map, key: &str, text: &str) -> Result<(), String> {
     push_value(map, key, json!(text))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the table wants it")]
 fn push_value(map: &mut Map, key: &str, value: Value) -> Result<(), String> {
     let entry = map.entry(key).or_insert_with(|| json!([]));
     if let Some(entry) = entry.as_array_mut() {
@@ -272,8 +269,8 @@ fn ulimit(run: &mut Run, text: &str) -> Result<(), String> {
     let wrong = || format!("{text:?} is no NAME=SOFT[:HARD]");
     let (name, limits) = text.split_once('=').ok_or_else(wrong)?;
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-    let soft: i64 = soft.parse().map_err(|_| wrong())?;
-    let hard: i64 = hard.parse().map_err(|_| wrong())?;
+    let soft: i64 = soft.parse().map_err(|_error| wrong())?;
+    let hard: i64 = hard.parse().map_err(|_error| wrong())?;
     let limit = json!({"Name": name, "Soft": soft, "Hard": hard});
     push_value(&mut run.host, "Ulimits", limit)
 }
@@ -290,7 +287,7 @@ fn bytes(text: &str) -> Result<u64, String> {
         Some((at, 't')) => (&plain[..at], 40),
         _ => (plain, 0),
     };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let number: u64 = number.parse().map_err(|_error| wrong())?;
     let bytes = number.checked_mul(1 << shift).ok_or_else(wrong)?;
     match bytes <= MEMORY_BYTES_MAX {
         true => Ok(bytes),

@@ -28,7 +28,6 @@ fn a_full_member() {
             container: String::new(),
             healthy: true,
             since: time(0),
-            container: String::new(),
         }],
         incarnation: 65_537,
         started_at: time(1),

@@ -157,8 +157,9 @@ impl Follower {
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
                 changed = members.changed() => if changed.is_err() { return Ok(()) },
-                changed = self.state.changed() => if changed.is_err() { return Ok(()) },
-                changed = self.posted.changed() => if changed.is_err() { return Ok(()) },
+                // Without an engine nothing is ever said of it.
+                Ok(()) = self.state.changed() => {}
+                Ok(()) = self.posted.changed() => {}
                 () = next => {}
             }
             tokio::select! {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error as _;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -201,7 +201,7 @@ impl Keeper {
         self.metrics.open.set(open);
     }
 
-    fn found(&mut self, directory: &PathBuf, outcome: Result<Option<Opened>, PipeError>) {
+    fn found(&mut self, directory: &Path, outcome: Result<Option<Opened>, PipeError>) {
         let Some(entry) = self.entries.get_mut(directory) else {
             return;
         };

@@ -196,9 +196,10 @@ fn through_proc(file: BorrowedFd<'_>) -> String {
 
 /// Removes what is in the way, or moves it aside: a directory with things in it.
 fn clear(directory: BorrowedFd<'_>, kind: FileType) -> Result<(), Errno> {
-    let flags = match kind {
-        FileType::Directory => AtFlags::REMOVEDIR,
-        _ => AtFlags::empty(),
+    let flags = if kind == FileType::Directory {
+        AtFlags::REMOVEDIR
+    } else {
+        AtFlags::empty()
     };
     match rustix::fs::unlinkat(directory, NAME, flags) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),

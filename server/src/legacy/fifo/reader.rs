@@ -75,7 +75,7 @@ pub(super) struct Reader {
 /// Whether there is room for events.
 enum State {
     /// As far as is known.
-    Ready(Sender),
+    Ready(Box<Sender>),
     /// This one waited for [`WAIT_MAX`], and goes on waiting.
     Stuck(Sending),
     /// Never while anything looks.
@@ -101,7 +101,7 @@ impl Reader {
             lines: Lines::new(parts.config.payload_bytes_max + LINE_SLACK_BYTES_MAX),
             idle: Instant::now(),
             bucket: Bucket::new(parts.config.rate),
-            state: State::Ready(sender),
+            state: State::Ready(Box::new(sender)),
             complaints: Complaints::default(),
             label: Arc::from(label),
             retired: false,
@@ -307,7 +307,7 @@ impl Reader {
 
     fn sent(&mut self, sent: (Sender, Result<Accepted, CommandError>)) -> ControlFlow<()> {
         let (sender, result) = sent;
-        self.state = State::Ready(sender);
+        self.state = State::Ready(Box::new(sender));
         match result {
             Ok(_) => {}
             Err(CommandError::Stopped) => return ControlFlow::Break(()),

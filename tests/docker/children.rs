@@ -175,18 +175,40 @@ async fn a_node_in_a_container_runs_its_children() {
     node(&engine, &yml);
     let all = run(&engine, &["db", "web"]).await;
     assert!(all[0].2 < all[1].2, "started in another order: {all:?}");
-    let names = engine.docker(&[
-        "ps",
-        "--format",
-        "{{.Names}}",
-        "--filter",
-        "label=muster.child",
-    ]);
+    with_their_files(&engine).await;
+    // A reload applies another file.
+    let more = TWO.replace("- web: *child", "- more: *child");
+    fs::write(&yml, more).unwrap();
+    engine.docker(&["kill", "--signal", "HUP", "node"]);
+    let after = run(&engine, &["db", "more"]).await;
+    assert_eq!(after[0].2, all[0].2, "db did not change");
+    ended_and_begun_again(&engine).await;
+    // A new node in place of a lost one: new children, no orphans.
+    engine.docker(&["rm", "-f", "node"]);
+    node(&engine, &yml);
+    let node_id = engine.docker(&["inspect", "--format", "{{.Id}}", "node"]);
+    let in_new = format!("container:{node_id}");
+    wait::until("children of the new node", PATIENCE, async || {
+        let all = children(&engine)?;
+        let right = all.len() == 2 && all.iter().all(|(.., network)| *network == in_new);
+        if right {
+            Ok(())
+        } else {
+            Err(format!("{all:?}"))
+        }
+    })
+    .await;
+}
+
+/// Each has what its node wrote for it, and shares its network.
+async fn with_their_files(engine: &Engine) {
+    let label = "label=muster.child";
+    let names = engine.docker(&["ps", "--format", "{{.Names}}", "--filter", label]);
     for name in names.lines() {
         assert!(name.contains("_app_n1_"), "{name}");
         // Written before its first instruction.
         let first = "/serfnode/me.json\n{\"id\":\"n1\",\"inspect\"\nstage test";
-        logged(&engine, name, first).await;
+        logged(engine, name, first).await;
         let mode = ["inspect", "--format", "{{.HostConfig.NetworkMode}}", name];
         assert!(engine.docker(&mode).starts_with("container:"), "{name}");
         // Its node, through the network that they share.
@@ -200,15 +222,13 @@ async fn a_node_in_a_container_runs_its_children() {
             "7946",
         ]);
     }
-    // A reload applies another file.
-    let more = TWO.replace("- web: *child", "- more: *child");
-    fs::write(&yml, more).unwrap();
-    engine.docker(&["kill", "--signal", "HUP", "node"]);
-    let after = run(&engine, &["db", "more"]).await;
-    assert_eq!(after[0].2, all[0].2, "db did not change");
+}
+
+/// Children end and begin with their node.
+async fn ended_and_begun_again(engine: &Engine) {
     // The children stop with their node, the last one first, and within its time.
     engine.docker(&["stop", "--time", "60", "node"]);
-    let ended = children(&engine).unwrap();
+    let ended = children(engine).unwrap();
     assert!(
         ended.iter().all(|(_, state, ..)| state == "exited"),
         "{ended:?}"
@@ -217,35 +237,20 @@ async fn a_node_in_a_container_runs_its_children() {
         ended[1].3 <= ended[0].3,
         "stopped in another order: {ended:?}"
     );
-    logged(&engine, "node", "killed=0").await;
+    logged(engine, "node", "killed=0").await;
     // And are there again with it, in its new network.
     engine.docker(&["start", "node"]);
-    run(&engine, &["db", "more"]).await;
+    run(engine, &["db", "more"]).await;
     // Also when it had no time to stop them.
     engine.docker(&["kill", "node"]);
     engine.docker(&["start", "node"]);
     let begun = engine.docker(&["inspect", "--format", "{{.State.StartedAt}}", "node"]);
     wait::until("children in the new network", PATIENCE, async || {
-        let all = children(&engine)?;
+        let all = children(engine)?;
         let fresh = all
             .iter()
             .all(|(_, state, started, ..)| state == "running" && *started > instant(&begun));
         if fresh && all.len() == 2 {
-            Ok(())
-        } else {
-            Err(format!("{all:?}"))
-        }
-    })
-    .await;
-    // A new node in place of a lost one: new children, no orphans.
-    engine.docker(&["rm", "-f", "node"]);
-    node(&engine, &yml);
-    let node_id = engine.docker(&["inspect", "--format", "{{.Id}}", "node"]);
-    let in_new = format!("container:{node_id}");
-    wait::until("children of the new node", PATIENCE, async || {
-        let all = children(&engine)?;
-        let right = all.len() == 2 && all.iter().all(|(.., network)| *network == in_new);
-        if right {
             Ok(())
         } else {
             Err(format!("{all:?}"))

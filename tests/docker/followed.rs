@@ -40,26 +40,10 @@ async fn everything_that_happens_to_a_container_is_seen() {
     let mut view = View::of(&engine.socket()).await;
     view.live().await;
     engine.docker(&["network", "create", "net"]);
-    let check = "test -f /tmp/well";
-    let run = [
-        "run",
-        "-d",
-        "--name",
-        "web",
-        "-l",
-        "muster.role=web:80",
-        "-p",
-        "127.0.0.1:0:80",
-    ];
-    let checked = [
-        "--health-cmd",
-        check,
-        "--health-interval",
-        "1s",
-        "--health-retries",
-        "1",
-    ];
-    engine.docker(&[&run[..], &checked, &[SMALL, "sleep", "1000"]].concat());
+    let run = "run -d --name web -l muster.role=web:80 -p 127.0.0.1:0:80 --health-interval 1s \
+               --health-retries 1 --health-cmd";
+    let run: Vec<_> = run.split(' ').collect();
+    engine.docker(&[&run[..], &["test -f /tmp/well", SMALL, "sleep", "1000"]].concat());
     let web = view
         .sees("web", "runs", |one| one.is_running() && one.pid != 0)
         .await;
@@ -206,7 +190,9 @@ async fn an_engine_that_hangs_or_dies_comes_back() {
     assert_eq!(hung.containers.len(), 1);
     let away = |status: &EngineStatus| match status {
         EngineStatus::Away { error, .. } => error.clone(),
-        other => panic!("{other:?}"),
+        other @ (EngineStatus::Off | EngineStatus::Unknown { .. } | EngineStatus::Live { .. }) => {
+            panic!("{other:?}")
+        }
     };
     assert!(
         away(&hung.engine).contains("no answer"),

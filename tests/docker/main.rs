@@ -5,7 +5,6 @@
     clippy::unwrap_used,
     reason = "a helper that fails is a test that fails"
 )]
-#![expect(clippy::print_stdout, reason = "what was measured is worth reading")]
 
 mod children;
 mod containers;

@@ -24,6 +24,33 @@ fn archive(engine: &Engine, text: &str) -> Bytes {
     output.unwrap().stdout.into()
 }
 
+/// Output, code and bounds of programs in `web`.
+async fn programs_run_inside(docker: &musterd::docker::Engine) {
+    let ran = docker
+        .exec(
+            "web",
+            &["sh", "-c", "cat /me.json; echo $A >&2; exit 3"],
+            PATIENCE,
+        )
+        .await;
+    let expected = Executed {
+        code: 3,
+        output: b"{}b c\n".to_vec(),
+        cut: false,
+    };
+    assert_eq!(ran.unwrap(), expected);
+    let none = docker.exec("web", &["/no/such/program"], PATIENCE).await;
+    assert!([126, 127].contains(&none.unwrap().code));
+    let much = [
+        "sh",
+        "-c",
+        "while :; do echo 0123456789; done | busybox head -c 200000",
+    ];
+    let much = docker.exec("web", &much, PATIENCE).await.unwrap();
+    assert!(much.cut);
+    assert_eq!(much.output.len(), 64 << 10);
+}
+
 #[tokio::test]
 async fn a_container_is_made_run_and_removed() {
     let engine = Engine::start().await;
@@ -67,29 +94,7 @@ async fn a_container_is_made_run_and_removed() {
         .unwrap();
     docker.start(&id).await.unwrap();
     docker.start(&id).await.unwrap();
-    let ran = docker
-        .exec(
-            "web",
-            &["sh", "-c", "cat /me.json; echo $A >&2; exit 3"],
-            PATIENCE,
-        )
-        .await;
-    let expected = Executed {
-        code: 3,
-        output: b"{}b c\n".to_vec(),
-        cut: false,
-    };
-    assert_eq!(ran.unwrap(), expected);
-    let none = docker.exec("web", &["/no/such/program"], PATIENCE).await;
-    assert!([126, 127].contains(&none.unwrap().code));
-    let much = [
-        "sh",
-        "-c",
-        "while :; do echo 0123456789; done | busybox head -c 200000",
-    ];
-    let much = docker.exec("web", &much, PATIENCE).await.unwrap();
-    assert!(much.cut);
-    assert_eq!(much.output.len(), 64 << 10);
+    programs_run_inside(docker).await;
     docker.rename("web", "shop").await.unwrap();
     assert_eq!(*docker.inspect("shop").await.unwrap().id, *id);
     docker.restart("shop", Duration::ZERO).await.unwrap();

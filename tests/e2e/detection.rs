@@ -1,7 +1,5 @@
 //! Deaths, pauses and restarts of real processes, as every other daemon shows them.
 
-#![expect(clippy::print_stdout, reason = "measured times are worth reading")]
-
 use std::time::Duration;
 
 use muster_proto::v1::watch_members_response::Event;

@@ -248,11 +248,11 @@ fn a_member_shown_where_it_was_before() {
 fn a_slander_is_counted() {
     let mut sim = settled(hosts(4, 94));
     let before = sim.false_failures();
-    let mut slandered = forged(
+    let slandered = forged(
         |member| &*member.name == "n0002",
         |member| member.status = Status::Failed,
     );
-    sim.set_tap(Box::new(move |slot, output| slandered(slot, output)));
+    sim.set_tap(Box::new(slandered));
     sim.apply(Action::Tag(2, "color".to_owned(), "red".to_owned()));
     sim.run_for(SECOND);
     assert_eq!((before, sim.false_failures()), (0, 1));

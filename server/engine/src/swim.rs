@@ -239,7 +239,11 @@ impl Swim {
             match &due.timer {
                 Timer::SendIndirectProbe { probed_id, .. } => self.miss(now, *probed_id),
                 Timer::ProbeRandomMember(_) => self.end_cycle(now),
-                _ => {}
+                Timer::ChangeSuspectToDown { .. }
+                | Timer::PeriodicAnnounce(_)
+                | Timer::PeriodicAnnounceDown(_)
+                | Timer::PeriodicGossip(_)
+                | Timer::RemoveDown(_) => {}
             }
             let outcome = self.foca.handle_timer(due.timer, &mut self.runtime);
             self.count(outcome);

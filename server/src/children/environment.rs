@@ -21,9 +21,12 @@ const USUAL_SOCKET: &str = "/var/run/docker.sock";
 /// Name of the container of `DOCKER_RUN` if `DOCKER_NAME` gives none.
 const RUN_NAME: &str = "app_docker_run";
 
-/// Variables that are settings: name, setting, and how its value is made of the
+/// A variable that is a setting: name, setting, and how its value is made of the
 /// variable's.
-const SETTINGS: [(&str, &str, fn(&str) -> String); 8] = [
+type Variable = (&'static str, &'static str, fn(&str) -> String);
+
+/// All of them.
+const SETTINGS: [Variable; 8] = [
     ("ROLE", "role", str::to_owned),
     ("PEER", "join", str::to_owned),
     ("SERF_IP", "advertise", str::to_owned),

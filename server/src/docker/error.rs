@@ -153,9 +153,11 @@ impl DockerError {
 
 /// Text of others for a line of a log: bounded, without control characters.
 fn one_line(text: &str) -> String {
-    let end = text.floor_char_boundary(MESSAGE_BYTES_MAX);
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
-    let line: String = text[..end].trim().chars().map(clean).collect();
+    let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= MESSAGE_BYTES_MAX;
+    let head: String = (text.char_indices().take_while(fits))
+        .map(|(_, c)| if c.is_control() { ' ' } else { c })
+        .collect();
+    let line = head.trim().to_owned();
     match line.is_empty() {
         true => "no message".to_owned(),
         false => line,

@@ -69,21 +69,11 @@ struct Owner {
 }
 
 /// The containers of all nodes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Containers {
     store: Store<ContainerKey, NodeContainer>,
     owners: Mutex<BTreeMap<MemberKey, Owner>>,
     pub(super) refused: Counter,
-}
-
-impl Default for Containers {
-    fn default() -> Self {
-        Self {
-            store: Store::new(),
-            owners: Mutex::default(),
-            refused: Counter::default(),
-        }
-    }
 }
 
 impl Containers {

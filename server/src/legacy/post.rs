@@ -172,7 +172,10 @@ mod tests {
             ..Account::default()
         };
         assert_eq!(next_of(Some(old.clone())), a());
-        let busy = Account { busy: true, ..old.clone() };
+        let busy = Account {
+            busy: true,
+            ..old.clone()
+        };
         assert_eq!(next_of(Some(busy)), None);
         let early = Account {
             due: Some(Instant::now()),

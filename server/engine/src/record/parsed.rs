@@ -238,7 +238,7 @@ fn decode_role(role: RoleInfo) -> Result<Role, RecordError> {
 /// 64 lower-case hex digits as bytes.
 fn encode_id(id: &str) -> Option<Bytes> {
     let hex = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
-    if id.len() != 2 * CONTAINER_BYTES || !id.as_bytes().iter().all(|b| hex(b)) {
+    if id.len() != 2 * CONTAINER_BYTES || !id.as_bytes().iter().all(hex) {
         return None;
     }
     let pairs = (0..CONTAINER_BYTES).map(|at| u8::from_str_radix(&id[2 * at..2 * at + 2], 16).ok());

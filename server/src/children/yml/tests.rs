@@ -10,41 +10,41 @@ fn strings(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
+/// A file with every key.
+const EVERYTHING: &str = "serfnode:\n\
+     \x20 role: web\n\
+     \x20 peer: 10.0.0.1:7946\n\
+     \x20 serf_ip: 10.0.0.2\n\
+     \x20 serf_port: 7947\n\
+     \x20 service_ip: 10.0.0.3\n\
+     \x20 service_port: 8080\n\
+     \x20 volumes: [/srv:/srv]\n\
+     \x20 volumes_from: [store]\n\
+     \x20 environment:\n\
+     \x20   VERSION: 1.10\n\
+     \x20   OWN: parent\n\
+     children:\n\
+     - db:\n\
+     \x20   image: postgres:16\n\
+     - web:\n\
+     \x20   image: nginx\n\
+     \x20   command: nginx -g 'daemon off;'\n\
+     \x20   links: [db]\n\
+     \x20   ports: ['8000:80', 9000]\n\
+     \x20   expose: [81/udp]\n\
+     \x20   volumes:\n\
+     \x20     - /etc/site:/etc/site:ro\n\
+     \x20   volumes_from: db:ro\n\
+     \x20   environment: [OWN=child, HOME]\n\
+     \x20   working_dir: /srv\n\
+     \x20   entrypoint: [tini, --]\n\
+     \x20   user: 1000:1000\n\
+     \x20   privileged: yes\n\
+     \x20   directory: shared\n";
+
 #[test]
 fn every_key_is_read() {
-    let yml = parse(
-        "serfnode:\n\
-         \x20 role: web\n\
-         \x20 peer: 10.0.0.1:7946\n\
-         \x20 serf_ip: 10.0.0.2\n\
-         \x20 serf_port: 7947\n\
-         \x20 service_ip: 10.0.0.3\n\
-         \x20 service_port: 8080\n\
-         \x20 volumes: [/srv:/srv]\n\
-         \x20 volumes_from: [store]\n\
-         \x20 environment:\n\
-         \x20   VERSION: 1.10\n\
-         \x20   OWN: parent\n\
-         children:\n\
-         - db:\n\
-         \x20   image: postgres:16\n\
-         - web:\n\
-         \x20   image: nginx\n\
-         \x20   command: nginx -g 'daemon off;'\n\
-         \x20   links: [db]\n\
-         \x20   ports: ['8000:80', 9000]\n\
-         \x20   expose: [81/udp]\n\
-         \x20   volumes:\n\
-         \x20     - /etc/site:/etc/site:ro\n\
-         \x20   volumes_from: db:ro\n\
-         \x20   environment: [OWN=child, HOME]\n\
-         \x20   working_dir: /srv\n\
-         \x20   entrypoint: [tini, --]\n\
-         \x20   user: 1000:1000\n\
-         \x20   privileged: yes\n\
-         \x20   directory: shared\n",
-    )
-    .unwrap();
+    let yml = parse(EVERYTHING).unwrap();
     let settings: Vec<_> = yml
         .settings
         .iter()

@@ -85,9 +85,9 @@ impl Clues {
             note(&mut self.files, id_in(root));
         }
         if place == "/" {
-            let upper = back.split([' ', ',']);
-            let upper = upper.filter_map(|option| option.strip_prefix("upperdir="));
-            self.layer = upper.last().map(unescaped).map(PathBuf::from);
+            let mut last_first = back.rsplit([' ', ',']);
+            let upper = last_first.find_map(|option| option.strip_prefix("upperdir="));
+            self.layer = upper.map(unescaped).map(PathBuf::from);
         }
         self.mounted.insert(PathBuf::from(place));
     }
@@ -152,7 +152,7 @@ fn note(ids: &mut Vec<Arc<str>>, id: Option<Arc<str>>) {
 /// `/var/lib/docker/containers/ID/hosts`.
 fn id_in(path: &str) -> Option<Arc<str>> {
     let words = path.split(|c: char| !c.is_ascii_hexdigit());
-    let id = words.filter(|word| word.len() == ID_LENGTH).last()?;
+    let id = words.rev().find(|word| word.len() == ID_LENGTH)?;
     Some(id.into())
 }
 

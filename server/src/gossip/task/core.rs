@@ -350,20 +350,22 @@ impl<N: Net> Core<N> {
                     respond(reply, ());
                 }
             }
-            Output::Note(note) => {
-                if let Note::BootRaised { boot } = note {
-                    // Sequences begin anew with it.
-                    self.boot = boot;
-                    let sequence = 0;
-                    self.replicated.send_replace(Replicated { boot, sequence });
-                    self.sink.boot_raised(boot);
-                }
-                if let Note::UnknownKey { .. } = note {
-                    self.unknown_keys.send_modify(|times| *times += 1);
-                }
-                notes::log(&note);
-            }
+            Output::Note(note) => self.noted(&note),
         }
+    }
+
+    fn noted(&mut self, note: &Note) {
+        if let Note::BootRaised { boot } = *note {
+            // Sequences begin anew with it.
+            self.boot = boot;
+            let sequence = 0;
+            self.replicated.send_replace(Replicated { boot, sequence });
+            self.sink.boot_raised(boot);
+        }
+        if let Note::UnknownKey { .. } = note {
+            self.unknown_keys.send_modify(|times| *times += 1);
+        }
+        notes::log(note);
     }
 
     fn removed(&mut self, key: MemberKey) {

@@ -73,7 +73,9 @@ async fn snapshot(stream: &mut Watching) -> (Vec<pb::Container>, String) {
                 assert_eq!(end.items as usize, held.len());
                 return (held, message.resume_token);
             }
-            other => panic!("{other:?}"),
+            other @ (Event::Resumed(_) | Event::Delta(_) | Event::Heartbeat(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 }

@@ -236,6 +236,19 @@ async fn events(mut events: tokio::sync::mpsc::Receiver<EventCommand>, engine: E
     }
 }
 
+fn explanation(member: Arc<Member>) -> Explanation {
+    Explanation {
+        member,
+        observations: vec![Observation {
+            at_unix_ms: 5_000,
+            by: Some(Arc::from("web-2")),
+            text: "accused",
+        }],
+        omitted: 2,
+        advice: "look".to_owned(),
+    }
+}
+
 async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<Hub>) {
     let me = Arc::new(Member {
         by_tcp: false,
@@ -284,18 +297,7 @@ async fn commands(mut commands: tokio::sync::mpsc::Receiver<Command>, hub: Arc<H
             Command::Snapshot { reply } => _ = reply.send(muster_engine::Snapshot::default()),
             Command::SetKeyring { reply, .. } => _ = reply.send(()),
             Command::Explain { name, reply } => {
-                let explain = |member: Member| Explanation {
-                    member: Arc::new(member),
-                    observations: vec![Observation {
-                        at_unix_ms: 5_000,
-                        by: Some(Arc::from("web-2")),
-                        text: "accused",
-                    }],
-                    omitted: 2,
-                    advice: "look".to_owned(),
-                };
-                let known = (name == *me.name).then(|| explain((*me).clone()));
-                _ = reply.send(known);
+                _ = reply.send((name == *me.name).then(|| explanation(Arc::clone(&me))));
             }
             Command::UpdateOwn { reply, .. } => _ = reply.send(Ok(())),
             Command::Report { reply } => {

@@ -155,10 +155,11 @@ fn place(directory: BorrowedFd<'_>, known: Option<FileId>) -> Result<Option<Open
             return Ok(None);
         }
         // One with other names is somebody else's.
-        if kind == FileType::Fifo && stat.st_nlink == 1 {
-            if let Some(file) = open(there.as_fd(), stat.st_mode).map_err(failed("open it"))? {
-                return Ok(Some(Opened { file, id, how }));
-            }
+        if kind == FileType::Fifo
+            && stat.st_nlink == 1
+            && let Some(file) = open(there.as_fd(), stat.st_mode).map_err(failed("open it"))?
+        {
+            return Ok(Some(Opened { file, id, how }));
         }
         how = How::InsteadOf(kind_name(kind));
         clear(directory, kind).map_err(failed("remove what is in its place"))?;

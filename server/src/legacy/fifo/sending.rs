@@ -67,7 +67,13 @@ impl Sender {
 
     fn settle(&mut self) {
         let reached = *self.replicated.borrow_and_update();
-        while let Some(sent) = self.unreplicated.pop_front_if(|sent| *sent <= reached) {
+        while let Some(sent) = self
+            .unreplicated
+            .front()
+            .copied()
+            .filter(|sent| *sent <= reached)
+        {
+            self.unreplicated.pop_front();
             // What had a number of an older boot is sent anew under one that is not known.
             if sent.boot == reached.boot {
                 self.metrics.replicated.inc();

@@ -91,9 +91,8 @@ fn helpers_say_that_they_were_asked() {
         assert!(counter(&net, n, "health_score") <= 1, "{n} blames itself");
     }
     let shown = net.outputs.iter().filter(|(at, output)| {
-        let member = match output {
-            Output::MemberUpdated(member) => member,
-            _ => return false,
+        let Output::MemberUpdated(member) = output else {
+            return false;
         };
         *at != addr(3) && &*member.name == "n3" && member.status == Status::Suspect
     });

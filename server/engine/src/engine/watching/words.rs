@@ -55,8 +55,14 @@ impl Engine {
     /// Asks others to look where no second word came.
     pub(super) fn ask_for_words(&mut self, now: Now) {
         let lone = &mut self.watching.lone.0;
-        let due = lone.extract_if(.., |_, (at, ..)| *at <= now.at);
-        let due: Vec<_> = due.map(|(_, (_, subject, at))| (subject, at)).collect();
+        let mut due = Vec::new();
+        lone.retain(|_, (at, subject, incarnation)| {
+            let waits = *at > now.at;
+            if !waits {
+                due.push((*subject, *incarnation));
+            }
+            waits
+        });
         let members = self.table.active().len() + 1;
         for (subject, incarnation) in due {
             if !self.suspicions.lacks_words(subject, incarnation, members) {

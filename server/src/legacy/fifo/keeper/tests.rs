@@ -141,7 +141,7 @@ async fn they_are_read_though_nobody_holds_the_handle() {
 #[tokio::test]
 async fn a_child_can_be_held_back_until_its_fifo_is_there() {
     let rig = rig();
-    let place = std::path::Path::new("s/c/web");
+    let place = Path::new("s/c/web");
     let (ready, ()) = tokio::join!(
         rig.fifos.ready(place),
         rig.fifos.set(vec![spec("s/c/web", Some("web"))])

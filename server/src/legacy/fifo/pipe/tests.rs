@@ -74,7 +74,8 @@ fn what_stands_in_its_place_goes_and_nothing_is_followed() {
     let first = root.opened();
     let outside = root.0.path().join("outside");
     fs::write(&outside, "precious").unwrap();
-    let plant: [(&str, &dyn Fn(&Path)); 6] = [
+    type Plant<'a> = (&'static str, &'a dyn Fn(&Path));
+    let plant: [Plant<'_>; 6] = [
         ("nothing", &|_| ()),
         ("a file", &|at| fs::write(at, "text").unwrap()),
         ("a symbolic link", &|at| symlink(&outside, at).unwrap()),

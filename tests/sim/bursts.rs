@@ -19,6 +19,8 @@ fn burst(sim: &mut Sim, slot: usize, count: usize, bytes: usize) -> Duration {
     took.expect("everybody gets everything")
 }
 
+/// The median of a few runs: where packets are lost, a connection that takes a second to
+/// come about makes single ones slow.
 #[test]
 fn bursts_reach_everybody_in_order() {
     for (nodes, loss, count, limit) in [
@@ -27,17 +29,26 @@ fn bursts_reach_everybody_in_order() {
         (16, 5, 500, 2 * SECOND),
         (16, 25, 500, 12 * SECOND),
     ] {
-        let mut setup = Setup {
-            weather: lossy(loss),
-            ..hosts(nodes, 50)
-        };
-        setup.demands.no_false_failures = loss <= 10;
-        let mut sim = settled(setup);
-        let took = burst(&mut sim, nodes - 1, count, 200);
+        let seeds = if loss == 0 { 50..51 } else { 50..55 };
+        let mut took: Vec<_> = seeds
+            .map(|seed| one_burst(nodes, loss, count, seed))
+            .collect();
+        took.sort_unstable();
         println!("{count} events, {nodes} nodes, {loss} % loss: everywhere after {took:?}");
-        assert!(took <= limit, "{took:?}");
-        ends_well(&mut sim, 20 * SECOND);
+        assert!(took[took.len() / 2] <= limit, "{took:?}");
     }
+}
+
+fn one_burst(nodes: usize, loss: u32, count: usize, seed: u64) -> Duration {
+    let mut setup = Setup {
+        weather: lossy(loss),
+        ..hosts(nodes, seed)
+    };
+    setup.demands.no_false_failures = loss <= 10;
+    let mut sim = settled(setup);
+    let took = burst(&mut sim, nodes - 1, count, 200);
+    ends_well(&mut sim, 20 * SECOND);
+    took
 }
 
 /// Nothing but queries, among nodes that lose packets, stop and restart.

@@ -158,6 +158,5 @@ fn a_key_that_is_used_before_it_is_installed_would_be_noticed() {
     assert!(sim.settle(20 * SECOND).is_some(), "{sim:?}");
     sim.apply(Action::Rekey(2, ring(&[2], Stage::On)));
     sim.run_for(30 * SECOND);
-    // Streams of the simulator are not sealed: there it can still refute.
     assert!(suspicions(&sim, 2) > 0, "these scenarios would see nothing");
 }

@@ -609,7 +609,7 @@ fn files_for_other_programs() {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().join("new");
     let ran = run(&["proto", place.to_str().unwrap()]);
-    assert_eq!((ran.code, ran.out.lines().count()), (0, 7));
+    assert_eq!((ran.code, ran.out.lines().count()), (0, 8));
     let written = std::fs::read_to_string(place.join("muster/v1/common.proto")).unwrap();
     assert!(written.contains("package muster.v1;"));
     for shell in ["bash", "zsh", "fish"] {

@@ -51,28 +51,7 @@ pub(super) async fn services(
         Inspector,
     ),
 ) -> anyhow::Result<Gate> {
-    let config = &shared.config;
-    let identity = grpc::Identity {
-        name: Arc::from(config.node.name.as_str()),
-        cluster: config.node.cluster.clone(),
-        version: VERSION.to_owned(),
-        bind: driver.local_addr().to_string(),
-        sockets: sockets
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect(),
-        features: FEATURES.map(str::to_owned).to_vec(),
-        started_unix_ms: shared.started_unix_ms,
-    };
-    let api = grpc::Config {
-        identity,
-        access: Access {
-            daemon_uid: rustix::process::geteuid().as_raw(),
-            allow: config.api.allow.clone(),
-        },
-        payload_bytes_max: config.limits.event_payload_bytes,
-        calls_max: grpc::limits::STREAMS_MAX,
-    };
+    let api = api(shared, driver, sockets);
     let metrics = grpc::Metrics::default();
     shared
         .metrics
@@ -115,6 +94,32 @@ pub(super) async fn services(
         }
     });
     Ok(gate)
+}
+
+/// What the API is told of this node and of its callers.
+fn api(shared: &Shared, driver: &Driver, sockets: &[PathBuf]) -> grpc::Config {
+    let config = &shared.config;
+    let identity = grpc::Identity {
+        name: Arc::from(config.node.name.as_str()),
+        cluster: config.node.cluster.clone(),
+        version: VERSION.to_owned(),
+        bind: driver.local_addr().to_string(),
+        sockets: sockets
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect(),
+        features: FEATURES.map(str::to_owned).to_vec(),
+        started_unix_ms: shared.started_unix_ms,
+    };
+    grpc::Config {
+        identity,
+        access: Access {
+            daemon_uid: rustix::process::geteuid().as_raw(),
+            allow: config.api.allow.clone(),
+        },
+        payload_bytes_max: config.limits.event_payload_bytes,
+        calls_max: grpc::limits::STREAMS_MAX,
+    }
 }
 
 /// How the children of this node are.

@@ -179,9 +179,9 @@ impl Owner {
         value: Option<Bytes>,
         updates: &mut Updates,
     ) -> bool {
+        let told = value.is_some();
         let summary = value.and_then(Summary::decode);
         let id: Arc<str> = Arc::from(id);
-        let told = summary.is_some();
         let fits = summary.filter(|summary| summary.id.starts_with(&*id) && !id.is_empty());
         match fits {
             Some(summary) => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use muster_engine::Member;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::json::{NO_ROLE, one};
@@ -69,7 +69,10 @@ pub fn serve(
 
 /// The answer of a member, if it has one.
 fn answer(asked: Asked, payload: &[u8], me: &Member) -> Option<String> {
-    let arguments: Arguments = match serde_json::from_slice(payload) {
+    // An array would do for serde.
+    let object = serde_json::from_slice::<Map<String, Value>>(payload);
+    let arguments = object.and_then(|object| Arguments::deserialize(Value::Object(object)));
+    let arguments = match arguments {
         Ok(arguments) => arguments,
         Err(error) => {
             return Some(format!(

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use muster_engine::{ExchangeError, ExchangeId, ExchangeKind, Input};
+use muster_engine::crypto::Keyring;
+use muster_engine::{ExchangeError, ExchangeId, ExchangeKind, Input, Stage};
 
 use crate::sim::cluster::{Next, Sim};
 use crate::sim::machine::Machine;
@@ -143,7 +144,7 @@ impl<M: Machine> Sim<M> {
             let error = ExchangeError::Connect("connection refused".to_owned());
             return self.fail_exchange(uid, error, round_trip);
         }
-        if self.nodes[peer].realm != self.nodes[slot].realm {
+        if !self.shake_hands(slot, peer) {
             let error = ExchangeError::Handshake("unknown key".to_owned());
             return self.fail_exchange(uid, error, 2 * round_trip);
         }
@@ -165,6 +166,22 @@ impl<M: Machine> Sim<M> {
         self.set_phase(uid, Phase::Shaking);
         // The links are free until then: others must not wait for this handshake.
         self.queue.push(self.now + takes, Next::Step(uid));
+    }
+
+    /// Whether a pipe between the two opens: the daemon offers every key that it has, and
+    /// plaintext where its stage of encryption takes that.
+    pub(crate) fn shake_hands(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.nodes[a], &self.nodes[b]);
+        let (Some(ours), Some(theirs)) = (&a.keyring, &b.keyring) else {
+            return a.realm == b.realm;
+        };
+        let open = |ring: &Option<Keyring>| {
+            let stage = ring.as_ref().map(Keyring::stage);
+            stage.is_none_or(Stage::accepts_plaintext)
+        };
+        let mut keys = ours.iter().flat_map(Keyring::keys);
+        let known = |id| theirs.as_ref().is_some_and(|ring| ring.get(id).is_some());
+        keys.any(|key| known(key.id())) || (open(ours) && open(theirs))
     }
 
     fn send_request(&mut self, uid: u64, peer: Option<Life>) {

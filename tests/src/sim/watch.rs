@@ -118,7 +118,7 @@ impl<M: Machine> Sim<M> {
             let refused = WatchEvent::Failed(WatchFailure::Refused);
             return self.tell_later(uid, refused, round_trip);
         }
-        if self.nodes[peer].realm != self.nodes[slot].realm {
+        if !self.shake_hands(slot, peer) {
             let rejected = WatchEvent::Failed(WatchFailure::Rejected);
             return self.tell_later(uid, rejected, 2 * round_trip);
         }

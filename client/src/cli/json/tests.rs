@@ -68,7 +68,7 @@ fn a_full_member() {
 fn an_empty_member_has_every_key() {
     let member = pb::Member::default();
     let object = serde_json::to_value(Member::of(&member)).unwrap();
-    assert_eq!(object.as_object().unwrap().len(), 18);
+    assert_eq!(object.as_object().unwrap().len(), 19);
     assert_eq!(object["alias"], serde_json::Value::Null);
     assert_eq!(object["status"], "unknown");
     assert_eq!(object["started_at"], serde_json::Value::Null);

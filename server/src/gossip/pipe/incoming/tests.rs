@@ -99,7 +99,7 @@ async fn unknown_kinds_get_a_goodbye_with_the_reason() {
     let cases = [
         (
             Open {
-                kind: 4,
+                kind: 9,
                 version: 1,
             },
             Reason::UnknownKind,

@@ -212,15 +212,11 @@ async fn with_their_files(engine: &Engine) {
         let mode = ["inspect", "--format", "{{.HostConfig.NetworkMode}}", name];
         assert!(engine.docker(&mode).starts_with("container:"), "{name}");
         // Its node, through the network that they share.
-        engine.docker(&[
-            "exec",
-            name,
-            "/bin/busybox",
-            "nc",
-            "-z",
-            "127.0.0.1",
-            "7946",
-        ]);
+        let reach = "exec NAME /bin/busybox nc -w 5 127.0.0.1 7946 -e /bin/busybox true";
+        let words = reach
+            .split(' ')
+            .map(|word| if word == "NAME" { name } else { word });
+        engine.docker(&words.collect::<Vec<_>>());
     }
 }
 
@@ -272,7 +268,7 @@ async fn what_cannot_start_is_told_with_what_to_write_instead() {
     logged(
         &engine,
         "node",
-        "image \"nowhere.invalid/far:1\" is not on this engine",
+        "is not on this engine, and it cannot be pulled",
     )
     .await;
     let info = engine.docker(&["exec", "node", "muster", "info"]);

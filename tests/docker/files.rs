@@ -265,18 +265,18 @@ async fn files_reach_images_without_a_shell_or_it_is_said_why_not() {
 async fn lines_of_hosts_outlive_what_docker_does_to_them() {
     let node = Node::start("one", |daemon| daemon.role("web=10.0.0.1:80")).await;
     node.engine.docker(&["network", "create", "other"]);
-    node.child("c", &[]);
-    node.looks_up("c", "web", Some("10.0.0.1")).await;
+    node.child("kid", &[]);
+    node.looks_up("kid", "web", Some("10.0.0.1")).await;
     let docker = |args: &[&str]| node.engine.docker(args);
-    docker(&["restart", "-t", "0", "c"]);
-    node.looks_up("c", "web", Some("10.0.0.1")).await;
-    docker(&["network", "connect", "other", "c"]);
-    node.looks_up("c", "web", Some("10.0.0.1")).await;
+    docker(&["restart", "-t", "0", "kid"]);
+    node.looks_up("kid", "web", Some("10.0.0.1")).await;
+    docker(&["network", "connect", "other", "kid"]);
+    node.looks_up("kid", "web", Some("10.0.0.1")).await;
     // The line of the first network stood in front of ours.
-    docker(&["network", "disconnect", "bridge", "c"]);
-    node.looks_up("c", "web", Some("10.0.0.1")).await;
-    let text = node.inside("c", &["cat", "/etc/hosts"]).unwrap();
-    let id: String = docker(&["inspect", "-f", "{{.Id}}", "c"])
+    docker(&["network", "disconnect", "bridge", "kid"]);
+    node.looks_up("kid", "web", Some("10.0.0.1")).await;
+    let text = node.inside("kid", &["cat", "/etc/hosts"]).unwrap();
+    let id: String = docker(&["inspect", "-f", "{{.Id}}", "kid"])
         .chars()
         .take(12)
         .collect();
@@ -287,9 +287,9 @@ async fn lines_of_hosts_outlive_what_docker_does_to_them() {
     );
     assert!(addresses(&text, &id)[0].starts_with("172."), "{text}");
     // Somebody restores an old one, without a word to anybody.
-    let path = docker(&["inspect", "-f", "{{.HostsPath}}", "c"]);
+    let path = docker(&["inspect", "-f", "{{.HostsPath}}", "kid"]);
     fs::write(path, "127.0.0.1\tlocalhost\n").unwrap();
-    node.looks_up("c", "web", Some("10.0.0.1")).await;
+    node.looks_up("kid", "web", Some("10.0.0.1")).await;
 }
 
 /// Children in the measured test.
@@ -385,7 +385,7 @@ async fn files_are_whole_whenever_a_container_reads_them() {
     let script = |path: &str| {
         format!(
             "BEGIN {{ for (i = 0; i < 20000; i++) {{ l = \"\"; r = (getline l < \"{path}\"); \
-             close(\"{path}\"); if (r < 0) missing++; else if (l !~ /^{{.*}}$/) torn++ }} \
+             close(\"{path}\"); if (r < 0) missing++; else if (l !~ /^[{{].*[}}]$/) torn++ }} \
              print torn + 0, missing + 0 }}"
         )
     };

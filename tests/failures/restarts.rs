@@ -84,6 +84,16 @@ async fn those_that_saw_each_other_fail_never_meet_again() {
     let mut two = daemon("two").data_dir().ready().await;
     one.muster().ok(&["join", &two.addr().to_string()]).await;
     see_alive(&one, 2).await;
+    // Deaths are known sooner than a snapshot is due.
+    for (daemon, other) in [(&one, "two"), (&two, "one")] {
+        let snapshot = daemon.socket().with_file_name("data").join("snapshot");
+        wait::holds("the snapshot", SOON, async || {
+            let held = std::fs::read(&snapshot).unwrap_or_default();
+            held.windows(other.len())
+                .any(|part| part == other.as_bytes())
+        })
+        .await;
+    }
     one.kill().await;
     see(&two, "one", MemberStatus::Failed, DETECTION).await;
     two.kill().await;

@@ -23,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "legacy",
         &[
             "children::spec",
+            "containers::redact",
             "docker",
             "gossip::CommandError",
             "gossip::Handle",

@@ -5,8 +5,9 @@
 //! Suspicion and a leave that is not finished are no news to it, as in serf. A
 //! restart is told as the end of the old run and the join of the new one, so that a
 //! script which adds a line on a join and removes it on an end never has two lines
-//! and never an old address. What comes and goes between two calls is not told, and
-//! a member is not told as gone unless it was told as there.
+//! and never an old address. Who comes and ends between two calls is told as joined and
+//! then as gone, for the sake of those who watch for ends; nobody is told as gone who was
+//! not told as there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,6 +75,8 @@ enum State {
 struct Now {
     /// How the last run that ended did.
     ended: Option<MemberKind>,
+    /// It was seen there.
+    came: Option<Arc<Member>>,
     /// `None`: the store does not have it any more.
     member: Option<Arc<Member>>,
 }
@@ -133,13 +136,14 @@ impl Tracker {
     /// What is to be told, in this order.
     pub fn tell(&mut self) -> Vec<Batch> {
         self.due = None;
-        let mut batches: BTreeMap<MemberKind, Vec<Told>> = BTreeMap::new();
+        // First what came first of each member.
+        let mut batches: BTreeMap<(usize, MemberKind), Vec<Told>> = BTreeMap::new();
         for (name, now) in std::mem::take(&mut self.changed) {
-            for (kind, told) in self.step(&name, now) {
-                batches.entry(kind).or_default().push(told);
+            for (nth, (kind, told)) in self.step(&name, now).into_iter().enumerate() {
+                batches.entry((nth, kind)).or_default().push(told);
             }
         }
-        let batches = batches.into_iter().flat_map(|(kind, members)| {
+        let batches = batches.into_iter().flat_map(|((_, kind), members)| {
             let parts = members.chunks(LINES_MAX).map(<[Told]>::to_vec);
             let parts: Vec<_> = parts.collect();
             parts
@@ -167,6 +171,9 @@ impl Tracker {
         }
         let now = self.changed.entry(Arc::clone(name)).or_default();
         now.ended = member.as_deref().and_then(end).or(now.ended);
+        if let Some(there) = member.as_ref().filter(|member| end(member).is_none()) {
+            now.came = Some(Arc::clone(there));
+        }
         now.member = member;
         true
     }
@@ -209,7 +216,11 @@ impl Tracker {
                 vec![told(MemberKind::Leave, &member)]
             }
             (None | Some(Gone(..)), Some(There(member))) => vec![told(MemberKind::Join, &member)],
-            (None | Some(Gone(..)), Some(Gone(..))) | (None, None) => Vec::new(),
+            (None | Some(Gone(..)), Some(Gone(kind, member))) => match now.came {
+                Some(came) => vec![told(MemberKind::Join, &came), told(kind, &member)],
+                None => Vec::new(),
+            },
+            (None, None) => Vec::new(),
             (Some(Gone(_, member)), None) => vec![told(MemberKind::Reap, &member)],
             (Some(There(member)), None) => {
                 let ended = now.ended.unwrap_or(MemberKind::Leave);

@@ -3,11 +3,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-/// In the place of what is not shown.
-const HIDDEN: &str = "<redacted>";
-
-/// Options of log drivers with these in their names are credentials.
-const SECRET_OPTIONS: [&str; 5] = ["token", "secret", "password", "credential", "key"];
+use crate::containers::redact::redact;
 
 /// What readers of the files may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,21 +27,16 @@ impl Inspect {
     /// which are empty, are those of the parent.
     #[must_use]
     pub fn new(inspect: &RawValue, parent: Option<&RawValue>, privacy: Privacy) -> Self {
-        if parent.is_none() && privacy == Privacy::Full {
-            let json = inspect.to_owned();
-            return Self { json };
-        }
-        let Ok(mut fields) = serde_json::from_str::<Map<String, Value>>(inspect.get()) else {
-            return Self::none();
+        let text = match parent.and_then(network_settings) {
+            None => Ok(inspect.get().to_owned()),
+            Some(settings) => with_settings(inspect, settings),
         };
-        let settings = parent.and_then(network_settings);
-        if let Some(settings) = settings {
-            fields.insert("NetworkSettings".to_owned(), settings);
-        }
-        if privacy == Privacy::Redacted {
-            redact(&mut fields);
-        }
-        serde_json::value::to_raw_value(&fields).map_or_else(|_| Self::none(), |json| Self { json })
+        let text = text.and_then(|text| match privacy {
+            Privacy::Full => Ok(text),
+            Privacy::Redacted => redact(&text),
+        });
+        let json = text.and_then(RawValue::from_string);
+        json.map_or_else(|_| Self::none(), |json| Self { json })
     }
 
     /// Of a node that runs in no container.
@@ -67,66 +58,8 @@ fn network_settings(inspect: &RawValue) -> Option<Value> {
     fields.remove("NetworkSettings")
 }
 
-fn redact(fields: &mut Map<String, Value>) {
-    if let Some(args) = fields.get_mut("Args") {
-        hide_items(args, 0);
-    }
-    if let Some(Value::Object(config)) = fields.get_mut("Config") {
-        redact_config(config);
-    }
-    let options = fields.get_mut("HostConfig");
-    let options = options.and_then(|host| host.pointer_mut("/LogConfig/Config"));
-    if let Some(Value::Object(options)) = options {
-        for (name, value) in options.iter_mut() {
-            let name = name.to_lowercase();
-            if SECRET_OPTIONS.iter().any(|word| name.contains(word)) {
-                *value = Value::from(HIDDEN);
-            }
-        }
-    }
-    // What the check printed.
-    let log = fields.get_mut("State");
-    let log = log.and_then(|state| state.pointer_mut("/Health/Log"));
-    for entry in log.and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(output) = entry.get_mut("Output") {
-            *output = Value::from(HIDDEN);
-        }
-    }
-}
-
-fn redact_config(config: &mut Map<String, Value>) {
-    for variable in config
-        .get_mut("Env")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        let text = variable.as_str().unwrap_or_default();
-        if let Some((name, _value)) = text.split_once('=') {
-            *variable = Value::from(format!("{name}={HIDDEN}"));
-        }
-    }
-    // The program itself is no secret: `Path` tells it as well.
-    let has_entrypoint = config
-        .get("Entrypoint")
-        .and_then(Value::as_array)
-        .is_some_and(|words| !words.is_empty());
-    if let Some(entrypoint) = config.get_mut("Entrypoint") {
-        hide_items(entrypoint, 1);
-    }
-    if let Some(command) = config.get_mut("Cmd") {
-        hide_items(command, usize::from(!has_entrypoint));
-    }
-    let test = config.get_mut("Healthcheck");
-    if let Some(test) = test.and_then(|check| check.get_mut("Test")) {
-        // CMD or CMD-SHELL.
-        hide_items(test, 1);
-    }
-}
-
-/// Hides the texts of a list after the first `shown`.
-fn hide_items(list: &mut Value, shown: usize) {
-    for item in list.as_array_mut().into_iter().flatten().skip(shown) {
-        *item = Value::from(HIDDEN);
-    }
+fn with_settings(inspect: &RawValue, settings: Value) -> serde_json::Result<String> {
+    let mut fields: Map<String, Value> = serde_json::from_str(inspect.get())?;
+    fields.insert("NetworkSettings".to_owned(), settings);
+    serde_json::to_string(&fields)
 }

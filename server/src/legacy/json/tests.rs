@@ -125,7 +125,7 @@ fn nothing_secret_is_left_in_what_is_redacted() {
     assert_eq!(json["NetworkSettings"]["IPAddress"], "172.17.0.2");
     // What the engine does not say is not made up, and what is no inspect not shown.
     let odd = Inspect::new(&raw(r#"{"Config":null,"Args":7}"#), None, Privacy::Redacted);
-    assert_eq!(odd.json().get(), r#"{"Config":null,"Args":7}"#);
+    assert_eq!(odd.json().get(), r#"{"Config":null,"Args":"<redacted>"}"#);
     let odd = Inspect::new(&raw("[1]"), None, Privacy::Redacted);
     assert_eq!(odd.json().get(), "{}");
 }

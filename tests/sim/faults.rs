@@ -119,6 +119,30 @@ fn halves_that_lost_each_other_meet_again() {
     }
 }
 
+/// The first node never asked anybody to let it in: it asks for the first time when the
+/// network is whole again, and that is no beginning.
+#[test]
+fn who_was_cut_off_gets_what_was_sent_meanwhile() {
+    for seed in 26..30 {
+        let mut sim = settled(hosts(6, seed));
+        sim.run_for(5 * SECOND);
+        sim.apply(Action::Split((0..2).collect()));
+        sim.run_for(20 * SECOND);
+        assert_eq!(sim.shown_as(0, Status::Failed), 4);
+        sim.apply(Action::Burst(4, 20, 100));
+        sim.run_for(SECOND);
+        sim.apply(Action::HealAll);
+        let everywhere = |sim: &Sim| {
+            let sent = &sim.streams()[0].sent;
+            sent.len() == 20 && sent.iter().all(|event| event.reached == 6)
+        };
+        let took = sim.run_until(60 * SECOND, 5 * MILLI, everywhere);
+        println!("seed {seed}: events everywhere {took:?} after the heal");
+        assert!(took.is_some(), "seed {seed}");
+        ends_well(&mut sim, SECOND);
+    }
+}
+
 #[test]
 fn one_deaf_node_takes_nobody_down() {
     let mut sim = settled(hosts(10, 27));

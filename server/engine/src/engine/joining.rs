@@ -48,6 +48,10 @@ const PAST_AT_ONCE: usize = 8;
 /// Pause between past members that are dialled in turn.
 const PAST_PAUSE: Duration = Duration::from_millis(500);
 
+/// Who was among others for so long is a member, whether it asked them or they it. Its own
+/// first try to join, if it has whom to ask, is over by then.
+const MEMBER_AFTER: Duration = Duration::from_secs(2);
+
 /// Whom to dial, and when.
 #[derive(Debug)]
 pub(super) struct Joining {
@@ -59,6 +63,8 @@ pub(super) struct Joining {
     next: Time,
     pause: Duration,
     joined: bool,
+    /// Since when others are there.
+    company: Option<Time>,
     alone: bool,
     last_loss: Option<Time>,
     patience: Duration,
@@ -74,6 +80,7 @@ impl Joining {
             next: now,
             pause: PAUSE_MIN,
             joined: false,
+            company: None,
             alone: true,
             last_loss: None,
             patience: PATIENCE,
@@ -92,6 +99,16 @@ impl Joining {
     /// No join has succeeded yet: event positions and seniority are still open.
     pub(super) fn is_first(&self) -> bool {
         !self.joined
+    }
+
+    /// Tells whether others are there. A seed that everybody joined never asked anybody:
+    /// when it does after a split, what was sent meanwhile is for it.
+    pub(super) fn in_company(&mut self, now: Time, others: bool) {
+        let since = *self.company.get_or_insert(now);
+        self.joined |= others && now.since(since) >= MEMBER_AFTER;
+        if !others {
+            self.company = None;
+        }
     }
 
     /// Keeps the address of a member that was lost.

@@ -222,6 +222,8 @@ impl Engine {
         self.hurry_on(now);
         if self.upkeep.housekeeping <= now.at {
             self.upkeep.housekeeping = now.at + HOUSEKEEPING;
+            let others = !self.table.active().is_empty();
+            self.joining.in_company(now.at, others);
             self.reap(now);
             self.recheck_digests(now);
             for addr in self.parked.expire(now.at) {

@@ -10,7 +10,7 @@
 //! ```
 //! One FIFO per child, so that its events name it, and one that all share. Each is held
 //! open to read and write, from before the child starts: nobody waits for a reader, and
-//! it never ends. The [`keeper`] makes a FIFO again that was deleted or replaced.
+//! it never ends. The keeper makes a FIFO again that was deleted or replaced.
 
 mod allow;
 mod bucket;

@@ -287,13 +287,16 @@ fn first_process(id: &str) -> i32 {
     let wanted = format!("/{id}");
     let processes = fs::read_dir("/proc").unwrap();
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    let mut inside: Vec<i32> = pids
-        .filter(|pid| {
-            let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup"));
-            cgroup.is_ok_and(|text| text.lines().any(|line| line.ends_with(&wanted)))
-        })
-        .collect();
-    inside.sort_unstable();
-    // A shell and what it runs: the shell came first, and is its first process.
-    *inside.first().expect("the container runs")
+    let mut inside = pids.filter(|pid| {
+        let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup"));
+        cgroup.is_ok_and(|text| text.lines().any(|line| line.ends_with(&wanted)))
+    });
+    // What starts it is in its group for an instant as well: the first process is number
+    // one in the innermost namespace.
+    let is_first = |pid: &i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        numbers.is_some_and(|numbers| numbers.split_whitespace().next_back() == Some("1"))
+    };
+    inside.find(is_first).expect("the container runs")
 }

@@ -224,6 +224,11 @@ async fn files_reach_images_without_a_shell_or_it_is_said_why_not() {
     let bare = ["run", "-d", "--name", "bare", "-l", "muster.child", BARE];
     node.engine.docker(&[&bare[..], &SLEEP].concat());
     node.child("locked", &["--read-only"]);
+    let files = node.below("serfnode/children/single");
+    fs::create_dir_all(&files).unwrap();
+    fs::write(files.join("me.json"), "{}").unwrap();
+    let single = format!("{}:/me.json", files.join("me.json").display());
+    node.child("single", &["-v", &single]);
     let to = temp_dir();
     let to = to.path().join("me.json").display().to_string();
     wait::until("/me.json in bare", PATIENCE, async || {
@@ -257,6 +262,15 @@ async fn files_reach_images_without_a_shell_or_it_is_said_why_not() {
         .await;
     node.logs("its root file system is read-only: give it --volumes-from")
         .await;
+    node.logs("a file is undeliverable child=\"single\" file=\"/me.json\"")
+        .await;
+    node.logs(&format!("-v {}:/serfnode:ro", files.display()))
+        .await;
+    // The others come through the engine.
+    node.json("single", "/serfnode/serfnodes_by_role.json", |by_role| {
+        by_role["web"][0]["service_port"] == "80"
+    })
+    .await;
     // Its lines of hosts come all the same.
     node.looks_up("locked", "web", Some("10.0.0.1")).await;
 }

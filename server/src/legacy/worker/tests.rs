@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::docker::Container;
 use crate::hub::testing::member;
+use crate::legacy::parcel::Parcel;
 use crate::legacy::testing::{container, labelled, mounted, state};
 
 /// A worker of node `n1` on a host, and one member of role `web`.

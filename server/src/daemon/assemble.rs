@@ -53,8 +53,10 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let (core, driver, cursors) = (gossip.core, gossip.driver, gossip.cursors);
     let (handle, hub) = (core.handle.clone(), Arc::clone(&core.hub));
     let (pipes, questions) = (gossip.pipes, gossip.questions);
+    let (files_to, files) = watch::channel(Arc::default());
+    let containers = (&docker, files);
     let (queries, keys, inspector) =
-        peering::serve_peers(&shared, &core, pipes, questions, begun, &docker);
+        peering::serve_peers(&shared, &core, pipes, questions, begun, containers);
     let reloader = on_signals(&shared, &core.hub, &handle);
     if let Some(listener) = serf_rpc {
         serf::spawn(&shared, listener, &core, &queries, &keys);
@@ -66,6 +68,9 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         queries.responders.clone(),
     );
     let legacy = legacy::start(&shared, &hub, &handle, &queries.responders, &docker).await?;
+    if let Some(legacy) = &legacy {
+        legacy.tell(files_to, &shared);
+    }
     retries::start(&shared, &keys);
     supervising::start(&shared, &docker, &handle);
     let parts = (core, queries, handlers, keys);

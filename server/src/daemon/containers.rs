@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use muster_engine::Stage;
+use tokio::sync::watch;
 
 use super::Shared;
 use super::peering::Core;
 use crate::config::{self, Security, is_private};
 use crate::containers::{self as told, Inspector, InspectorParts, Publisher};
 use crate::docker::{Container, Docker, DockerError, Metrics};
+use crate::hub::containers::summary::ChildFiles;
 use crate::peers::Peers;
 
 /// How long a daemon in a container waits at its start for the engine to tell of its
@@ -108,7 +110,13 @@ async fn look(docker: &Docker, id: &str) -> Result<Option<Container>, DockerErro
 }
 
 /// Tells the cluster of the containers, and lets others ask for all of one.
-pub(super) fn tell(shared: &Shared, core: &Core, docker: &Docker, peers: Peers) -> Inspector {
+pub(super) fn tell(
+    shared: &Shared,
+    core: &Core,
+    docker: &Docker,
+    files: watch::Receiver<Arc<ChildFiles>>,
+    peers: Peers,
+) -> Inspector {
     let metrics = told::Metrics::default();
     shared
         .metrics
@@ -118,7 +126,7 @@ pub(super) fn tell(shared: &Shared, core: &Core, docker: &Docker, peers: Peers) 
     let places = docker.places().clone();
     let publisher = Publisher::new(
         config,
-        docker.state(),
+        (docker.state(), files),
         Arc::new(move || places.me()),
         core.handle.clone(),
         metrics.clone(),

@@ -74,7 +74,7 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     retries::start(&shared, &keys);
     supervising::start(&shared, &docker, &handle);
     let parts = (core, queries, handlers, keys);
-    let children = children::start(&shared, &docker);
+    let children = children::start(&shared, &docker, legacy.as_ref());
     let around = (reloader, docker, (legacy, children), inspector);
     let gate = services(&shared, parts, &driver, &sockets, around).await?;
     serve_sockets(&shared, listeners, &gate);

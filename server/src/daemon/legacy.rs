@@ -38,6 +38,11 @@ impl Legacy {
         warnings
     }
 
+    /// The FIFOs.
+    pub(super) fn fifos(&self) -> Fifos {
+        self.fifos.clone()
+    }
+
     /// Hands on what became of the files of children.
     pub(super) fn tell(&self, to: watch::Sender<Arc<ChildFiles>>, shared: &Shared) {
         let mut deliveries = self.files.deliveries();

@@ -30,6 +30,7 @@ use crate::handlers::cursors::CursorStore;
 use crate::hub::Hub;
 use crate::keys::{self, Ring};
 use crate::peers::Me;
+use crate::process::orphans;
 use crate::queries;
 use crate::queries::receiver::{Inbox, Received};
 use crate::tags::Tags;
@@ -48,6 +49,10 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let docker = containers::start(&shared).await?;
     let shared = containers::advertised(shared, &docker).await;
+    if orphans::are_ours() {
+        let reap = orphans::reap(shared.tasks.stop_token());
+        shared.tasks.spawn_guarded("orphans", reap);
+    }
     let begun = peering::begin_keys(&shared)?;
     let gossip = start_gossip(&shared, &begun.ring).await?;
     let (core, driver, cursors) = (gossip.core, gossip.driver, gossip.cursors);

@@ -407,7 +407,7 @@ async fn the_first_process_of_a_container_leaves_no_zombies() {
         if zombies.is_empty() {
             Ok(())
         } else {
-            Err(zombies)
+            Err(zombies.concat())
         }
     })
     .await;

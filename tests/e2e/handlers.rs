@@ -412,6 +412,6 @@ async fn the_first_process_of_a_container_leaves_no_zombies() {
     })
     .await;
     // Those that it started itself still tell it how they ended.
-    out.until("runs", |text| text.lines().count() == 5).await;
+    out.until("ran", |text| text.lines().count() == 5).await;
     assert!(!one.log().contains("handler failed"), "{}", one.log());
 }

@@ -2,7 +2,8 @@
 //!
 //! Reading order: this file (what comes in, what goes out), `datagrams` (the bulk
 //! of the talk), `members` (what an update does), `naming` (whose a name is), `exchange` and `joining` (state
-//! exchanges), `leaving`, `forcing`, `watching` (idle streams), `probing`, `coordinates`, `commands`.
+//! exchanges), `leaving`, `forcing`, `watching` (idle streams), `probing`, `ways`
+//! (UDP or TCP), `coordinates`, `commands`.
 
 mod check;
 mod commands;
@@ -22,6 +23,7 @@ mod tests;
 mod upkeep;
 mod views;
 mod watching;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -46,7 +48,7 @@ use crate::time::{Now, Time};
 use coordinates::Coordinates;
 #[cfg(test)]
 pub(crate) use datagrams::ident_bytes;
-use datagrams::{Extra, Parked};
+use datagrams::{Came, Extra, Parked};
 use exchange::Exchanges;
 use forcing::Forcing;
 use joining::Joining;
@@ -55,6 +57,7 @@ use probing::Probing;
 use restoring::Remembered;
 use upkeep::Upkeep;
 use watching::Watching;
+use ways::Ways;
 
 /// One node of a cluster.
 #[derive(Debug)]
@@ -80,6 +83,7 @@ pub struct Engine {
     remembered: Remembered,
     watching: Watching,
     probing: Probing,
+    ways: Ways,
     history: History,
     /// When the last datagram under an unknown key was told of.
     unknown_key_told: Option<Time>,
@@ -126,6 +130,7 @@ impl Engine {
             remembered: Remembered::default(),
             watching: Watching::default(),
             probing: Probing::new(now.at),
+            ways: Ways::new(now.at),
             history: History::default(),
             unknown_key_told: None,
             counters: BTreeMap::new(),
@@ -142,7 +147,8 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input) {
         self.notice_pause(now);
         match input {
-            Input::Datagram { from, bytes } => self.on_datagram(now, from, &bytes),
+            Input::Datagram { from, bytes } => self.on_datagram(now, Came::ByUdp(from), &bytes),
+            Input::Carried { bytes } => self.on_datagram(now, Came::ByTcp, &bytes),
             Input::Request {
                 id,
                 from,

@@ -41,6 +41,7 @@ use crate::member::Member;
 use crate::own::Own;
 use crate::settle::Settle;
 use crate::suspicion::Suspicions;
+use crate::swim::message::{self, Probe};
 use crate::swim::{Swim, SwimOutput, Update};
 use crate::table::Table;
 use crate::time::{Now, Time};
@@ -229,6 +230,12 @@ impl Engine {
     fn on_swim(&mut self, now: Now, output: SwimOutput) {
         match output {
             SwimOutput::Send { to, bytes } => {
+                if let Some(Probe::Ping(number)) = message::probe(&bytes)
+                    && self.ways.is_by_tcp(now.at, to.hash)
+                {
+                    // It is not waited for what will hardly come.
+                    self.probe_by_tcp(now, to, number);
+                }
                 self.transmit(
                     now,
                     to.node(),

@@ -46,7 +46,7 @@ impl Probing {
 }
 
 impl Engine {
-    /// A direct probe was not answered in time: TCP may get through.
+    /// A direct probe was not answered in time, or hardly will be: TCP may get through.
     pub(super) fn probe_by_tcp(&mut self, now: Now, subject: Ident, number: u8) {
         self.probing.missed = None;
         let Some(addr) = self

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::Engine;
 use super::datagrams::Came;
 use crate::ident::NodeRef;
+use crate::table::Peer;
 use crate::time::{Now, Time};
 
 /// Probes in a row that only TCP answered before a member is taken for reached that
@@ -62,9 +63,9 @@ impl Ways {
         }
     }
 
-    /// Members that only TCP reaches.
-    pub(super) fn count(&self) -> usize {
-        self.members.values().filter(|way| way.is_by_tcp()).count()
+    fn by_tcp(&self) -> impl Iterator<Item = u64> {
+        let by_tcp = self.members.iter().filter(|(_, way)| way.is_by_tcp());
+        by_tcp.map(|(hash, _)| *hash)
     }
 
     /// Whether what is sent to a member goes over TCP.
@@ -145,6 +146,12 @@ impl Engine {
         }
     }
 
+    /// Live members that only TCP reaches.
+    pub(super) fn members_by_tcp(&self) -> usize {
+        let live = |hash: &u64| self.table.get(*hash).is_some_and(Peer::is_active);
+        self.ways.by_tcp().filter(live).count()
+    }
+
     /// Forgets what is known of the way to a member.
     pub(super) fn forget_way(&mut self, hash: u64) {
         self.ways.members.remove(&hash);
@@ -179,7 +186,7 @@ mod tests {
         ways.answered_by_tcp(at(12), 1);
         assert!(ways.is_by_tcp(at(12), 1) && ways.is_silent(at(12), 1));
         assert!(!ways.is_by_tcp(at(12), 2), "the others are well");
-        assert_eq!(ways.count(), 1);
+        assert_eq!(ways.by_tcp().count(), 1);
         ways.heard(at(13), 1, false);
         assert!(!ways.is_by_tcp(at(13), 1));
         assert!(ways.members.is_empty());
@@ -195,7 +202,7 @@ mod tests {
         assert!(!ways.is_by_tcp(at(12), 3), "too soon");
         assert!(ways.is_by_tcp(at(13), 3));
         ways.answered_by_tcp(at(14), 3);
-        assert_eq!(ways.count(), 1, "marked by one answer then");
+        assert_eq!(ways.by_tcp().count(), 1, "marked by one answer then");
         ways.heard(at(15), 1, false);
         assert!(!ways.is_by_tcp(at(15), 2) && ways.is_by_tcp(at(15), 3));
     }
@@ -209,6 +216,6 @@ mod tests {
         assert!(ways.is_by_tcp(at(1), 1) && !ways.is_silent(at(1), 1));
         ways.heard(at(2), 1, true);
         assert!(!ways.is_by_tcp(at(2), 1));
-        assert_eq!(ways.count(), 0);
+        assert_eq!(ways.by_tcp().count(), 0);
     }
 }

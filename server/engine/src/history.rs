@@ -149,7 +149,8 @@ pub(crate) fn advice(member: &Member) -> String {
     };
     if member.by_tcp {
         return format!(
-            "Only TCP gets there: let UDP through on {}, gossip is slow without. {text}",
+            "Only TCP gets there: let UDP through on {}. What datagrams bring is carried over \
+             TCP meanwhile. {text}",
             member.addr
         )
         .trim_end()

@@ -47,6 +47,10 @@ pub(super) struct Net {
     cut_off: BTreeSet<SocketAddr>,
     /// No datagram gets through, streams do.
     datagrams_blocked: bool,
+    /// Nor any to these.
+    hears_none: BTreeSet<SocketAddr>,
+    /// Datagrams sent over TCP so far.
+    carried: usize,
     /// Added to the wall clock of nodes.
     skews: BTreeMap<SocketAddr, i64>,
     /// Everything delivered, if anybody wants it.
@@ -94,6 +98,8 @@ impl Net {
             seeds: vec![addr(0)],
             cut_off: BTreeSet::new(),
             datagrams_blocked: false,
+            hears_none: BTreeSet::new(),
+            carried: 0,
             skews: BTreeMap::new(),
             captured: None,
             outputs: Vec::new(),
@@ -179,6 +185,7 @@ impl Net {
         match &input {
             Input::Datagram { from, .. } if self.is_cut(*from, to) => return,
             Input::Datagram { .. } if self.datagrams_blocked => return,
+            Input::Datagram { .. } if self.hears_none.contains(&to) => return,
             Input::Request { id, from, .. } if self.is_cut(*from, to) => {
                 return self.answer(*id, Err(ExchangeError::Timeout));
             }
@@ -224,6 +231,10 @@ impl Net {
                 Output::Transmit { to, bytes } => {
                     self.wires
                         .push_back((due, to, Input::Datagram { from: at, bytes }));
+                }
+                Output::Carry { to, bytes } => {
+                    self.carried += 1;
+                    self.wires.push_back((due, to, Input::Carried { bytes }));
                 }
                 Output::Request {
                     id, to, kind, body, ..

@@ -86,7 +86,7 @@ impl Engine {
             }
         }
         if !wants.is_empty() {
-            self.ask_for_records(now, from, &wants);
+            self.ask_for_records(now, (from, source.id().node()), &wants);
         }
         self.tell_swim(now, true);
         // Who has left stays dead.

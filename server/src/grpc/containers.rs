@@ -23,7 +23,7 @@ use super::watch::stream::{Ask, Watch};
 use super::watch::{Part, Watched};
 use crate::containers::{Asked, Inspector, find};
 use crate::hub::Hub;
-use crate::hub::containers::summary::Health;
+use crate::hub::containers::summary::{Files, Health};
 use crate::hub::containers::{ContainerKey, NodeContainer, StaleReason};
 use crate::hub::store::Entry;
 
@@ -120,6 +120,14 @@ fn container(held: &NodeContainer) -> pb::Container {
         .into(),
         labels_left_out: summary.labels_left_out,
         local: held.is_local,
+        files: match summary.files {
+            Files::None => pb::FileDelivery::Unspecified,
+            Files::Pending => pb::FileDelivery::Pending,
+            Files::Delivered => pb::FileDelivery::Delivered,
+            Files::Undeliverable(_) => pb::FileDelivery::Undeliverable,
+        }
+        .into(),
+        files_problem: summary.files.problem().to_owned(),
     }
 }
 

@@ -87,12 +87,11 @@ pub(super) const fn kind_name(kind: ChangeKind) -> &'static str {
 
 async fn lines<W: Shown>(context: &mut Context, mut watch: Watch<W>) -> Result<(), Failure> {
     loop {
-        let update = watch.next().await?;
-        let begun = watch.position().is_some();
+        let update = next(&mut watch).await?;
         if context.out.is_json() {
-            print_json::<W>(context, update, begun)?;
+            print_json::<W>(context, update)?;
         } else {
-            print_lines::<W>(context, update, begun)?;
+            print_lines::<W>(context, update)?;
         }
     }
 }
@@ -104,10 +103,7 @@ async fn live<W: Shown>(context: &Context, mut watch: Watch<W>) -> Result<(), Fa
     let mut state = String::new();
     loop {
         tokio::select! {
-            update = watch.next() => match update? {
-                Update::Disconnected(lost) if watch.position().is_none() => {
-                    return Err(lost.error.into());
-                }
+            update = next(&mut watch) => match update? {
                 Update::Disconnected(lost) => {
                     let error = escape(&lost.error.to_string());
                     state = format!("(as of before: {error}; trying again)");
@@ -125,11 +121,16 @@ async fn live<W: Shown>(context: &Context, mut watch: Watch<W>) -> Result<(), Fa
     }
 }
 
-fn print_json<W: Shown>(
-    context: &mut Context,
-    update: Update<W::Item>,
-    begun: bool,
-) -> Result<(), Failure> {
+/// The next news. A daemon that was not there at first is a failure, one that went away is
+/// not. Cancel-safe.
+async fn next<W: Shown>(watch: &mut Watch<W>) -> Result<Update<W::Item>, Failure> {
+    match watch.next().await? {
+        Update::Disconnected(lost) if watch.position().is_none() => Err(lost.error.into()),
+        update => Ok(update),
+    }
+}
+
+fn print_json<W: Shown>(context: &mut Context, update: Update<W::Item>) -> Result<(), Failure> {
     let out = &mut context.out;
     match update {
         Update::Snapshot { reason, items } => out.json(&Snapshot {
@@ -143,7 +144,6 @@ fn print_json<W: Shown>(
                 change: W::change_json(change),
             })
         }),
-        Update::Disconnected(lost) if !begun => Err(lost.error.into()),
         Update::Disconnected(lost) => out.json(&json::Disconnected::of(&lost)),
         Update::Reconnected { resumed } => out.json(&Reconnected {
             kind: "reconnected",
@@ -152,11 +152,7 @@ fn print_json<W: Shown>(
     }
 }
 
-fn print_lines<W: Shown>(
-    context: &mut Context,
-    update: Update<W::Item>,
-    begun: bool,
-) -> Result<(), Failure> {
+fn print_lines<W: Shown>(context: &mut Context, update: Update<W::Item>) -> Result<(), Failure> {
     let out = &mut context.out;
     match update {
         Update::Snapshot { items, .. } => {
@@ -165,7 +161,6 @@ fn print_lines<W: Shown>(
         Update::Changes(changes) => changes
             .iter()
             .try_for_each(|change| out.line(&W::change_line(change))),
-        Update::Disconnected(lost) if !begun => Err(lost.error.into()),
         Update::Disconnected(lost) => {
             if lost.failures == 1 {
                 note(&format!("{}; trying again", lost.error));

@@ -1,14 +1,8 @@
 //! Probes that datagrams do not answer, and what they say of who sent them.
 
-use std::time::Duration;
-
-use super::{Net, addr, cluster};
+use super::{Net, addr, cluster, secs};
 use crate::api::Output;
 use crate::member::Status;
-
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 fn counter(net: &Net, n: u16, name: &str) -> u64 {
     let counters = net.node(n).counters();

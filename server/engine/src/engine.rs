@@ -8,6 +8,7 @@ mod check;
 mod commands;
 mod coordinates;
 mod datagrams;
+mod doubting;
 mod exchange;
 mod forcing;
 mod joining;
@@ -216,6 +217,9 @@ impl Engine {
             } else {
                 break;
             }
+        }
+        if self.parked.len() > 0 || self.exchanges.differs() {
+            self.upkeep.housekeep_soon(now.at);
         }
         self.show();
     }

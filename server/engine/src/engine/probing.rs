@@ -116,6 +116,7 @@ impl Engine {
     /// A datagram of a member came: it is not reached over TCP alone.
     pub(super) fn heard_datagram(&mut self, now: Now, from: NodeRef) {
         self.probing.heard(now.at);
+        self.table.hear(now.at, from);
         if !self.probing.by_tcp.is_empty()
             && self.probing.by_tcp.remove(&from.hash).is_some()
             && self.table.set_by_tcp(from.hash, false)

@@ -9,6 +9,7 @@ mod agreement;
 mod basics;
 mod bounds;
 mod coordinates;
+mod doubting;
 mod hostile;
 mod keys;
 mod naming;

@@ -120,7 +120,9 @@ impl Sim {
         self.limits = limits;
         for index in 0..self.nodes.len() {
             self.nodes[index].events = self.engine(index, self.nodes[index].me.boot);
+            self.nodes[index].live.clear();
         }
+        self.everybody_sees_everybody();
         self
     }
 
@@ -183,12 +185,20 @@ impl Sim {
                 .filter(|n| !live.contains(n))
                 .copied()
                 .collect();
+            let came: Vec<NodeRef> = live
+                .iter()
+                .filter(|n| !node.live.contains(n))
+                .copied()
+                .collect();
             node.live = live;
             if !node.up || node.paused {
                 continue;
             }
             for member in gone {
                 self.call(index, |events, now, _| events.member_down(now, member));
+            }
+            for member in came {
+                self.call(index, |events, now, _| events.member_up(now, member));
             }
         }
     }
@@ -209,6 +219,7 @@ impl Sim {
         let node = &mut self.nodes[index];
         node.me.boot = boot;
         node.events = events;
+        node.live.clear();
         node.up = true;
         node.paused = false;
         node.seen.clear();

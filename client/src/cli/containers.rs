@@ -16,7 +16,7 @@ use crate::{ContainerWatchOptions, pb};
 const ID_DIGITS: usize = 12;
 
 #[derive(Serialize)]
-struct Containers<'a> {
+pub(super) struct Containers<'a> {
     containers: Vec<Container<'a>>,
 }
 
@@ -57,11 +57,9 @@ pub(super) async fn run(context: &mut Context, args: &ContainerList) -> Result<(
     let client = context.client()?;
     let options = options(args);
     let call = client.containers(&options);
-    let containers = context.deadline(CALL_TIMEOUT, call).await?;
+    let containers = context.deadline(CALL_TIMEOUT, call).await?.items;
     let colour = context.out.colour();
-    let json = Containers {
-        containers: containers.iter().map(Container::of).collect(),
-    };
+    let json = Containers::of(&containers);
     context.out.answer(&json, || match containers.is_empty() {
         true => String::new(),
         false => lines(&containers, Timestamp::now(), colour).join("\n"),
@@ -255,6 +253,14 @@ fn stale_reason(one: &pb::Container) -> Option<&'static str> {
         pb::StaleReason::Unspecified => None,
         pb::StaleReason::Node => Some("node"),
         pb::StaleReason::Engine => Some("engine"),
+    }
+}
+
+impl<'a> Containers<'a> {
+    pub(super) fn of(containers: &'a [pb::Container]) -> Self {
+        Self {
+            containers: containers.iter().map(Container::of).collect(),
+        }
     }
 }
 

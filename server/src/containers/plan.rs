@@ -196,12 +196,7 @@ fn summarise(container: &Container, roles: Vec<String>) -> Summary {
         image: container.image.clone(),
         image_id: container.image_id.clone(),
         state: container.state.clone(),
-        health: match container.health {
-            Health::None => summary::Health::None,
-            Health::Starting => summary::Health::Starting,
-            Health::Healthy => summary::Health::Healthy,
-            Health::Unhealthy => summary::Health::Unhealthy,
-        },
+        health: container.health,
         labels,
         labels_left_out,
         ports: ports(container),

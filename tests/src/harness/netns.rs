@@ -14,6 +14,9 @@ const PORT: u16 = 7946;
 /// Hosts that one network has addresses for.
 const HOSTS_MAX: u8 = 250;
 
+/// Address and device of a [`Visit`], which no host has.
+const VISITOR: (&str, &str) = ("10.88.0.254/24", "muster-visit");
+
 /// A switch with hosts, `10.88.0.1` and on. Gone with its handle.
 #[derive(Debug)]
 pub struct Lan {
@@ -60,6 +63,27 @@ impl Lan {
     pub fn cable(&self, n: usize, plugged: bool) {
         let place = if plugged { "master switch" } else { "nomaster" };
         self.switch.run(&format!("ip link set port{n} {place}"));
+    }
+
+    /// Plugs this process' own network into the switch, for those who must talk to hosts
+    /// from outside; one at a time.
+    ///
+    /// # Panics
+    ///
+    /// When there is one already, or it cannot be made.
+    #[must_use]
+    pub fn visit(&self) -> Visit {
+        let (addr, device) = VISITOR;
+        let own = std::process::id();
+        self.switch.run(&format!(
+            "ip link add visitor type veth peer name {device} netns {own}"
+        ));
+        // From here on it is taken away again.
+        let visit = Visit(());
+        self.switch.run("ip link set visitor master switch up");
+        run(&mut words(&format!("ip addr add {addr} dev {device}")));
+        run(&mut words(&format!("ip link set {device} up")));
+        visit
     }
 
     /// Cuts the switch in two, this many of the first hosts from the others.
@@ -179,6 +203,18 @@ impl Host {
     }
 }
 
+/// A cable from the network of this process to the switch. Gone with its handle.
+#[derive(Debug)]
+pub struct Visit(());
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let device = VISITOR.1;
+        // It may be gone with the switch.
+        words(&format!("ip link del {device}")).output().ok();
+    }
+}
+
 /// A network namespace, which lives as long as its holder.
 #[derive(Debug)]
 struct Namespace {
@@ -221,15 +257,27 @@ impl Namespace {
     /// Runs a command in it; what it printed.
     fn run(&self, line: &str) -> String {
         let [nsenter, place] = self.enter();
-        let output = Command::new(nsenter)
-            .arg(place)
-            .args(line.split_whitespace())
-            .output()
-            .unwrap_or_else(|error| panic!("{line}: {error}"));
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{line}: {errors}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let mut command = Command::new(nsenter);
+        run(command.arg(place).args(line.split_whitespace()))
     }
+}
+
+/// A command of a line without quotes.
+fn words(line: &str) -> Command {
+    let mut words = line.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    command
+}
+
+/// Runs a command; what it printed.
+fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 impl Drop for Namespace {

@@ -32,6 +32,9 @@ const BURST_MAX: usize = 2_000;
 /// Bursts; the median counts.
 const BURSTS: usize = 3;
 
+/// How long watchers have to stop.
+const STOPPING: Duration = Duration::from_millis(300);
+
 /// Events while nobody reads, and bytes of each.
 const STALLED: (usize, usize) = (8_000, 1_024);
 
@@ -189,6 +192,8 @@ async fn some_stopped(
     shape: Shape,
 ) -> anyhow::Result<()> {
     crowd.stop(shape.connections / 10);
+    // Nobody is on the way to read once more.
+    tokio::time::sleep(STOPPING).await;
     let events = burst_events(shape);
     let due = crowd.due(events);
     publisher.send(events, PAYLOAD).await?;
@@ -213,6 +218,7 @@ async fn stalled(
     let events = sized(STALLED.0, STALLED.0 / 20);
     let due = crowd.due(events);
     crowd.stop(shape.connections);
+    tokio::time::sleep(STOPPING).await;
     publisher.send(events, STALLED.1).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let rss = machine::rss_kib(server.pid())?;

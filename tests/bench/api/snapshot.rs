@@ -7,7 +7,7 @@ use muster_proto::v1::WatchMembersRequest;
 use muster_proto::v1::watch_members_response::Event;
 use muster_tests::harness::Api;
 use prost::Message as _;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::server::Server;
 use crate::stats::Times;
@@ -22,8 +22,12 @@ const SNAPSHOTS: usize = 200;
 /// Bytes in front of each message.
 const HEADER: usize = 5;
 
-/// How long the server may take to know its members.
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long the server may take to know its members: a daemon shows those of the run
+/// before when it has not met them for 30 s.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Between two looks at how many it knows.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What a snapshot costs.
 #[derive(Debug, Default)]
@@ -41,8 +45,12 @@ pub(crate) async fn measure(server: &Server, members: usize) -> anyhow::Result<C
     let mut api = Api::connect(server.socket()).await;
     let mut cost = Cost::default();
     timeout(LIMIT, async {
-        while cost.members < members {
+        loop {
             cost = one(&mut api).await?;
+            if cost.members >= members {
+                break;
+            }
+            sleep(LOOK).await;
         }
         anyhow::Ok(())
     })

@@ -19,16 +19,27 @@ use crate::{progress, sized};
 const OURS: Plan = Plan {
     paced: 100,
     kills: 10,
+    large: 64 << 10,
 };
+
+/// Nearly the most that serf takes in one event.
+const SERF_LARGE: usize = 9_000;
 
 /// The same with serf, which takes a second an event and ten a death.
 const THEIRS: Plan = Plan {
-    paced: 50,
+    paced: 30,
     kills: 3,
+    large: SERF_LARGE,
 };
 
-/// Of both in a quick run.
-const FEW: Plan = Plan { paced: 3, kills: 1 };
+/// A plan for a quick run.
+const fn few(plan: Plan) -> Plan {
+    Plan {
+        paced: 3,
+        kills: 1,
+        ..plan
+    }
+}
 
 /// Measures both on loopback and compares.
 pub(crate) async fn run(binaries: Binaries, size: usize) -> anyhow::Result<String> {
@@ -37,7 +48,7 @@ pub(crate) async fn run(binaries: Binaries, size: usize) -> anyhow::Result<Strin
     let sites = peer::on_loopback(size);
     steps::measure(
         muster::Cluster::start(binaries, sites).await,
-        sized(OURS, FEW),
+        sized(OURS, few(OURS)),
         &mut ours,
     )
     .await?;
@@ -57,5 +68,5 @@ pub(crate) async fn run(binaries: Binaries, size: usize) -> anyhow::Result<Strin
 
 async fn beside(size: usize, measured: &mut Measured) -> anyhow::Result<()> {
     let cluster = serf_peer::Cluster::start(peer::on_loopback(size), true).await?;
-    steps::measure(cluster, sized(THEIRS, FEW), measured).await
+    steps::measure(cluster, sized(THEIRS, few(THEIRS)), measured).await
 }

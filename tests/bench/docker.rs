@@ -41,7 +41,7 @@ pub(crate) async fn run(binaries: Binaries) -> anyhow::Result<String> {
         "what",
         "musterd",
         "target",
-        "of it until docker kill returned",
+        "the command itself, median / worst",
     ];
     let title = format!("{SIZE} containers on a Docker bridge, sealed");
     let mut table = Table::new(title, &columns);

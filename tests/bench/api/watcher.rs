@@ -26,6 +26,10 @@ use self::tally::Tally;
 /// Connections that subscribe at a time.
 const GATHER_AT_ONCE: usize = 50;
 
+/// Bytes under way on a connection, as clients of gRPC allow. With h2's 64 KiB it takes
+/// small messages on many streams for an attack.
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
 /// Silence that no run outlasts.
 const HEARTBEAT: prost_types::Duration = prost_types::Duration {
     seconds: 300,
@@ -124,8 +128,8 @@ impl Crowd {
             };
             tasks.spawn(async move {
                 let tally = Arc::clone(&connection.tally);
-                if connection.run().await.is_err() {
-                    tally.lose();
+                if let Err(error) = connection.run().await {
+                    tally.lose(format!("{error:#}"));
                 }
             });
             let opened = number + 1;
@@ -177,7 +181,10 @@ struct Connection {
 impl Connection {
     async fn run(self) -> anyhow::Result<()> {
         let stream = UnixStream::connect(&self.socket).await?;
-        let (client, mut connection) = h2::client::handshake(stream).await?;
+        let (client, mut connection) = h2::client::Builder::new()
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .handshake(stream)
+            .await?;
         let mut watchers: FuturesUnordered<_> = (0..self.watchers)
             .map(|_| watch(client.clone(), self.watched, &self.tally))
             .collect();
@@ -223,7 +230,7 @@ fn count(tally: &Tally, watched: Watched, seen: &mut u64, found: Found) {
         tally.one_ready();
     }
     if watched == Watched::Events && found.gaps > 0 {
-        tally.lose();
+        tally.lose("an event was lost");
     }
     let changes = seen.saturating_sub(preamble) - before.saturating_sub(preamble);
     if changes > 0 {

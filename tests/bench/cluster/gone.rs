@@ -14,7 +14,7 @@ use crate::table::Table;
 use crate::{progress, sized};
 
 /// Rest after the start, and between two.
-const SETTLE: Duration = Duration::from_secs(10);
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// How long it may take to be noticed.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -27,6 +27,9 @@ const CONNECT_LOOK: Duration = Duration::from_millis(5);
 /// How long a start may take.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
+/// Its settings that are no flags: the largest user events that it can be told to take.
+const CONFIG: &str = r#"{"user_event_size_limit": 9216}"#;
+
 /// How long a killed process may take to be gone.
 const REAP_LIMIT: Duration = Duration::from_secs(10);
 
@@ -48,16 +51,20 @@ impl Cluster {
         version.context("serf is not installed")?;
         let key: [u8; 32] = rand::random();
         let key = encrypt.then(|| format!("-encrypt={}", STANDARD.encode(key)));
+        let dir = temp_dir();
+        let config = dir.path().join("serf.json");
+        std::fs::write(&config, CONFIG)?;
+        let own = [
+            "-log-level=err".to_owned(),
+            format!("-config-file={}", config.display()),
+        ];
         let mut cluster = Self {
             agents: Vec::with_capacity(sites.len()),
-            args: key
-                .into_iter()
-                .chain(["-log-level=err".to_owned()])
-                .collect(),
+            args: own.into_iter().chain(key).collect(),
             sites,
             began: Instant::now(),
             sender: None,
-            dir: temp_dir(),
+            dir,
         };
         for node in 0..cluster.sites.len() {
             let agent = cluster.launch(node);

@@ -28,11 +28,11 @@ const PACED_LIMIT: Duration = Duration::from_secs(3);
 /// Bytes of a payload.
 const PAYLOAD: usize = 100;
 
-/// Bytes of the large one.
-const LARGE: usize = 64 << 10;
-
 /// Silence after which nothing more is expected.
 const SILENCE: Duration = Duration::from_secs(8);
+
+/// The same after one large event, which serf's gossip has no room for.
+const LARGE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a death may take to be noticed.
 const KILL_LIMIT: Duration = Duration::from_secs(60);
@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) paced: u64,
     /// Deaths of each kind.
     pub(crate) kills: usize,
+    /// Bytes of one large event.
+    pub(crate) large: usize,
 }
 
 /// What came out; what is missing was not reached.
@@ -133,7 +135,7 @@ pub(crate) async fn measure(
     measured.paced = Some(paced(&mut peer, followed, plan.paced).await?);
     measured.burst_500 = Some(burst(&mut peer, followed, 1_000..1_500, PAYLOAD).await?);
     measured.burst_3000 = Some(burst(&mut peer, followed, 10_000..13_000, PAYLOAD).await?);
-    let large = burst(&mut peer, followed, 20_000..20_001, LARGE).await;
+    let large = burst_within(&mut peer, followed, 20_000..20_001, plan.large, LARGE_LIMIT).await;
     measured.large = Some(large.map_err(|error| format!("{error:#}")));
     drop(arrivals);
     progress("cluster: deaths")?;

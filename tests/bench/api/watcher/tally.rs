@@ -1,7 +1,8 @@
 //! What all watchers of a crowd count together.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
@@ -21,7 +22,8 @@ pub(crate) struct Tally {
     /// When it was reached.
     reached: Mutex<Option<Instant>>,
     news: Notify,
-    lost: AtomicBool,
+    /// Why nothing more is to be expected.
+    lost: OnceLock<String>,
 }
 
 impl Tally {
@@ -32,8 +34,9 @@ impl Tally {
     }
 
     /// A watcher lost its stream or an event: whoever waits gives up.
-    pub(crate) fn lose(&self) {
-        self.lost.store(true, Ordering::SeqCst);
+    pub(crate) fn lose(&self, why: impl ToString) {
+        // The first reason is the one that counts.
+        self.lost.set(why.to_string()).ok();
         self.news.notify_one();
     }
 
@@ -77,13 +80,13 @@ impl Tally {
 
     async fn wait(&self, done: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
         let all = async {
-            while !done(self) && !self.lost.load(Ordering::SeqCst) {
+            while !done(self) && self.lost.get().is_none() {
                 self.news.notified().await;
             }
         };
         let in_time = timeout(DELIVERY_LIMIT, all).await;
-        if self.lost.load(Ordering::SeqCst) {
-            bail!("a watcher lost its stream or an event");
+        if let Some(why) = self.lost.get() {
+            bail!("a watcher: {why}");
         }
         in_time.with_context(|| {
             let delivered = self.delivered.load(Ordering::SeqCst);

@@ -23,6 +23,9 @@ use self::table::Table;
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
+/// Work of one kind, and of how many things it is.
+type Read = fn(&Runs) -> (&Work, u64);
+
 fn main() -> anyhow::Result<()> {
     let at_rest = match std::env::var_os("BENCH_QUICK") {
         Some(_) => QUICK,
@@ -39,7 +42,7 @@ fn report(at_rest: Duration) -> anyhow::Result<Table> {
     let title = format!("Allocations of the engine, {NODES} of them, sealed");
     let columns = ["what", "count", "allocations each", "bytes allocated each"];
     let mut table = Table::new(title, &columns);
-    let rows: [(&str, fn(&Runs) -> (&Work, u64)); 3] = [
+    let rows: [(&str, Read); 3] = [
         ("datagram at rest, taken in", |r| {
             (&r.rest, r.rest.datagrams)
         }),

@@ -88,6 +88,9 @@ async fn measure(server: &Server, measured: &mut Measured) -> anyhow::Result<()>
     Ok(())
 }
 
+/// A figure of one run.
+type Read = fn(&unary::Figures) -> f64;
+
 fn unary_rows(table: &mut Table, ours: &Measured, plain: &Measured) {
     for (what, ours, plain) in [
         ("GetMember, 1 at a time".to_owned(), &ours.one, &plain.one),
@@ -97,9 +100,8 @@ fn unary_rows(table: &mut Table, ours: &Measured, plain: &Measured) {
             &plain.many,
         ),
     ] {
-        let of = |all: &[unary::Figures], read: fn(&unary::Figures) -> f64| {
-            median(&all.iter().map(read).collect::<Vec<_>>())
-        };
+        let of =
+            |all: &[unary::Figures], read: Read| median(&all.iter().map(read).collect::<Vec<_>>());
         let rate = |all: &[unary::Figures]| of(all, |f| f.per_second);
         table.row([
             format!("{what}: calls/s"),
@@ -108,7 +110,7 @@ fn unary_rows(table: &mut Table, ours: &Measured, plain: &Measured) {
             format!("{:.0}", rate(plain)),
             ratio(rate(ours), rate(plain)),
         ]);
-        let (p50, p99): (fn(&unary::Figures) -> f64, fn(&unary::Figures) -> f64) = (
+        let (p50, p99): (Read, Read) = (
             |f| f.times.median().as_secs_f64(),
             |f| f.times.percentile(99).as_secs_f64(),
         );

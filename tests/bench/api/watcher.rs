@@ -147,7 +147,10 @@ impl Crowd {
 
     /// Says that `changes` will come to those who read; what to wait for.
     pub(crate) fn due(&self, changes: usize) -> u64 {
-        let reading = self.shape.connections - *self.stopped.borrow();
+        let reading = self
+            .shape
+            .connections
+            .saturating_sub(*self.stopped.borrow());
         self.tally.due((changes * reading * self.shape.each) as u64)
     }
 

@@ -26,6 +26,7 @@ const HOSTS: usize = 3;
 pub(crate) async fn run(binaries: Binaries, size: usize) -> anyhow::Result<String> {
     progress(&format!("gone: {size} musterd"))?;
     let lan = Lan::new(u8::try_from(size)?);
+    lan.introduce();
     let ours = muster::Cluster::start(binaries, on_hosts(&lan)).await;
     let ours = measure(ours, &lan).await?;
     drop(lan);
@@ -60,6 +61,7 @@ pub(crate) async fn run(binaries: Binaries, size: usize) -> anyhow::Result<Strin
 
 async fn beside(size: usize) -> anyhow::Result<Deaths> {
     let lan = Lan::new(u8::try_from(size)?);
+    lan.introduce();
     // Its RPC is TCP.
     let _visit = lan.visit();
     let cluster = serf_peer::Cluster::start(on_hosts(&lan), true).await?;

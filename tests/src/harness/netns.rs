@@ -4,7 +4,7 @@
 //! when the pipe to it closes, so that also a test that is killed leaves nothing behind.
 
 use std::ffi::OsString;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -65,6 +65,26 @@ impl Lan {
         self.switch.run(&format!("ip link set port{n} {place}"));
     }
 
+    /// Tells every host the hardware address of every other, for good. Nobody asks for them
+    /// then, so that one who is gone is missed by nothing but its silence; and the kernel,
+    /// which keeps about a thousand that were asked for in all namespaces together, has
+    /// room for large networks.
+    ///
+    /// # Panics
+    ///
+    /// When a host does not take it.
+    pub fn introduce(&self) {
+        let line = |host: &Host| {
+            let (ip, mac) = (host.ip, hardware(host.ip));
+            format!("neigh replace {ip} lladdr {mac} dev eth0 nud permanent\n")
+        };
+        for host in &self.hosts {
+            let others = self.hosts.iter().filter(|other| other.ip != host.ip);
+            let batch: String = others.map(line).collect();
+            host.inside.feed("ip -batch -", &batch);
+        }
+    }
+
     /// Plugs this process' own network into the switch, for those who must talk to hosts
     /// from outside; one at a time.
     ///
@@ -116,6 +136,7 @@ impl Lan {
         ] {
             self.switch.run(&step);
         }
+        inside.run(&format!("ip link set eth0 address {}", hardware(ip)));
         inside.run(&format!("ip addr add {ip}/24 dev eth0"));
         inside.run("ip link set eth0 up");
         self.hosts.push(Host { ip, inside });
@@ -254,12 +275,33 @@ impl Namespace {
         ["nsenter".into(), place.into()]
     }
 
+    /// Runs a command in it that reads this text.
+    fn feed(&self, line: &str, text: &str) {
+        let [nsenter, place] = self.enter();
+        let mut command = Command::new(nsenter);
+        command.arg(place).args(line.split_whitespace());
+        let child = command.stdin(Stdio::piped()).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{line}: {error}"));
+        let mut stdin = child.stdin.take().expect("the input is piped");
+        let written = stdin.write_all(text.as_bytes());
+        drop(stdin);
+        let status = child.wait();
+        let ended = status.is_ok_and(|status| status.success());
+        assert!(written.is_ok() && ended, "{line} fails with {text}");
+    }
+
     /// Runs a command in it; what it printed.
     fn run(&self, line: &str) -> String {
         let [nsenter, place] = self.enter();
         let mut command = Command::new(nsenter);
         run(command.arg(place).args(line.split_whitespace()))
     }
+}
+
+/// Hardware address of a host.
+fn hardware(ip: Ipv4Addr) -> String {
+    let [a, b, c, d] = ip.octets();
+    format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 /// A command of a line without quotes.

@@ -9,6 +9,7 @@ mod check;
 mod commands;
 mod coordinates;
 mod datagrams;
+mod doubting;
 mod exchange;
 mod forcing;
 mod joining;
@@ -223,6 +224,9 @@ impl Engine {
             } else {
                 break;
             }
+        }
+        if self.parked.len() > 0 || self.exchanges.differs() {
+            self.upkeep.housekeep_soon(now.at);
         }
         self.show();
     }

@@ -9,6 +9,7 @@ mod agreement;
 mod basics;
 mod bounds;
 mod coordinates;
+mod doubting;
 mod hostile;
 mod keys;
 mod naming;
@@ -61,6 +62,10 @@ pub(super) struct Net {
 enum Asked {
     Exchange(crate::ExchangeId),
     Watch(WatchId, SocketAddr),
+}
+
+pub(super) fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }
 
 pub(super) fn addr(n: u16) -> SocketAddr {
@@ -295,6 +300,18 @@ impl Net {
     pub(super) fn member(&self, viewer: u16, name: &str) -> Option<Arc<Member>> {
         let mut members = self.node(viewer).members();
         members.find(|m| **m.display_name() == *name)
+    }
+
+    /// These show this status of a name; `None`: they do not show it.
+    pub(super) fn assert_shown(
+        &self,
+        viewers: impl IntoIterator<Item = u16>,
+        name: &str,
+        status: Option<Status>,
+    ) {
+        for viewer in viewers {
+            assert_eq!(self.status(viewer, name), status, "{name} seen by {viewer}");
+        }
     }
 
     pub(super) fn status(&self, viewer: u16, name: &str) -> Option<Status> {

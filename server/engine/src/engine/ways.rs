@@ -137,6 +137,7 @@ impl Engine {
         (answers, unheard): (bool, bool),
     ) {
         self.probing.heard(now.at);
+        self.table.hear(now.at, from);
         let mut news = match came {
             Came::ByUdp(_) => self.ways.heard(now.at, from.hash, answers && !unheard),
             Came::ByTcp => false,

@@ -3,16 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Net, addr, cluster};
+use super::{Net, addr, cluster, secs};
 use crate::Engine;
 use crate::api::Output;
 use crate::event::EventDraft;
 use crate::member::Status;
 use crate::time::Now;
-
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 fn counter(net: &Net, n: u16, name: &str) -> u64 {
     let counters = net.node(n).counters();

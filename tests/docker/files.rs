@@ -94,7 +94,10 @@ impl Node {
     fn children(&self) -> (Vec<String>, Vec<String>) {
         let names: Vec<String> = (0..CHILDREN).map(|n| format!("c{n}")).collect();
         let paths = names.iter().map(|name| {
-            self.child(name, &[]);
+            // With the directory mounted, so that the engine has nothing else to do.
+            let own = self.below(&format!("serfnode/children/{name}"));
+            let mount = format!("{}:/serfnode:ro", own.display());
+            self.child(name, &["-v", &mount]);
             let path = ["inspect", "-f", "{{.HostsPath}}", name];
             self.engine.docker(&path)
         });
@@ -238,11 +241,9 @@ async fn files_reach_images_without_a_shell_or_it_is_said_why_not() {
     let bare = ["run", "-d", "--name", "bare", "-l", "muster.child", BARE];
     node.engine.docker(&[&bare[..], &SLEEP].concat());
     node.child("locked", &["--read-only"]);
-    let files = node.below("serfnode/children/single");
-    fs::create_dir_all(&files).unwrap();
-    fs::write(files.join("me.json"), "{}").unwrap();
-    let single = format!("{}:/me.json", files.join("me.json").display());
-    node.child("single", &["-v", &single]);
+    let me = node.below("me.json");
+    wait::holds("a file to mount", PATIENCE, async || me.is_file()).await;
+    node.child("single", &["-v", &format!("{}:/me.json", me.display())]);
     let to = temp_dir();
     let to = to.path().join("me.json").display().to_string();
     wait::until("/me.json in bare", PATIENCE, async || {
@@ -278,7 +279,8 @@ async fn files_reach_images_without_a_shell_or_it_is_said_why_not() {
         .await;
     node.logs("a file is undeliverable child=\"single\" file=\"/me.json\"")
         .await;
-    node.logs(&format!("-v {}:/serfnode:ro", files.display()))
+    let instead = node.below("serfnode/children/single");
+    node.logs(&format!("-v {}:/serfnode:ro", instead.display()))
         .await;
     // The others come through the engine.
     node.json("single", "/serfnode/serfnodes_by_role.json", |by_role| {

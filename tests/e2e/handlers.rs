@@ -407,11 +407,11 @@ async fn the_first_process_of_a_container_leaves_no_zombies() {
         if zombies.is_empty() {
             Ok(())
         } else {
-            Err(zombies)
+            Err(zombies.concat())
         }
     })
     .await;
     // Those that it started itself still tell it how they ended.
-    out.until("runs", |text| text.lines().count() == 5).await;
+    out.until("ran", |text| text.lines().count() == 5).await;
     assert!(!one.log().contains("handler failed"), "{}", one.log());
 }

@@ -18,9 +18,9 @@ use crate::peers::{MESSAGE_BYTES_MAX, Peers};
 /// Largest `inspect` that is passed on, bytes. A larger one is refused.
 pub(crate) const INSPECT_BYTES_MAX: usize = 1 << 20;
 
-/// How long the engine may take to inspect; a healthy one takes some milliseconds. After
+/// Longest wait for the engine to inspect; a healthy one takes some milliseconds. After
 /// that it is told what the engine said last.
-pub(crate) const ENGINE_WAIT: Duration = Duration::from_secs(3);
+pub(crate) const ENGINE_WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// Largest request between peers, bytes: an id.
 const REQUEST_BYTES_MAX: usize = 1 << 10;
@@ -154,7 +154,7 @@ impl Inspector {
         let (json, stale_since_unix_ms) = match &state.engine {
             EngineStatus::Away { since, .. } => (known.inspect.clone(), Some(unix_ms(*since))),
             EngineStatus::Off | EngineStatus::Unknown { .. } | EngineStatus::Live { .. } => {
-                let asked = tokio::time::timeout(ENGINE_WAIT, parts.docker.inspect(id)).await;
+                let asked = tokio::time::timeout(ENGINE_WAIT_MAX, parts.docker.inspect(id)).await;
                 match asked {
                     Ok(Ok(inspected)) => (inspected.json, None),
                     Ok(Err(error)) if error.is_missing() => {

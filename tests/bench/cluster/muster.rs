@@ -172,7 +172,7 @@ async fn see_all(socket: PathBuf) -> anyhow::Result<(Instant, Instant)> {
 
 fn alive(watch: &MemberWatch) -> usize {
     let is_alive = |member: &&muster::pb::Member| member.status() == MemberStatus::Alive;
-    watch.members().filter(is_alive).count()
+    watch.items().filter(is_alive).count()
 }
 
 async fn watch(

@@ -52,8 +52,11 @@ const HURRY_REST: Duration = Duration::from_secs(30);
 /// A node that wakes up later than this stood still: it heard nobody meanwhile.
 const STOOD_STILL: Duration = Duration::from_secs(1);
 
-/// How often the rest is looked after.
-const HOUSEKEEPING: Duration = Duration::from_millis(250);
+/// How often the rest is looked after: each look wakes the process up.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// And while something waits for an answer that may have got lost.
+const HOUSEKEEPING_BUSY: Duration = Duration::from_millis(250);
 
 /// How often deleted keys of records are looked through: they are kept for an hour.
 const PURGE: Duration = Duration::from_secs(60);
@@ -161,6 +164,11 @@ impl Upkeep {
             *rounds += 1;
             self.gossip = Some(at);
         }
+    }
+
+    /// Something waits: it is looked after soon.
+    pub(super) fn housekeep_soon(&mut self, now: Time) {
+        self.housekeeping = self.housekeeping.min(now + HOUSEKEEPING_BUSY);
     }
 
     pub(super) fn remember_pruned(&mut self, now: Time, ident: Ident) {

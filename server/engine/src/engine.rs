@@ -58,6 +58,7 @@ use leaving::Leaving;
 use probing::Probing;
 use restoring::Remembered;
 use upkeep::Upkeep;
+pub(crate) use watching::SUCCESSORS;
 use watching::Watching;
 use ways::Ways;
 

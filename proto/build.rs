@@ -24,10 +24,11 @@ const INTERNAL: [&str; 4] = [
 ];
 
 /// Messages with secrets in them: `Debug` must not show those.
-const SECRETIVE: [&str; 3] = [
+const SECRETIVE: [&str; 4] = [
     ".muster.v1.InstallKeyRequest",
     ".muster.v1.RotateKeyRequest",
     ".muster.peer.v1.KeyEntry",
+    ".muster.peer.v1.PrimaryKey",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

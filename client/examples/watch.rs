@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let client = Client::connect(&SocketPath::parse(&socket)?);
 
-    for member in client.members(pb::MemberFilter::default()).await?.members {
+    for member in client.members(pb::MemberFilter::default()).await?.items {
         let (name, status) = (display_name(&member), status_name(member.status()));
         writeln!(stdout(), "member {name} {status}")?;
     }

@@ -47,6 +47,7 @@ mod watch_containers;
 mod watch_events;
 mod watch_members;
 mod watch_role;
+mod watch_view;
 
 use args::{Cli, Command, Watch};
 use failure::Failure;

@@ -7,10 +7,8 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::connect;
-use crate::container_watch::{ContainerWatch, ContainerWatchOptions};
 use crate::error::Error;
 use crate::event_watch::{EventWatch, EventWatchOptions};
-use crate::member_watch::{MemberWatch, MemberWatchOptions};
 use crate::pb;
 use crate::pb::container_service_client::ContainerServiceClient;
 use crate::pb::membership_service_client::MembershipServiceClient;
@@ -20,8 +18,10 @@ use crate::query::{self, Query, QueryAnswers, QueryHandler};
 use crate::role_watch::{RoleWatch, RolesWatch};
 use crate::send::{self, EventSender, Outcome, Receipts};
 use crate::socket::SocketPath;
-use pb::watch_containers_response::Event as ContainerMessage;
-use pb::watch_members_response::Event as MemberMessage;
+use crate::watch::{
+    self, ContainerWatch, ContainerWatchOptions, Containers, List, MemberWatch, MemberWatchOptions,
+    Members,
+};
 
 /// Largest answer that is read: the metrics of a busy daemon, a member with full tags.
 pub(crate) const ANSWER_BYTES_MAX: usize = 4 << 20;
@@ -32,15 +32,6 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 4 << 20;
 pub struct Client {
     channel: Channel,
     socket: SocketPath,
-}
-
-/// Members at one position of the daemon's view.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Members {
-    /// Ordered by name; whoever holds a name comes before those that lost it.
-    pub members: Vec<pb::Member>,
-    /// The position.
-    pub position: Option<pb::Position>,
 }
 
 /// Lines of the daemon's log. Made by [`Client::tail_logs`].
@@ -95,40 +86,12 @@ impl Client {
     ///
     /// # Errors
     /// Bad filter, or the daemon cannot be reached.
-    pub async fn members(&self, filter: pb::MemberFilter) -> Result<Members, Error> {
-        const CALL: &str = "WatchMembers";
-        let failed = |status| Error::of_call(CALL, status);
-        let request = pb::WatchMembersRequest {
-            filter: Some(filter),
-            snapshot_only: true,
-            ..pb::WatchMembersRequest::default()
+    pub async fn members(&self, filter: pb::MemberFilter) -> Result<List<pb::Member>, Error> {
+        let options = MemberWatchOptions {
+            filter,
+            ..MemberWatchOptions::default()
         };
-        let mut client = MembershipServiceClient::new(self.channel());
-        let answer = client.watch_members(request).await.map_err(failed)?;
-        let mut stream = answer.into_inner();
-        let mut members = Vec::new();
-        while let Some(message) = stream.message().await.map_err(failed)? {
-            match message.event {
-                Some(MemberMessage::SnapshotPart(part)) => members.extend(part.members),
-                Some(MemberMessage::SnapshotEnd(end)) => {
-                    if usize::try_from(end.items) != Ok(members.len()) {
-                        return Err(Error::protocol(CALL, "a snapshot whose count is wrong"));
-                    }
-                    return Ok(Members {
-                        members,
-                        position: message.position,
-                    });
-                }
-                Some(
-                    MemberMessage::SnapshotBegin(_)
-                    | MemberMessage::Resumed(_)
-                    | MemberMessage::Delta(_)
-                    | MemberMessage::Heartbeat(_),
-                )
-                | None => {}
-            }
-        }
-        Err(Error::Ended { call: CALL })
+        watch::list::<Members>(self.channel(), &options).await
     }
 
     /// Watches the containers of all nodes: a snapshot, then every change; reconnects by
@@ -138,42 +101,15 @@ impl Client {
         ContainerWatch::new(self.channel(), options)
     }
 
-    /// Lists containers, ordered by node and id.
+    /// Lists containers.
     ///
     /// # Errors
     /// Bad filter, or the daemon cannot be reached.
     pub async fn containers(
         &self,
         options: &ContainerWatchOptions,
-    ) -> Result<Vec<pb::Container>, Error> {
-        const CALL: &str = "WatchContainers";
-        let failed = |status| Error::of_call(CALL, status);
-        let request = pb::WatchContainersRequest {
-            snapshot_only: true,
-            ..options.request("")
-        };
-        let mut client = ContainerServiceClient::new(self.channel());
-        let mut stream = unary(CALL, client.watch_containers(request).await)?;
-        let mut containers = Vec::new();
-        while let Some(message) = stream.message().await.map_err(failed)? {
-            match message.event {
-                Some(ContainerMessage::SnapshotPart(part)) => containers.extend(part.containers),
-                Some(ContainerMessage::SnapshotEnd(end)) => {
-                    if usize::try_from(end.items) != Ok(containers.len()) {
-                        return Err(Error::protocol(CALL, "a snapshot whose count is wrong"));
-                    }
-                    return Ok(containers);
-                }
-                Some(
-                    ContainerMessage::SnapshotBegin(_)
-                    | ContainerMessage::Resumed(_)
-                    | ContainerMessage::Delta(_)
-                    | ContainerMessage::Heartbeat(_),
-                )
-                | None => {}
-            }
-        }
-        Err(Error::Ended { call: CALL })
+    ) -> Result<List<pb::Container>, Error> {
+        watch::list::<Containers>(self.channel(), options).await
     }
 
     /// All that the engine says of one container, from the node that owns it: `NAME`,

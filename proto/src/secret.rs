@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::peer::KeyEntry;
+use crate::peer::{KeyEntry, PrimaryKey};
 use crate::v1::{InstallKeyRequest, RotateKeyRequest};
 
 impl fmt::Debug for InstallKeyRequest {
@@ -31,6 +31,15 @@ impl fmt::Debug for KeyEntry {
     }
 }
 
+impl fmt::Debug for PrimaryKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PrimaryKey")
+            .field("id", &format_args!("{:08x}", self.id))
+            .field("stamp", &self.stamp)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +52,10 @@ mod tests {
             secret: key.clone().into(),
             ..KeyEntry::default()
         };
+        let primary = PrimaryKey {
+            secret: key.clone().into(),
+            ..PrimaryKey::default()
+        };
         let install = InstallKeyRequest {
             key: key.clone().into(),
             local: true,
@@ -53,6 +66,7 @@ mod tests {
         };
         for text in [
             format!("{entry:?}"),
+            format!("{primary:?}"),
             format!("{install:?}"),
             format!("{rotate:?}"),
         ] {

@@ -107,6 +107,9 @@ pub struct Node {
     pub tags_file: Option<PathBuf>,
     /// Its roles, the order of the settings kept; the engine sets `since_unix_ms`.
     pub roles: Vec<Role>,
+    /// `service-ip` is not set: the service address is that of `advertise`, and it is the
+    /// one of these roles, whose own address is not set either.
+    pub follows: Option<BTreeSet<String>>,
 }
 
 /// How a member talks to others.

@@ -30,6 +30,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 
 use self::client::Client;
@@ -103,6 +104,8 @@ pub struct Docker {
     state: watch::Receiver<Arc<State>>,
     engine: Engine,
     places: Places,
+    /// See [`Docker::right_at`].
+    right_at: Gauge,
 }
 
 impl Docker {
@@ -122,6 +125,7 @@ impl Docker {
                 state,
                 engine: Engine::default(),
                 places,
+                right_at: Gauge::default(),
             });
         }
         let transport = Transport::new(config.host, tasks.clone());
@@ -134,6 +138,7 @@ impl Docker {
             engine: EngineStatus::Unknown { error: None },
             containers: BTreeMap::new(),
         }));
+        let right_at = metrics.right_at.clone();
         let follower = Follower {
             client,
             view: View::new(sender, metrics.clone()),
@@ -146,6 +151,7 @@ impl Docker {
             state,
             engine,
             places,
+            right_at,
         })
     }
 
@@ -156,6 +162,7 @@ impl Docker {
             places: Places::on_host(state.clone()),
             engine: Engine::default(),
             state,
+            right_at: Gauge::default(),
         }
     }
 
@@ -163,6 +170,14 @@ impl Docker {
     #[must_use]
     pub fn state(&self) -> watch::Receiver<Arc<State>> {
         self.state.clone()
+    }
+
+    /// When the engine last said something, to the second: so long [`Docker::state`] was
+    /// right. 1970 if that is not known.
+    #[must_use]
+    pub fn right_at(&self) -> SystemTime {
+        let seconds = u64::try_from(self.right_at.get()).unwrap_or_default();
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
     /// What can be done with containers.

@@ -28,6 +28,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use self::clock::Clock;
 use self::handle::HandleEnds;
 use self::metrics::Counters;
+use self::pipe::carry::Carriers;
 use self::pipe::handshake::Identity;
 use self::pipe::incoming::Server;
 use self::pipe::outgoing::Context;
@@ -229,6 +230,7 @@ impl Setup {
         let net = Network {
             udp: Udp::new(udp, Arc::clone(&counters)).context("cannot use the UDP socket")?,
             pool: Pool::new(context.clone(), tasks.clone()),
+            carriers: Carriers::new(context.clone(), tasks.clone()),
             watches: Watches::new(context, tasks.clone()),
             seeds: Arc::new(Mutex::new(self.seeds)),
             arrivals,

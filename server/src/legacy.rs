@@ -20,4 +20,5 @@ pub mod supervise;
 #[cfg(test)]
 mod testing;
 pub mod tree;
+mod ways;
 mod worker;

@@ -14,6 +14,7 @@
 mod capture;
 mod exit;
 mod kill;
+pub mod orphans;
 mod user;
 
 use std::collections::BTreeMap;
@@ -160,7 +161,11 @@ pub async fn run(run: Run, stop: &CancellationToken) -> Ran {
     let spawned = {
         // A fork of a big process takes its time. A child that nobody waits for any
         // more is killed by its group's end.
-        tokio::task::spawn_blocking(move || Ok(Group::new(spawn(&run, &mark)?, mark))).await
+        let start = move || {
+            let (child, own) = orphans::start(|| spawn(&run, &mark))?;
+            Ok(Group::new(child, own, mark))
+        };
+        tokio::task::spawn_blocking(start).await
     };
     let started = match spawned {
         Ok(Ok(group)) => Started::new(group),

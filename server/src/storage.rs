@@ -1,6 +1,7 @@
 //! Files that outlive a restart: whole or not at all, checked on reading. Calls block
 //! on the disk: never make them on the engine's thread.
 
+mod error;
 mod file;
 pub mod serf;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
+pub use error::DiskError;
 pub use file::{StoredFile, VERSION};
 
 /// Largest file that is read or written, bytes.
@@ -52,25 +54,9 @@ pub enum StorageError {
         /// The process, as it wrote itself.
         pid: Option<u32>,
     },
-    /// The message is larger than any file may be.
-    #[error("{} would have {bytes} bytes, at most {FILE_BYTES_MAX} are allowed", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its bytes.
-        bytes: usize,
-    },
-    /// The system said no.
-    #[error("cannot {what} {}", path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
+    /// A file of it cannot.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
 }
 
 impl StorageError {
@@ -79,11 +65,8 @@ impl StorageError {
     #[must_use]
     pub fn disk_refuses(&self) -> bool {
         match self {
-            Self::Io { source, .. } => matches!(
-                source.kind(),
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem
-            ),
-            Self::Locked { .. } | Self::TooLarge { .. } => false,
+            Self::Disk(error) => error.is_refusal(),
+            Self::Locked { .. } => false,
         }
     }
 }
@@ -119,7 +102,7 @@ impl DataDir {
     /// [`StoredFile::write`] of a file in it.
     ///
     /// # Errors
-    /// What the system said; [`StorageError::TooLarge`].
+    /// What the system said; [`DiskError::TooLarge`].
     pub fn write<M: Message>(&self, name: &str, message: &M) -> Result<(), StorageError> {
         self.file(name).write(message)
     }
@@ -195,8 +178,8 @@ fn owner(pid: Option<u32>) -> String {
 }
 
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
-    let path = path.to_owned();
-    move |source| StorageError::Io { what, path, source }
+    let error = DiskError::io(what, path);
+    move |source| error(source).into()
 }
 
 #[cfg(test)]

@@ -283,7 +283,7 @@ async fn how_long_a_dead_container_is_resolved_elsewhere() {
 
 /// The first process of a container in our own process namespace: the engine has one of
 /// its own.
-fn first_process(id: &str) -> i32 {
+pub(crate) fn first_process(id: &str) -> i32 {
     let wanted = format!("/{id}");
     let processes = fs::read_dir("/proc").unwrap();
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());

@@ -12,6 +12,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
+use crate::containers::first_process;
+
 /// Longest wait for what takes far less.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -86,6 +88,18 @@ impl Node {
         let label = ["run", "-d", "--name", name, "-l", "muster.child"];
         self.engine
             .docker(&[&label[..], more, &[BUSY], &SLEEP].concat());
+    }
+
+    /// Runs [`CHILDREN`] of them: their names, and where their files of hosts are.
+    fn children(&self) -> (Vec<String>, Vec<String>) {
+        let names: Vec<String> = (0..CHILDREN).map(|n| format!("c{n}")).collect();
+        let paths = names.iter().map(|name| {
+            self.child(name, &[]);
+            let path = ["inspect", "-f", "{{.HostsPath}}", name];
+            self.engine.docker(&path)
+        });
+        let paths = paths.collect();
+        (names, paths)
     }
 
     fn below(&self, path: &str) -> PathBuf {
@@ -224,6 +238,11 @@ async fn files_reach_images_without_a_shell_or_it_is_said_why_not() {
     let bare = ["run", "-d", "--name", "bare", "-l", "muster.child", BARE];
     node.engine.docker(&[&bare[..], &SLEEP].concat());
     node.child("locked", &["--read-only"]);
+    let files = node.below("serfnode/children/single");
+    fs::create_dir_all(&files).unwrap();
+    fs::write(files.join("me.json"), "{}").unwrap();
+    let single = format!("{}:/me.json", files.join("me.json").display());
+    node.child("single", &["-v", &single]);
     let to = temp_dir();
     let to = to.path().join("me.json").display().to_string();
     wait::until("/me.json in bare", PATIENCE, async || {
@@ -257,6 +276,15 @@ async fn files_reach_images_without_a_shell_or_it_is_said_why_not() {
         .await;
     node.logs("its root file system is read-only: give it --volumes-from")
         .await;
+    node.logs("a file is undeliverable child=\"single\" file=\"/me.json\"")
+        .await;
+    node.logs(&format!("-v {}:/serfnode:ro", files.display()))
+        .await;
+    // The others come through the engine.
+    node.json("single", "/serfnode/serfnodes_by_role.json", |by_role| {
+        by_role["web"][0]["service_port"] == "80"
+    })
+    .await;
     // Its lines of hosts come all the same.
     node.looks_up("locked", "web", Some("10.0.0.1")).await;
 }
@@ -298,10 +326,7 @@ const CHILDREN: usize = 20;
 #[tokio::test]
 async fn when_the_oldest_of_a_role_goes_the_hosts_of_all_children_follow() {
     let node = Node::start("one", |daemon| daemon).await;
-    let names: Vec<String> = (0..CHILDREN).map(|n| format!("c{n}")).collect();
-    for name in &names {
-        node.child(name, &[]);
-    }
+    let (names, paths) = node.children();
     let start = |name: &'static str, ip: &str| {
         let daemon = Daemon::builder(BIN, name).arg("--docker").arg("off");
         daemon
@@ -331,15 +356,10 @@ async fn when_the_oldest_of_a_role_goes_the_hosts_of_all_children_follow() {
                   else if (l ~ /^[^#]*web/) torn++ } \
                   close(\"/etc/hosts\"); if (!n) missing++ } \
                   print torn + 0, missing + 0 }";
-    let paths: Vec<String> = names
-        .iter()
-        .map(|name| {
-            node.engine
-                .docker(&["inspect", "-f", "{{.HostsPath}}", name])
-        })
-        .collect();
     let reading = node.reads("c0", script.to_owned());
-    let (first, last) = follow(&mut old, &paths).await;
+    let begun = Instant::now();
+    old.kill().await;
+    let (first, last) = all_name(&paths, "10.0.0.2", begun).await;
     println!("hosts of {CHILDREN} children: the first {first:?}, the last {last:?} after the end");
     assert_eq!(reading.await.unwrap().unwrap().trim(), "0 0");
     for name in &names {
@@ -347,16 +367,45 @@ async fn when_the_oldest_of_a_role_goes_the_hosts_of_all_children_follow() {
     }
 }
 
-/// Ends the oldest member; when the first and the last file of hosts said so.
-async fn follow(old: &mut Daemon, paths: &[String]) -> (Duration, Duration) {
-    let begun = Instant::now();
-    old.kill().await;
+/// Deaths of a container that are timed.
+const DEATHS: usize = 10;
+
+#[tokio::test]
+async fn how_long_hosts_of_children_name_a_container_that_died_on_another_node() {
+    // The oldest one that serves the role is first.
+    let elder = Node::start("elder", |daemon| daemon).await;
+    let join = |daemon: DaemonBuilder| daemon.join(elder.daemon.addr());
+    let node = Node::start("one", |daemon| join(daemon).role("web=10.0.0.2:80")).await;
+    let (_names, paths) = node.children();
+    let mut times = Vec::new();
+    for round in 0..DEATHS {
+        let name = format!("shop{round}");
+        let run = ["run", "-d", "--name", &name, "-l", "muster.role=web:80"];
+        let address = ["-l", "muster.service-ip=10.0.0.1", BUSY];
+        let id = elder.engine.docker(&[&run[..], &address, &SLEEP].concat());
+        all_name(&paths, "10.0.0.1", Instant::now()).await;
+        let first = rustix::process::Pid::from_raw(first_process(&id)).unwrap();
+        let begun = Instant::now();
+        rustix::process::kill_process(first, rustix::process::Signal::KILL).unwrap();
+        let (_first, last) = all_name(&paths, "10.0.0.2", begun).await;
+        times.push(last);
+    }
+    times.sort();
+    let (median, worst) = (times[DEATHS / 2], times[DEATHS - 1]);
+    println!(
+        "a container's process is killed on one node, hosts of {CHILDREN} children on another \
+         follow: median {median:.1?}, worst of {DEATHS} {worst:.1?}"
+    );
+}
+
+/// When the first and the last file of hosts named that address alone, since `begun`.
+async fn all_name(paths: &[String], ip: &str, begun: Instant) -> (Duration, Duration) {
     let mut first = None;
     for path in paths {
-        wait::until("the younger one", PATIENCE, async || {
+        wait::until(ip, PATIENCE, async || {
             let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
             let found = addresses(&text, "web");
-            if found == ["10.0.0.2"] {
+            if found == [ip] {
                 Ok(())
             } else {
                 Err(text.clone())

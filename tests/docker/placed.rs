@@ -32,6 +32,7 @@ async fn a_daemon_in_a_container_advertises_its_published_port() {
             "{}:/bin/musterd:ro",
             env!("CARGO_BIN_EXE_musterd-under-test")
         ),
+        format!("{}:/bin/muster:ro", env!("CARGO_BIN_EXE_muster-under-test")),
         "/lib:/lib:ro".to_owned(),
         "/lib64:/lib64:ro".to_owned(),
         "/usr/lib:/usr/lib:ro".to_owned(),
@@ -63,9 +64,12 @@ async fn a_daemon_in_a_container_advertises_its_published_port() {
     run(
         "found",
         &[&at_one[..], &["--hostname", "other"]].concat(),
-        &[],
+        &["--role", "web", "--service-port", "80"],
     );
     logged(&engine, "found", "address=172.17.0.1:9002").await;
+    let resolve = ["exec", "found", "muster", "--socket", "/tmp/api.sock"];
+    let web = engine.docker(&[&resolve[..], &["resolve", "web"]].concat());
+    assert!(web.contains("172.17.0.1:80"), "where the node is: {web}");
     run("unsaid", &["-p", "9003:7946", "-p", "9003:7946/udp"], &[]);
     logged(&engine, "unsaid", "say by --advertise IP").await;
     logged(&engine, "unsaid", ":7946 bind=").await;

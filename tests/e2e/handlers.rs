@@ -49,6 +49,14 @@ fn at_once(builder: DaemonBuilder) -> DaemonBuilder {
     builder.arg("--handler-coalesce").arg("0s")
 }
 
+/// Zombies that are children of a process.
+fn zombies(parent: i32) -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let stats = processes.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    let of_parent = format!(") Z {parent} ");
+    stats.filter(|stat| stat.contains(&of_parent)).collect()
+}
+
 async fn event(from: &Daemon, name: &str, payload: &str) {
     from.muster().ok(&["event", name, payload]).await;
 }
@@ -372,4 +380,38 @@ async fn a_reload_replaces_the_handlers() {
     event(&node, "two", "").await;
     out.until("second", |text| text == "two\n").await;
     assert_eq!(out.read("first"), "one\n");
+}
+
+#[tokio::test]
+async fn the_first_process_of_a_container_leaves_no_zombies() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not shown: only root makes namespaces of processes");
+        return;
+    }
+    let out = Out::new();
+    let namespace = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let one = at_once(daemon("one")).under(&namespace);
+    // Its background child loses its parent, and ends after it.
+    let orphan = r#"user=(sh -c 'sleep 0.3; cut -d" " -f4 /proc/$$/stat >> $D/orphans' &); echo ran >> $D/ran"#;
+    let one = out.handler(one, orphan).ready().await;
+    let parent = one.pid();
+    let inside = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+    let first: i32 = inside.trim().parse().unwrap();
+    for _ in 0..5 {
+        event(&one, "deploy", "").await;
+    }
+    let orphans = out.until("orphans", |text| text.lines().count() == 5).await;
+    assert_eq!(orphans, "1\n".repeat(5), "their parent was the daemon");
+    wait::until("no zombies", 2 * SOON, async || {
+        let zombies = zombies(first);
+        if zombies.is_empty() {
+            Ok(())
+        } else {
+            Err(zombies)
+        }
+    })
+    .await;
+    // Those that it started itself still tell it how they ended.
+    out.until("runs", |text| text.lines().count() == 5).await;
+    assert!(!one.log().contains("handler failed"), "{}", one.log());
 }

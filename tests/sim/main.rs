@@ -6,6 +6,7 @@
 
 #![expect(clippy::print_stdout, reason = "what a scenario took is worth reading")]
 
+mod blocked;
 mod bursts;
 mod command;
 mod containers;

@@ -95,6 +95,22 @@ fn duplication_and_reordering() {
     }
 }
 
+/// Nothing is lost for good, nobody is accused, also while UDP goes and comes.
+#[test]
+fn no_udp() {
+    let mut sim = settled(hosts(16, 212));
+    let all: Vec<_> = (0..16).collect();
+    for _ in 0..3 {
+        let cut = sim.degrade(&all, &all, PPM - 1);
+        sim.apply(Action::Burst(3, 50, 200));
+        busy(&mut sim, 60);
+        sim.heal(cut);
+        busy(&mut sim, 20);
+    }
+    assert_eq!((failures(&sim).0, sim.false_failures()), (0, 0));
+    ends_well(&mut sim, 5 * SECOND);
+}
+
 /// What one node sends does not reach another: all others still vouch for both.
 #[test]
 fn one_way_between_two() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_engine::Status;
+use muster_engine::{Engine, Status};
 use muster_tests::sim::{PPM, Setup, Sim, Weather};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -57,4 +57,18 @@ pub(crate) fn never_failed(sim: &Sim, subject: usize) {
         let times = times_shown(sim, viewer, subject, Status::Failed);
         assert!(times.is_empty(), "node {viewer} did at {times:?}");
     }
+}
+
+/// Time until every other running node shows `slot` failed.
+pub(crate) fn until_failed(sim: &mut Sim, slot: usize) -> Option<Duration> {
+    sim.run_until(60 * SECOND, MILLI, |sim| {
+        sim.shown_as(slot, Status::Failed) == sim.running()
+    })
+}
+
+/// A counter; those that never counted anything are not listed.
+pub(crate) fn counter(sim: &Sim, slot: usize, name: &str) -> u64 {
+    let counters = sim.machine(slot).map(Engine::counters).unwrap_or_default();
+    let found = counters.iter().find(|(known, _)| *known == name);
+    found.map_or(0, |(_, value)| *value)
 }

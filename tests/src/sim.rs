@@ -3,7 +3,7 @@
 //! ```text
 //!   script (Action) ---> Sim: one heap of (time, order) ---> engines
 //!                         |  ^                                  |
-//!                  network, pipes, clocks <---- Transmit, Request, Respond
+//!                  network, pipes, clocks <---- Transmit, Carry, Request, Respond
 //!                         |
 //!                  views, cursors, streams ----> invariants ----> violations
 //! ```
@@ -14,6 +14,7 @@
 //! bandwidth, loss is independent per packet, bare acknowledgements are not
 //! counted.
 
+mod carry;
 mod clock;
 mod cluster;
 mod events;

@@ -18,7 +18,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gossip", &["hub", "daemon::supervisor"]),
     ("process", &[]),
     ("children", &["docker"]),
-    ("docker", &["hub::lock", "process", "daemon::supervisor"]),
+    (
+        "docker",
+        &[
+            "hub::containers::summary::Health",
+            "hub::lock",
+            "process",
+            "daemon::supervisor",
+        ],
+    ),
     (
         "legacy",
         &[
@@ -30,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "gossip::Replicated",
             "hub",
             "queries",
+            "storage::DiskError",
             "daemon::supervisor",
         ],
     ),

@@ -16,7 +16,7 @@ use crate::{ContainerWatchOptions, pb};
 const ID_DIGITS: usize = 12;
 
 #[derive(Serialize)]
-struct Containers<'a> {
+pub(super) struct Containers<'a> {
     containers: Vec<Container<'a>>,
 }
 
@@ -41,6 +41,8 @@ pub(super) struct Container<'a> {
     stale_since: Option<String>,
     stale_reason: Option<&'static str>,
     local: bool,
+    files: Option<&'static str>,
+    files_problem: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -55,11 +57,9 @@ pub(super) async fn run(context: &mut Context, args: &ContainerList) -> Result<(
     let client = context.client()?;
     let options = options(args);
     let call = client.containers(&options);
-    let containers = context.deadline(CALL_TIMEOUT, call).await?;
+    let containers = context.deadline(CALL_TIMEOUT, call).await?.items;
     let colour = context.out.colour();
-    let json = Containers {
-        containers: containers.iter().map(Container::of).collect(),
-    };
+    let json = Containers::of(&containers);
     context.out.answer(&json, || match containers.is_empty() {
         true => String::new(),
         false => lines(&containers, Timestamp::now(), colour).join("\n"),
@@ -113,7 +113,8 @@ pub(super) fn options(args: &ContainerList) -> ContainerWatchOptions {
     }
 }
 
-/// `containers` and its live view. STALE is shown where something may be old.
+/// `containers` and its live view. STALE is shown where something may be old, FILES where
+/// somebody is a child of its node.
 pub(super) fn lines<'a>(
     containers: impl IntoIterator<Item = &'a pb::Container>,
     now: Timestamp,
@@ -126,6 +127,10 @@ pub(super) fn lines<'a>(
     ];
     if stale {
         header.push("STALE");
+    }
+    let children = containers.iter().any(|one| files(one).is_some());
+    if children {
+        header.push("FILES");
     }
     let row = |one: &&pb::Container| {
         let since = one.started_at.as_ref().or(one.created_at.as_ref());
@@ -147,6 +152,9 @@ pub(super) fn lines<'a>(
             });
             row.push(Cell::new(text).fg(Color::Yellow));
         }
+        if children {
+            row.push(files_cell(one));
+        }
         row
     };
     table::lines(&header, containers.iter().map(row).collect(), colour)
@@ -155,8 +163,12 @@ pub(super) fn lines<'a>(
 /// One line for those who follow: `n1/web running (healthy)`.
 pub(super) fn describe(one: &pb::Container) -> String {
     let stale = stale_reason(one).map_or_else(String::new, |why| format!(" ({why} away)"));
+    let files = match one.files() {
+        pb::FileDelivery::Undeliverable => format!(", files {}", files_text(one)),
+        _ => String::new(),
+    };
     format!(
-        "{}/{} {}{stale}",
+        "{}/{} {}{stale}{files}",
         escape(&one.node),
         escape(&one.name),
         state_text(one)
@@ -182,6 +194,38 @@ fn state_text(one: &pb::Container) -> String {
         (None, "none") => state,
         (None, health) => format!("{state} ({health})"),
     }
+}
+
+/// The last column: why is not cut.
+fn files_cell(one: &pb::Container) -> Cell {
+    let cell = Cell::new(files_text(one));
+    match one.files() {
+        pb::FileDelivery::Undeliverable => cell.fg(Color::Red),
+        pb::FileDelivery::Pending => cell.fg(Color::Yellow),
+        pb::FileDelivery::Unspecified | pb::FileDelivery::Delivered => cell,
+    }
+}
+
+/// `delivered`, `undeliverable: /me.json: ...`; empty for no child.
+fn files_text(one: &pb::Container) -> String {
+    let word = files(one).unwrap_or_default();
+    match one.files_problem.as_str() {
+        "" => word.to_owned(),
+        why => format!("{word}: {}", escape(why)),
+    }
+}
+
+fn files(one: &pb::Container) -> Option<&'static str> {
+    match one.files() {
+        pb::FileDelivery::Unspecified => None,
+        pb::FileDelivery::Pending => Some("pending"),
+        pb::FileDelivery::Delivered => Some("delivered"),
+        pb::FileDelivery::Undeliverable => Some("undeliverable"),
+    }
+}
+
+fn some(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 fn ports(one: &pb::Container) -> String {
@@ -212,6 +256,14 @@ fn stale_reason(one: &pb::Container) -> Option<&'static str> {
     }
 }
 
+impl<'a> Containers<'a> {
+    pub(super) fn of(containers: &'a [pb::Container]) -> Self {
+        Self {
+            containers: containers.iter().map(Container::of).collect(),
+        }
+    }
+}
+
 impl<'a> Container<'a> {
     pub(super) fn of(one: &'a pb::Container) -> Self {
         let ports = one.ports.iter().map(|port| Port {
@@ -239,6 +291,8 @@ impl<'a> Container<'a> {
             stale_since: rfc3339(one.stale_since.as_ref()),
             stale_reason: stale_reason(one),
             local: one.local,
+            files: files(one),
+            files_problem: some(&one.files_problem),
         }
     }
 }
@@ -293,6 +347,39 @@ mod tests {
         );
         assert!(shown[1].ends_with("engine away for 10s"), "{shown:?}");
         assert_eq!(describe(&old), "n1/w\\u{1b}b exited (137) (engine away)");
+    }
+
+    #[test]
+    fn children_show_what_became_of_their_files() {
+        let now = Timestamp::new(1_000, 0).unwrap();
+        let (stranger, mut child, mut bad) = (container(), container(), container());
+        child.set_files(pb::FileDelivery::Delivered);
+        bad.set_files(pb::FileDelivery::Undeliverable);
+        bad.files_problem = format!("/me.json: {}", "long ".repeat(30).trim_end());
+        let shown = lines([&stranger, &child, &bad], now, false);
+        assert!(
+            shown[0].ends_with("PORTS                 FILES"),
+            "{shown:?}"
+        );
+        assert!(shown[1].ends_with("->80/tcp"), "{shown:?}");
+        assert!(shown[2].ends_with("->80/tcp  delivered"), "{shown:?}");
+        assert!(
+            shown[3].contains("  undeliverable: /me.json: long long"),
+            "{shown:?}"
+        );
+        assert!(shown[3].ends_with("long") && shown.len() == 4, "{shown:?}");
+        assert!(describe(&bad).starts_with("n1/web running, files undeliverable: /me"));
+        assert_eq!(describe(&child), "n1/web running");
+        let json = serde_json::to_value(Container::of(&bad)).unwrap();
+        assert_eq!(json["files"], "undeliverable");
+        assert!(
+            json["files_problem"]
+                .as_str()
+                .unwrap()
+                .starts_with("/me.json")
+        );
+        let json = serde_json::to_value(Container::of(&stranger)).unwrap();
+        assert!(json["files"].is_null() && json["files_problem"].is_null());
     }
 
     #[test]

@@ -17,11 +17,10 @@ use crate::cli::failure::Failure;
 use crate::cli::screen::Screen;
 use crate::cli::text::escape;
 use crate::cli::watch_events::{describe, describe_gap};
-use crate::cli::watch_members::describe_change;
+use crate::cli::watch_view::Shown as _;
 use crate::cli::{Context, stop_signal, table};
 use crate::event_watch::{EventUpdate, EventWatch, EventWatchOptions};
-use crate::member_watch::{MemberUpdate, MemberWatch, MemberWatchOptions};
-use crate::{Client, Error, SocketPath, pb};
+use crate::{Client, Error, MemberWatch, MemberWatchOptions, Members, SocketPath, Update, pb};
 
 mod cluster;
 mod keys;
@@ -167,26 +166,26 @@ impl Show<'_> {
         }
     }
 
-    async fn on_members(&mut self, update: MemberUpdate) -> Result<(), Failure> {
+    async fn on_members(&mut self, update: Update<pb::Member>) -> Result<(), Failure> {
         match update {
-            MemberUpdate::Snapshot { .. } => self.complete = false,
-            MemberUpdate::Changes(changes) => {
+            Update::Snapshot { .. } => self.complete = false,
+            Update::Changes(changes) => {
                 for change in &changes {
-                    self.tell(describe_change(change))?;
+                    self.tell(Members::change_line(change))?;
                 }
             }
-            MemberUpdate::Disconnected(lost) if lost.failures == 1 => {
+            Update::Disconnected(lost) if lost.failures == 1 => {
                 self.tell("n1 is gone, and with it this view".into())?;
             }
-            MemberUpdate::Disconnected(_) => {}
-            MemberUpdate::Reconnected { .. } => self.tell("n1 is back".into())?,
+            Update::Disconnected(_) => {}
+            Update::Reconnected { .. } => self.tell("n1 is back".into())?,
         }
         self.on_complete().await
     }
 
     /// Says once who is there, when all daemons are.
     async fn on_complete(&mut self) -> Result<(), Failure> {
-        let names: Vec<_> = self.members.members().map(|m| escape(&m.name)).collect();
+        let names: Vec<_> = self.members.items().map(|m| escape(&m.name)).collect();
         if self.complete || names.len() != self.cluster.nodes().len() {
             return Ok(());
         }
@@ -278,7 +277,7 @@ impl Show<'_> {
             return Ok(());
         };
         let colour = self.context.out.colour();
-        let members = table::members(self.members.members(), Timestamp::now(), colour);
+        let members = table::members(self.members.items(), Timestamp::now(), colour);
         let lines = view::frame(members, self.cluster.nodes(), self.selected, &self.news);
         Ok(screen.draw(&lines)?)
     }

@@ -35,6 +35,7 @@ pub(super) struct Member<'a> {
     status_change: Option<StatusChange<'a>>,
     plaintext: bool,
     by_tcp: bool,
+    ports: BTreeMap<&'a str, &'a [String]>,
     #[serde(rename = "self")]
     is_self: bool,
 }
@@ -171,9 +172,17 @@ impl<'a> Member<'a> {
             status_change: change.map(StatusChange::of),
             plaintext: member.plaintext,
             by_tcp: member.by_tcp,
+            ports: member.ports.iter().map(published).collect(),
             is_self: member.self_,
         }
     }
+}
+
+/// As serfnode has it: `8000/tcp` to the ports of the host.
+fn published<'a>(
+    (port, published): (&'a String, &'a pb::PublishedPorts),
+) -> (&'a str, &'a [String]) {
+    (port, &published.host_ports)
 }
 
 impl<'a> Role<'a> {

@@ -10,7 +10,7 @@ use crate::pb;
 pub(super) async fn run(context: &mut Context, args: &MemberList) -> Result<(), Failure> {
     let client = context.client()?;
     let call = client.members(filter(&args.filter));
-    let members = context.deadline(CALL_TIMEOUT, call).await?.members;
+    let members = context.deadline(CALL_TIMEOUT, call).await?.items;
     let colour = context.out.colour();
     context.out.answer(&json::Members::of(&members), || {
         let now = Timestamp::now();

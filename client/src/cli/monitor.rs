@@ -8,10 +8,10 @@ use serde::Serialize;
 use crate::cli::args::{LogLine, Monitor};
 use crate::cli::failure::Failure;
 use crate::cli::text::{clock, escape, rfc3339};
-use crate::cli::{CALL_TIMEOUT, Context, json, note, watch_events, watch_members};
+use crate::cli::watch_view::{Shown as _, kind_name};
+use crate::cli::{CALL_TIMEOUT, Context, json, note, watch_events};
 use crate::event_watch::{EventUpdate, EventWatchOptions};
-use crate::member_watch::{Change, ChangeKind, MemberUpdate, MemberWatchOptions};
-use crate::{LogTail, pb, status_name};
+use crate::{LogTail, MemberWatchOptions, Members, Update, pb};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -26,12 +26,12 @@ struct Line<'a> {
 }
 
 #[derive(Serialize)]
-struct Changed<'a> {
+struct Changed<T> {
     #[serde(rename = "type")]
     kind: &'static str,
     change: &'static str,
-    previous_status: Option<&'static str>,
-    member: json::Member<'a>,
+    #[serde(flatten)]
+    member: T,
 }
 
 pub(super) async fn run(context: &mut Context, args: &Monitor) -> Result<(), Failure> {
@@ -98,8 +98,8 @@ fn print(context: &mut Context, line: &pb::TailLogsResponse) -> Result<(), Failu
     context.out.line(&describe(line))
 }
 
-fn print_members(context: &mut Context, update: MemberUpdate) -> Result<(), Failure> {
-    let MemberUpdate::Changes(changes) = update else {
+fn print_members(context: &mut Context, update: Update<pb::Member>) -> Result<(), Failure> {
+    let Update::Changes(changes) = update else {
         // Who is there already is for `muster members`; a daemon that is gone ends the log.
         return Ok(());
     };
@@ -107,12 +107,11 @@ fn print_members(context: &mut Context, update: MemberUpdate) -> Result<(), Fail
         if context.out.is_json() {
             context.out.json(&Changed {
                 kind: "member",
-                change: kind(change),
-                previous_status: change.before.as_ref().map(|m| status_name(m.status())),
-                member: json::Member::of(&change.member),
+                change: kind_name(change.kind),
+                member: Members::change_json(change),
             })?;
         } else {
-            let line = watch_members::describe_change(change);
+            let line = Members::change_line(change);
             context.out.line(&format!("member {line}"))?;
         }
     }
@@ -162,14 +161,6 @@ const fn level_name(level: pb::LogLevel) -> &'static str {
         pb::LogLevel::Unspecified | pb::LogLevel::Info => "info",
         pb::LogLevel::Debug => "debug",
         pb::LogLevel::Trace => "trace",
-    }
-}
-
-const fn kind(change: &Change) -> &'static str {
-    match change.kind {
-        ChangeKind::Added => "added",
-        ChangeKind::Updated => "updated",
-        ChangeKind::Removed => "removed",
     }
 }
 

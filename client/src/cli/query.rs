@@ -237,7 +237,7 @@ pub(super) async fn reachability(context: &mut Context, args: Reachability) -> R
         ..pb::MemberFilter::default()
     };
     let members = context.deadline(CALL_TIMEOUT, client.members(live)).await?;
-    let members: BTreeSet<String> = members.members.iter().map(shown_as).collect();
+    let members: BTreeSet<String> = members.items.iter().map(shown_as).collect();
     let query = Query {
         name: PING.to_owned(),
         timeout: context.timeout,

@@ -96,7 +96,7 @@ async fn members(context: &mut Context, line: &Line) -> Result<(), Failure> {
     let found = context
         .deadline(CALL_TIMEOUT, client.members(filter))
         .await?;
-    show(context, line, &found.members)
+    show(context, line, &found.items)
 }
 
 fn show(context: &mut Context, line: &Line, members: &[pb::Member]) -> Result<(), Failure> {

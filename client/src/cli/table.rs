@@ -90,6 +90,7 @@ pub(super) fn members_detailed<'a>(
         "SINCE",
         "ROLES",
         "TAGS",
+        "PORTS",
         "WIRE",
         "WHY",
     ];
@@ -115,11 +116,21 @@ pub(super) fn members_detailed<'a>(
             Cell::new(age(since(member), now)),
             Cell::new(services.collect::<Vec<_>>().join(",")),
             Cell::new(escape(&tags.collect::<Vec<_>>().join(","))),
+            Cell::new(ports(member)),
             Cell::new(wire_of(member)),
             Cell::new(reason(member)),
         ]
     };
     lines(&header, members.into_iter().map(row).collect(), colour)
+}
+
+/// `49153->8000/tcp`: where the host publishes the ports of a daemon in a container.
+fn ports(member: &pb::Member) -> String {
+    let published = member.ports.iter().flat_map(|(port, published)| {
+        let host = published.host_ports.iter();
+        host.map(move |host| format!("{host}->{port}"))
+    });
+    escape(&published.collect::<Vec<_>>().join(","))
 }
 
 /// How a member is talked to.
@@ -279,6 +290,19 @@ mod tests {
         assert!(lines[0].ends_with("TAGS  WIRE"), "{lines:?}");
         assert!(lines[1].ends_with("sealed"), "{lines:?}");
         assert!(lines[2].ends_with("PLAINTEXT"), "{lines:?}");
+    }
+
+    #[test]
+    fn details_show_published_ports() {
+        let mut one = member("n1", pb::MemberStatus::Alive);
+        let host_ports = vec!["49153".to_owned(), "49154".to_owned()];
+        let published = pb::PublishedPorts { host_ports };
+        one.ports.insert("8000/tcp".to_owned(), published);
+        let now = Timestamp::new(1000, 0).unwrap();
+        let lines = members_detailed([&one], now, false);
+        assert!(lines[0].contains("  PORTS  "), "{lines:?}");
+        let shown = "  49153->8000/tcp,49154->8000/tcp  ";
+        assert!(lines[1].contains(shown), "{lines:?}");
     }
 
     #[test]

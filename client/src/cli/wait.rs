@@ -8,8 +8,7 @@ use crate::cli::args::Wait;
 use crate::cli::failure::{DEADLINE, Failure, UNREACHABLE};
 use crate::cli::text::escape;
 use crate::cli::{CLUSTER_TIMEOUT, Context};
-use crate::member_watch::{MemberUpdate, MemberWatch, MemberWatchOptions};
-use crate::pb;
+use crate::{MemberWatch, MemberWatchOptions, Update, pb};
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -49,14 +48,14 @@ async fn until(
 ) -> Result<usize, Failure> {
     loop {
         match watch.next().await? {
-            MemberUpdate::Snapshot { .. } | MemberUpdate::Changes(_) => {
-                let alive = watch.members().count();
+            Update::Snapshot { .. } | Update::Changes(_) => {
+                let alive = watch.items().count();
                 if alive >= wanted {
                     return Ok(alive);
                 }
             }
-            MemberUpdate::Disconnected(lost) => *last_error = Some(lost.error.to_string()),
-            MemberUpdate::Reconnected { .. } => *last_error = None,
+            Update::Disconnected(lost) => *last_error = Some(lost.error.to_string()),
+            Update::Reconnected { .. } => *last_error = None,
         }
     }
 }
@@ -82,7 +81,7 @@ fn too_late(
         code: DEADLINE,
         text: format!(
             "after {limit:?} only {} of {} members{of_role} are alive",
-            watch.members().count(),
+            watch.items().count(),
             args.members
         ),
     }

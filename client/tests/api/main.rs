@@ -8,8 +8,6 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
-mod cli_events;
-#[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod events;

@@ -1,6 +1,6 @@
 //! Watching members: snapshots, deltas, losses and resumption.
 
-use muster::{ChangeKind, Code, Error, MemberUpdate, MemberWatch, MemberWatchOptions, pb};
+use muster::{ChangeKind, Code, Error, MemberWatch, MemberWatchOptions, Update, pb};
 use pb::watch_members_response::Event;
 use tonic::Status;
 
@@ -79,19 +79,19 @@ pub(crate) fn delta(
 }
 
 fn names(watch: &MemberWatch) -> Vec<&str> {
-    watch.members().map(|member| member.name.as_str()).collect()
+    watch.items().map(|member| member.name.as_str()).collect()
 }
 
 async fn expect_snapshot(watch: &mut MemberWatch) -> pb::SnapshotReason {
     match watch.next().await.unwrap() {
-        MemberUpdate::Snapshot { reason, .. } => reason,
+        Update::Snapshot { reason, .. } => reason,
         other => panic!("expected a snapshot, got {other:?}"),
     }
 }
 
 async fn expect_lost(watch: &mut MemberWatch) -> Error {
     match watch.next().await.unwrap() {
-        MemberUpdate::Disconnected(lost) => lost.error,
+        Update::Disconnected(lost) => lost.error,
         other => panic!("expected a loss, got {other:?}"),
     }
 }
@@ -100,8 +100,8 @@ async fn expect_lost(watch: &mut MemberWatch) -> Error {
 async fn expect_back(watch: &mut MemberWatch) -> bool {
     loop {
         match watch.next().await.unwrap() {
-            MemberUpdate::Disconnected(_) => {}
-            MemberUpdate::Reconnected { resumed } => return resumed,
+            Update::Disconnected(_) => {}
+            Update::Reconnected { resumed } => return resumed,
             other => panic!("expected to be back, got {other:?}"),
         }
     }
@@ -136,7 +136,7 @@ async fn a_snapshot_then_changes_seen_from_the_copy() {
         pb::SnapshotReason::Initial
     );
     assert_eq!(names(&watch), ["a", "b"]);
-    let MemberUpdate::Changes(changes) = watch.next().await.unwrap() else {
+    let Update::Changes(changes) = watch.next().await.unwrap() else {
         panic!("expected changes");
     };
     let kinds: Vec<_> = changes.iter().map(|change| change.kind).collect();
@@ -145,7 +145,7 @@ async fn a_snapshot_then_changes_seen_from_the_copy() {
     assert_eq!(before.status(), pb::MemberStatus::Alive);
     assert_eq!(watch.position().unwrap().revision, 3);
     // The delta that changes nothing here is not handed out.
-    let MemberUpdate::Changes(changes) = watch.next().await.unwrap() else {
+    let Update::Changes(changes) = watch.next().await.unwrap() else {
         panic!("expected changes");
     };
     assert_eq!(changes[0].kind, ChangeKind::Removed);
@@ -230,10 +230,7 @@ async fn a_broken_stream_resumes_by_its_last_token() {
         "the copy stands while the daemon is away"
     );
     assert!(expect_back(&mut watch).await);
-    assert!(matches!(
-        watch.next().await.unwrap(),
-        MemberUpdate::Changes(_)
-    ));
+    assert!(matches!(watch.next().await.unwrap(), Update::Changes(_)));
     assert_eq!(names(&watch), ["a", "b"]);
     assert_eq!(
         fake.plan(|plan| plan.member_requests[1].resume_token.clone()),
@@ -305,8 +302,8 @@ async fn broken_rules_drop_the_stream_and_the_token() {
         let mut watch = fake.client().watch_members(MemberWatchOptions::default());
         let error = loop {
             match watch.next().await.unwrap() {
-                MemberUpdate::Snapshot { .. } => {}
-                MemberUpdate::Disconnected(lost) => break lost.error,
+                Update::Snapshot { .. } => {}
+                Update::Disconnected(lost) => break lost.error,
                 other => panic!("{broken:?}: {other:?}"),
             }
         };
@@ -366,7 +363,7 @@ async fn a_list_is_one_snapshot_and_a_cut_one_is_an_error() {
     let client = fake.client();
     let filter = pb::MemberFilter::default();
     let listed = client.members(filter.clone()).await.unwrap();
-    assert_eq!(listed.members.len(), 2);
+    assert_eq!(listed.items.len(), 2);
     assert!(fake.plan(|plan| plan.member_requests[0].snapshot_only));
     let error = client.members(filter.clone()).await.unwrap_err();
     assert!(matches!(error, Error::Ended { .. }), "{error:?}");

@@ -208,6 +208,11 @@ pub enum Input {
         /// All of it, sealed.
         bytes: Bytes,
     },
+    /// What a peer's [`Output::Carry`] brought. Who sent it, its seal tells.
+    Carried {
+        /// All of it, sealed.
+        bytes: Bytes,
+    },
     /// A peer asks something on a pipe. Answered by one [`Output::Respond`].
     Request {
         /// Number of the exchange.
@@ -247,6 +252,14 @@ pub enum Input {
 pub enum Output {
     /// Send a datagram. It may be lost.
     Transmit {
+        /// Where to.
+        to: SocketAddr,
+        /// All of it, sealed.
+        bytes: Bytes,
+    },
+    /// As [`Output::Transmit`], but over TCP: UDP does not get there. It may be lost,
+    /// and nothing is to wait for it.
+    Carry {
         /// Where to.
         to: SocketAddr,
         /// All of it, sealed.

@@ -2,12 +2,14 @@
 //!
 //! Reading order: this file (what comes in, what goes out), `datagrams` (the bulk
 //! of the talk), `members` (what an update does), `naming` (whose a name is), `exchange` and `joining` (state
-//! exchanges), `leaving`, `forcing`, `watching` (idle streams), `probing`, `coordinates`, `commands`.
+//! exchanges), `leaving`, `forcing`, `watching` (idle streams), `probing`, `ways`
+//! (UDP or TCP), `coordinates`, `commands`.
 
 mod check;
 mod commands;
 mod coordinates;
 mod datagrams;
+mod doubting;
 mod exchange;
 mod forcing;
 mod joining;
@@ -22,6 +24,7 @@ mod tests;
 mod upkeep;
 mod views;
 mod watching;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -39,6 +42,7 @@ use crate::member::Member;
 use crate::own::Own;
 use crate::settle::Settle;
 use crate::suspicion::Suspicions;
+use crate::swim::message::{self, Probe};
 use crate::swim::{Swim, SwimOutput, Update};
 use crate::table::Table;
 use crate::time::{Now, Time};
@@ -46,7 +50,7 @@ use crate::time::{Now, Time};
 use coordinates::Coordinates;
 #[cfg(test)]
 pub(crate) use datagrams::ident_bytes;
-use datagrams::{Extra, Parked};
+use datagrams::{Came, Extra, Parked};
 use exchange::Exchanges;
 use forcing::Forcing;
 use joining::Joining;
@@ -55,6 +59,7 @@ use probing::Probing;
 use restoring::Remembered;
 use upkeep::Upkeep;
 use watching::Watching;
+use ways::Ways;
 
 /// One node of a cluster.
 #[derive(Debug)]
@@ -80,6 +85,7 @@ pub struct Engine {
     remembered: Remembered,
     watching: Watching,
     probing: Probing,
+    ways: Ways,
     history: History,
     /// When the last datagram under an unknown key was told of.
     unknown_key_told: Option<Time>,
@@ -126,6 +132,7 @@ impl Engine {
             remembered: Remembered::default(),
             watching: Watching::default(),
             probing: Probing::new(now.at),
+            ways: Ways::new(now.at),
             history: History::default(),
             unknown_key_told: None,
             counters: BTreeMap::new(),
@@ -142,7 +149,8 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input) {
         self.notice_pause(now);
         match input {
-            Input::Datagram { from, bytes } => self.on_datagram(now, from, &bytes),
+            Input::Datagram { from, bytes } => self.on_datagram(now, Came::ByUdp(from), &bytes),
+            Input::Carried { bytes } => self.on_datagram(now, Came::ByTcp, &bytes),
             Input::Request {
                 id,
                 from,
@@ -217,12 +225,21 @@ impl Engine {
                 break;
             }
         }
+        if self.parked.len() > 0 || self.exchanges.differs() {
+            self.upkeep.housekeep_soon(now.at);
+        }
         self.show();
     }
 
     fn on_swim(&mut self, now: Now, output: SwimOutput) {
         match output {
             SwimOutput::Send { to, bytes } => {
+                if let Some(Probe::Ping(number)) = message::probe(&bytes)
+                    && self.ways.is_by_tcp(now.at, to.hash)
+                {
+                    // It is not waited for what will hardly come.
+                    self.probe_by_tcp(now, to, number);
+                }
                 self.transmit(
                     now,
                     to.node(),

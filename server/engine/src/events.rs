@@ -346,6 +346,12 @@ impl Events {
         self.flush(now.at, peers);
     }
 
+    /// A member came up, perhaps in a new boot. It need not publish anything: what an
+    /// earlier boot published may still be on its way here.
+    pub(crate) fn member_up(&mut self, now: Now, node: NodeRef) {
+        self.see_boot(now, node);
+    }
+
     /// A member left or failed: it counts no longer.
     pub(crate) fn member_down(&mut self, now: Now, node: NodeRef) {
         self.own.forget(node);

@@ -53,6 +53,7 @@ pub(crate) enum Seen {
     Accused(Evidence),
     WitnessesAsked,
     Looked(WatchFailure),
+    VerdictRefuted,
     Judged,
     JudgedQuietly,
     Dead(StatusReason),
@@ -75,6 +76,7 @@ impl Seen {
             Self::RestartAnswered => "answered on a new stream: another process, a restart",
             Self::Accused(evidence) => accused_text(evidence),
             Self::WitnessesAsked => "no other watcher spoke: two members are asked to look",
+            Self::VerdictRefuted => "answered a connection: a verdict of others is not believed",
             Self::Judged => "did not refute: declared failed by this node",
             Self::JudgedQuietly => {
                 "did not refute: failed in the eyes of this node, which hears nobody and tells \
@@ -147,7 +149,8 @@ pub(crate) fn advice(member: &Member) -> String {
     };
     if member.by_tcp {
         return format!(
-            "Only TCP gets there: let UDP through on {}, gossip is slow without. {text}",
+            "Only TCP gets there: let UDP through on {}. What datagrams bring is carried over \
+             TCP meanwhile. {text}",
             member.addr
         )
         .trim_end()

@@ -187,7 +187,7 @@ pub struct Member {
     pub protocol: (u32, u32),
     /// It talks without encryption.
     pub plaintext: bool,
-    /// This node reaches it over TCP alone: datagrams do not get through.
+    /// This node reaches it over TCP alone: datagrams do not get through, one way or both.
     pub by_tcp: bool,
     /// It is this node.
     pub is_self: bool,

@@ -217,6 +217,12 @@ impl Suspicions {
         first.filter(|_| case.ident == subject)
     }
 
+    /// Whether a watcher saw that the process of a subject or its host is gone.
+    pub(crate) fn has_word(&self, subject: Ident) -> bool {
+        let case = self.cases.get(&subject.hash);
+        case.is_some_and(|case| case.ident == subject && case.words() > 0)
+    }
+
     /// Closes the case of a subject that refuted, died or was forgotten.
     pub(crate) fn close(&mut self, hash: u64) {
         self.cases.remove(&hash);

@@ -35,6 +35,8 @@ pub(crate) struct Peer {
     pub(crate) up_since: Moment,
     pub(crate) state_since: Moment,
     pub(crate) by: u64,
+    /// When this node itself last heard it, by whatever way.
+    pub(crate) heard: Option<Time>,
     /// Only TCP gets there.
     by_tcp: bool,
     change: StatusChange,
@@ -228,6 +230,7 @@ impl Table {
             up_since: Moment::ago(now.at, Duration::ZERO),
             state_since: Moment::ago(now.at, Duration::ZERO),
             by: word.by,
+            heard: None,
             by_tcp: false,
             change: self.change(now, word),
             transitions,
@@ -295,6 +298,14 @@ impl Table {
             return false;
         };
         std::mem::replace(&mut peer.by_tcp, by_tcp) != by_tcp
+    }
+
+    /// Notes that a run was heard.
+    pub(crate) fn hear(&mut self, at: Time, node: NodeRef) {
+        let peer = self.peers.get_mut(&node.hash);
+        if let Some(peer) = peer.filter(|peer| peer.ident.node() == node) {
+            peer.heard = Some(at);
+        }
     }
 
     /// Names the accuser of a member that was suspect by hearsay until now.

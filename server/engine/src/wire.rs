@@ -65,6 +65,9 @@ pub(crate) struct Packet {
     /// by nobody hears badly itself.
     #[prost(uint32, tag = "15")]
     pub(crate) receipt: u32,
+    /// No datagram of the receiver gets to the sender by UDP.
+    #[prost(bool, tag = "16")]
+    pub(crate) unheard: bool,
 }
 
 /// First words on a watch stream, and the answer to them.

@@ -75,17 +75,21 @@ fn node(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets, ip: IpAdd
             })
             .ok()
     };
-    let service_ip = layers.optional("service-ip", values::ip).unwrap_or(ip);
+    let service_ip = layers.optional("service-ip", values::ip);
+    let follows = service_ip.is_none();
+    let service_ip = service_ip.unwrap_or(ip);
     let service_port = layers.value("service-port", values::port);
     let default = SocketAddr::new(service_ip, service_port);
     let tags_file = layers.optional("tags-file", values::path);
+    let (roles, unplaced) = roles(layers, default);
     Node {
         name: name.unwrap_or_default(),
         cluster: cluster(layers, secrets),
         tags: tags(layers),
         tag_changes: tag_changes(layers, tags_file.as_deref()),
         tags_file,
-        roles: roles(layers, default),
+        roles,
+        follows: follows.then_some(unplaced),
     }
 }
 
@@ -125,12 +129,16 @@ fn tag_changes(layers: &mut Layers, file: Option<&Path>) -> TagChanges {
     })
 }
 
-fn roles(layers: &mut Layers, default: SocketAddr) -> Vec<Role> {
+/// The roles, and the names of those that say no address.
+fn roles(layers: &mut Layers, default: SocketAddr) -> (Vec<Role>, BTreeSet<String>) {
     let mut seen = BTreeSet::new();
-    let mut roles = Vec::new();
+    let (mut roles, mut unplaced) = (Vec::new(), BTreeSet::new());
     for spec in layers.list("role", values::role) {
         if !seen.insert(spec.name.clone()) {
             layers.refuse("role", &format!("{} is given twice", spec.name));
+        }
+        if spec.service.is_none() {
+            unplaced.insert(spec.name.clone());
         }
         let service = spec.service.unwrap_or(default);
         roles.push(Role {
@@ -142,7 +150,7 @@ fn roles(layers: &mut Layers, default: SocketAddr) -> Vec<Role> {
             healthy: true,
         });
     }
-    roles
+    (roles, unplaced)
 }
 
 fn peers(layers: &mut Layers, machine: &dyn Machine, secrets: &Secrets) -> Peers {

@@ -1,7 +1,7 @@
 //! All that the owner's engine says of a container.
 
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use muster_engine::Status as MemberStatus;
 use muster_proto::peer as pb;
@@ -17,6 +17,10 @@ use crate::peers::{MESSAGE_BYTES_MAX, Peers};
 
 /// Largest `inspect` that is passed on, bytes. A larger one is refused.
 pub(crate) const INSPECT_BYTES_MAX: usize = 1 << 20;
+
+/// How long the engine may take to inspect; a healthy one takes some milliseconds. After
+/// that it is told what the engine said last.
+pub(crate) const ENGINE_WAIT: Duration = Duration::from_secs(3);
 
 /// Largest request between peers, bytes: an id.
 const REQUEST_BYTES_MAX: usize = 1 << 10;
@@ -47,7 +51,8 @@ pub struct Inspection {
     pub json: String,
     /// Secrets were hidden.
     pub redacted: bool,
-    /// The engine is away: this is what it said last, until then. Unix milliseconds.
+    /// The engine is away or says nothing: this is what it said last, until then. Unix
+    /// milliseconds.
     pub stale_since_unix_ms: Option<u64>,
 }
 
@@ -133,7 +138,8 @@ impl Inspector {
         told(&node, answer)
     }
 
-    /// Of this node's own engine: as it is now, or as it was when the engine went away.
+    /// Of this node's own engine: as it is now, or, of an engine that is away or says
+    /// nothing, as it was last.
     async fn own(&self, node: &str, id: &str, secrets: bool) -> Result<Inspection, InspectError> {
         let Self(parts) = self;
         let state = Arc::clone(&parts.docker.state().borrow());
@@ -146,18 +152,19 @@ impl Inspector {
             why,
         };
         let (json, stale_since_unix_ms) = match &state.engine {
-            EngineStatus::Away { since, .. } => {
-                let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
-                let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-                (known.inspect.clone(), Some(since))
-            }
+            EngineStatus::Away { since, .. } => (known.inspect.clone(), Some(unix_ms(*since))),
             EngineStatus::Off | EngineStatus::Unknown { .. } | EngineStatus::Live { .. } => {
-                match parts.docker.inspect(id).await {
-                    Ok(inspected) => (inspected.json, None),
-                    Err(error) if error.is_missing() => {
+                let asked = tokio::time::timeout(ENGINE_WAIT, parts.docker.inspect(id)).await;
+                match asked {
+                    Ok(Ok(inspected)) => (inspected.json, None),
+                    Ok(Err(error)) if error.is_missing() => {
                         return Err(InspectError::Gone(node.to_owned()));
                     }
-                    Err(error) => return Err(unavailable(error.to_string())),
+                    // Before it counts as away.
+                    Ok(Err(_)) | Err(_) => {
+                        let since = unix_ms(parts.docker.right_at());
+                        (known.inspect.clone(), Some(since))
+                    }
                 }
             }
         };
@@ -176,6 +183,12 @@ impl Inspector {
             stale_since_unix_ms,
         })
     }
+}
+
+/// At least 1: 0 is not stale.
+fn unix_ms(at: SystemTime) -> u64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 fn told(

@@ -11,7 +11,7 @@ use super::labels::{self, BadLabel};
 use super::{Config, address};
 use crate::docker::{Container, EngineStatus, Health, State};
 use crate::hub::containers::summary::{
-    self, ENGINE_KEY, EngineState, EngineSummary, PortMapping, Summary,
+    self, ChildFiles, ENGINE_KEY, EngineState, EngineSummary, Files, PortMapping, Summary,
 };
 
 /// Bytes of labels of one container that are told, besides those of muster itself. Those
@@ -52,9 +52,15 @@ pub(crate) struct Plan {
     pub(crate) short: bool,
 }
 
-/// What is to be told. `me`: the container that this daemon runs in; `short`: labels were
-/// left out of all the last time.
-pub(crate) fn plan(state: &State, me: Option<&Container>, config: &Config, short: bool) -> Plan {
+/// What is to be told. `me`: the container that this daemon runs in; `files`: what became
+/// of the files of children; `short`: labels were left out of all the last time.
+pub(crate) fn plan(
+    state: &State,
+    me: Option<&Container>,
+    files: &ChildFiles,
+    config: &Config,
+    short: bool,
+) -> Plan {
     let mut plan = Plan::default();
     let Some(mut engine) = engine_summary(&state.engine) else {
         return plan;
@@ -65,7 +71,10 @@ pub(crate) fn plan(state: &State, me: Option<&Container>, config: &Config, short
         let named = bad.into_iter().map(|bad| (container.name.clone(), bad));
         plan.bad_labels.extend(named);
         let roles: Vec<String> = said.roles.iter().map(|role| role.role.clone()).collect();
-        summaries.push(summarise(container, roles));
+        summaries.push(Summary {
+            files: files.get(&container.id).cloned().unwrap_or_default(),
+            ..summarise(container, roles)
+        });
         plan.running
             .insert(Arc::clone(&container.id), container.is_running());
         if !container.is_running() {
@@ -123,7 +132,7 @@ impl Plan {
             |summary: &Summary| published_bytes(&summary::key(&summary.id), &summary.encode());
         self.short = summaries.iter().map(size).sum::<usize>() > limit;
         if self.short {
-            summaries.iter_mut().for_each(drop_labels);
+            summaries.iter_mut().for_each(drop_texts);
         }
         // Those that go last come first.
         summaries.sort_by_key(|summary| {
@@ -187,12 +196,7 @@ fn summarise(container: &Container, roles: Vec<String>) -> Summary {
         image: container.image.clone(),
         image_id: container.image_id.clone(),
         state: container.state.clone(),
-        health: match container.health {
-            Health::None => summary::Health::None,
-            Health::Starting => summary::Health::Starting,
-            Health::Healthy => summary::Health::Healthy,
-            Health::Unhealthy => summary::Health::Unhealthy,
-        },
+        health: container.health,
         labels,
         labels_left_out,
         ports: ports(container),
@@ -201,6 +205,7 @@ fn summarise(container: &Container, roles: Vec<String>) -> Summary {
         started_unix_ms: container.started_unix_ms,
         exit_code: container.exit_code,
         roles,
+        files: Files::None,
     }
 }
 
@@ -223,8 +228,12 @@ fn told_labels(labels: &BTreeMap<String, String>) -> (BTreeMap<String, String>, 
     (told, left_out)
 }
 
-/// Leaves the labels out that are not muster's.
-fn drop_labels(summary: &mut Summary) {
+/// Leaves the labels out that are not muster's, and why files are undeliverable: the
+/// node itself says that.
+fn drop_texts(summary: &mut Summary) {
+    if let Files::Undeliverable(why) = &mut summary.files {
+        why.clear();
+    }
     let before = summary.labels.len();
     summary.labels.retain(|key, _| key.starts_with("muster."));
     let dropped = before - summary.labels.len();

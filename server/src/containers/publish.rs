@@ -14,6 +14,7 @@ use super::plan::{Plan, plan};
 use super::{Config, Metrics};
 use crate::docker::{Container, State};
 use crate::gossip::{CommandError, Handle};
+use crate::hub::containers::summary::ChildFiles;
 
 /// Changes of this long are one change of the record; the end of a container does not
 /// wait.
@@ -33,6 +34,7 @@ type Myself = Arc<dyn Fn() -> Option<Arc<Container>> + Send + Sync>;
 pub struct Publisher {
     config: Config,
     state: watch::Receiver<Arc<State>>,
+    files: watch::Receiver<Arc<ChildFiles>>,
     me: Myself,
     handle: Handle,
     metrics: Metrics,
@@ -58,11 +60,15 @@ struct Told {
 }
 
 impl Publisher {
-    /// For a node whose engine shows this. `me` is asked at each change.
+    /// For a node whose engine shows this, with what became of the files of its children.
+    /// `me` is asked at each change.
     #[must_use]
     pub fn new(
         config: Config,
-        state: watch::Receiver<Arc<State>>,
+        (state, files): (
+            watch::Receiver<Arc<State>>,
+            watch::Receiver<Arc<ChildFiles>>,
+        ),
         me: Myself,
         handle: Handle,
         metrics: Metrics,
@@ -70,6 +76,7 @@ impl Publisher {
         Self {
             config,
             state,
+            files,
             me,
             handle,
             metrics,
@@ -90,19 +97,20 @@ impl Publisher {
         let mut due: Option<Instant> = None;
         loop {
             let state = Arc::clone(&self.state.borrow_and_update());
-            let me = (self.me)();
-            let plan = plan(&state, me.as_deref(), &self.config, self.told.short);
+            let files = Arc::clone(&self.files.borrow_and_update());
+            let (me, short) = ((self.me)(), self.told.short);
+            let plan = plan(&state, me.as_deref(), &files, &self.config, short);
             self.warn(&plan);
             let Some(update) = self.told.difference(&plan) else {
                 due = None;
-                if self.state.changed().await.is_err() {
+                if !self.changed().await {
                     return;
                 }
                 continue;
             };
             let at = *due.get_or_insert_with(|| Instant::now() + GATHER);
             if !self.told.ends_something(&plan) && Instant::now() < at {
-                if let Ok(Err(_gone)) = timeout_at(at, self.state.changed()).await {
+                if let Ok(false) = timeout_at(at, self.changed()).await {
                     return;
                 }
                 continue;
@@ -120,6 +128,15 @@ impl Publisher {
                     sleep_until(Instant::now() + RETRY).await;
                 }
             }
+        }
+    }
+
+    /// Waits for something to tell of; false once nobody follows the engine.
+    async fn changed(&mut self) -> bool {
+        tokio::select! {
+            changed = self.state.changed() => changed.is_ok(),
+            // Where there are no files nobody ever speaks of them.
+            Ok(()) = self.files.changed() => true,
         }
     }
 

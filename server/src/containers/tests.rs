@@ -42,15 +42,27 @@ pub(crate) async fn inspected(
     key: Option<u8>,
     secrets: bool,
 ) -> Inspected {
+    let (state, follow) = watch::channel(Arc::new(State::default()));
+    let docker = Docker::of(follow);
+    inspected_on(hub, (docker, state), name, key, secrets).await
+}
+
+/// The same with an engine.
+pub(crate) async fn inspected_on(
+    hub: &Arc<Hub>,
+    (docker, state): (Docker, watch::Sender<Arc<State>>),
+    name: &str,
+    key: Option<u8>,
+    secrets: bool,
+) -> Inspected {
     let tasks = Tasks::default();
     let (pipes, addr) = node(key, &tasks).await;
     let metrics = peers::Metrics::default();
     let (peers, server) = Peers::new(Me::new(name, 1), pipes, &tasks, metrics);
-    let (state, follow) = watch::channel(Arc::new(State::default()));
     let inspector = Inspector::new(InspectorParts {
         hub: Arc::clone(hub),
         peers,
-        docker: Docker::of(follow),
+        docker,
         secrets,
         metrics: Metrics::default(),
     });

@@ -30,6 +30,7 @@ use crate::handlers::cursors::CursorStore;
 use crate::hub::Hub;
 use crate::keys::{self, Ring};
 use crate::peers::Me;
+use crate::process::orphans;
 use crate::queries;
 use crate::queries::receiver::{Inbox, Received};
 use crate::tags::Tags;
@@ -48,13 +49,19 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
     let sockets: Vec<PathBuf> = listeners.iter().map(|l| l.config().path.clone()).collect();
     let docker = containers::start(&shared).await?;
     let shared = containers::advertised(shared, &docker).await;
+    if orphans::are_ours() {
+        let reap = orphans::reap(shared.tasks.stop_token());
+        shared.tasks.spawn_guarded("orphans", reap);
+    }
     let begun = peering::begin_keys(&shared)?;
     let gossip = start_gossip(&shared, &begun.ring).await?;
     let (core, driver, cursors) = (gossip.core, gossip.driver, gossip.cursors);
     let (handle, hub) = (core.handle.clone(), Arc::clone(&core.hub));
     let (pipes, questions) = (gossip.pipes, gossip.questions);
+    let (files_to, files) = watch::channel(Arc::default());
+    let containers = (&docker, files);
     let (queries, keys, inspector) =
-        peering::serve_peers(&shared, &core, pipes, questions, begun, &docker);
+        peering::serve_peers(&shared, &core, pipes, questions, begun, containers);
     let reloader = on_signals(&shared, &core.hub, &handle);
     if let Some(listener) = serf_rpc {
         serf::spawn(&shared, listener, &core, &queries, &keys);
@@ -66,10 +73,13 @@ pub async fn assemble(shared: Shared) -> anyhow::Result<Assembled> {
         queries.responders.clone(),
     );
     let legacy = legacy::start(&shared, &hub, &handle, &queries.responders, &docker).await?;
+    if let Some(legacy) = &legacy {
+        legacy.tell(files_to, &shared);
+    }
     retries::start(&shared, &keys);
     supervising::start(&shared, &docker, &handle);
     let parts = (core, queries, handlers, keys);
-    let children = children::start(&shared, &docker);
+    let children = children::start(&shared, &docker, legacy.as_ref());
     let around = (reloader, docker, (legacy, children), inspector);
     let gate = services(&shared, parts, &driver, &sockets, around).await?;
     serve_sockets(&shared, listeners, &gate);

@@ -1,12 +1,15 @@
 //! The launcher of children and what it needs of the daemon around it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::legacy::Legacy;
 use super::shutdown::Phase;
 use crate::children::files::{Files, Written};
 use crate::children::launcher::{FindHome, Launcher};
@@ -14,9 +17,35 @@ use crate::children::spec::Home;
 use crate::children::{Metrics, Report, Wanted};
 use crate::config::Config;
 use crate::docker::Docker;
+use crate::legacy::children::{CHILDREN, SERFNODE};
+use crate::legacy::fifo::Fifos;
+
+/// Files that are written, and FIFOs that are read.
+#[derive(Debug)]
+struct Ready {
+    written: Written,
+    fifos: Option<Fifos>,
+}
+
+impl Files for Ready {
+    fn ready<'a>(&'a self, container: &'a str, id: &'a str) -> BoxFuture<'a, ()> {
+        let ready = async move {
+            self.written.ready(container, id).await;
+            if let Some(fifos) = &self.fifos {
+                let directory = Path::new(SERFNODE).join(CHILDREN).join(container);
+                fifos.open(&directory).await;
+            }
+        };
+        ready.boxed()
+    }
+}
 
 /// Starts the launcher, if anybody asked for children; how they are.
-pub(super) fn start(shared: &Shared, docker: &Docker) -> watch::Receiver<Vec<Report>> {
+pub(super) fn start(
+    shared: &Shared,
+    docker: &Docker,
+    legacy: Option<&Legacy>,
+) -> watch::Receiver<Vec<Report>> {
     let (tell, reports) = watch::channel(Vec::new());
     let config = &shared.config;
     if !config.children.asked {
@@ -29,8 +58,10 @@ pub(super) fn start(shared: &Shared, docker: &Docker) -> watch::Receiver<Vec<Rep
     let (want, wanted) = watch::channel(Arc::new(config.children.clone()));
     let directory = files(config);
     let files = directory.as_ref().map(|directory| {
-        let children = directory.join("children");
-        Arc::new(Written { children }) as Arc<dyn Files>
+        let children = directory.join(CHILDREN);
+        let fifos = legacy.map(Legacy::fifos);
+        let written = Written { children };
+        Arc::new(Ready { written, fifos }) as Arc<dyn Files>
     });
     let launcher = Launcher {
         engine: Arc::new(docker.engine().clone()),

@@ -2,17 +2,20 @@
 
 mod published;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use muster_engine::Stage;
+use tokio::sync::watch;
 
 use super::Shared;
 use super::peering::Core;
 use crate::config::{self, Security, is_private};
 use crate::containers::{self as told, Inspector, InspectorParts, Publisher};
 use crate::docker::{Container, Docker, DockerError, Metrics};
+use crate::hub::containers::summary::ChildFiles;
 use crate::peers::Peers;
 
 /// How long a daemon in a container waits at its start for the engine to tell of its
@@ -62,6 +65,7 @@ pub(super) async fn advertised(shared: Shared, docker: &Docker) -> Shared {
             tracing::info!(%place, "peers are told where the port of this container is published");
             let mut config = (*shared.config).clone();
             config.peers.advertise = place;
+            follow(&mut config.node, &mut config.containers, place.ip());
             if !is_private(place.ip()) {
                 let why = format!("the advertised address {} is public", place.ip());
                 config.peers.public.get_or_insert(why);
@@ -75,6 +79,19 @@ pub(super) async fn advertised(shared: Shared, docker: &Docker) -> Shared {
         Err(why) => {
             tracing::warn!("{why}");
             shared
+        }
+    }
+}
+
+/// Moves the service address to where peers reach this node, unless it was set.
+fn follow(node: &mut config::Node, containers: &mut told::Config, ip: IpAddr) {
+    let Some(follows) = &node.follows else {
+        return;
+    };
+    containers.service_ip = ip;
+    for role in &mut node.roles {
+        if follows.contains(&role.name) {
+            role.service_ip = ip;
         }
     }
 }
@@ -108,7 +125,13 @@ async fn look(docker: &Docker, id: &str) -> Result<Option<Container>, DockerErro
 }
 
 /// Tells the cluster of the containers, and lets others ask for all of one.
-pub(super) fn tell(shared: &Shared, core: &Core, docker: &Docker, peers: Peers) -> Inspector {
+pub(super) fn tell(
+    shared: &Shared,
+    core: &Core,
+    docker: &Docker,
+    files: watch::Receiver<Arc<ChildFiles>>,
+    peers: Peers,
+) -> Inspector {
     let metrics = told::Metrics::default();
     shared
         .metrics
@@ -118,7 +141,7 @@ pub(super) fn tell(shared: &Shared, core: &Core, docker: &Docker, peers: Peers) 
     let places = docker.places().clone();
     let publisher = Publisher::new(
         config,
-        docker.state(),
+        (docker.state(), files),
         Arc::new(move || places.me()),
         core.handle.clone(),
         metrics.clone(),
@@ -132,4 +155,52 @@ pub(super) fn tell(shared: &Shared, core: &Core, docker: &Docker, peers: Peers) 
         secrets,
         metrics,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use muster_engine::Role;
+
+    use super::*;
+
+    fn role(name: &str, ip: &str) -> Role {
+        Role {
+            name: name.to_owned(),
+            service_ip: ip.parse().unwrap(),
+            service_port: 80,
+            since_unix_ms: 0,
+            container: None,
+            healthy: true,
+        }
+    }
+
+    /// Service addresses of containers and of both roles once the node is at 192.0.2.9.
+    fn moved(follows: Option<BTreeSet<String>>) -> [String; 3] {
+        let mut node = config::Node {
+            name: "n1".to_owned(),
+            cluster: "c".to_owned(),
+            tags: BTreeMap::new(),
+            tag_changes: crate::tags::TagChanges::default(),
+            tags_file: None,
+            roles: vec![role("web", "172.17.0.2"), role("db", "10.0.0.7")],
+            follows,
+        };
+        let mut containers = told::Config {
+            node: "n1".to_owned(),
+            service_ip: "172.17.0.2".parse().unwrap(),
+            inspect_secrets: false,
+        };
+        follow(&mut node, &mut containers, "192.0.2.9".parse().unwrap());
+        let roles = [node.roles[0].service_ip, node.roles[1].service_ip];
+        [containers.service_ip, roles[0], roles[1]].map(|ip| ip.to_string())
+    }
+
+    #[test]
+    fn services_are_where_the_node_is_unless_somebody_said_otherwise() {
+        let web = BTreeSet::from(["web".to_owned()]);
+        assert_eq!(moved(Some(web)), ["192.0.2.9", "192.0.2.9", "10.0.0.7"]);
+        assert_eq!(moved(None), ["172.17.0.2", "172.17.0.2", "10.0.0.7"]);
+    }
 }

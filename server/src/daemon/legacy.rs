@@ -14,8 +14,10 @@ use super::shutdown::Phase;
 use crate::docker::Docker;
 use crate::gossip::Handle;
 use crate::hub::Hub;
+use crate::hub::containers::summary::ChildFiles;
 use crate::legacy::answers;
 use crate::legacy::children::{Child, SERFNODE, View};
+use crate::legacy::delivery;
 use crate::legacy::fifo::{self, Allow, EVENTS_LABEL, FifoSpec, Fifos};
 use crate::legacy::files::{self, Files};
 use crate::legacy::metrics::Metrics;
@@ -34,6 +36,31 @@ impl Legacy {
         let mut warnings = self.files.warnings();
         warnings.extend(self.fifos.warnings());
         warnings
+    }
+
+    /// The FIFOs.
+    pub(super) fn fifos(&self) -> Fifos {
+        self.fifos.clone()
+    }
+
+    /// Hands on what became of the files of children.
+    pub(super) fn tell(&self, to: watch::Sender<Arc<ChildFiles>>, shared: &Shared) {
+        let mut deliveries = self.files.deliveries();
+        let stop = shared.tasks.stop_token();
+        shared.tasks.spawn_guarded("deliveries", async move {
+            loop {
+                let told = Arc::new(delivery::told(&deliveries.borrow_and_update()));
+                to.send_if_modified(|before| {
+                    let changed = *before != told;
+                    *before = told;
+                    changed
+                });
+                tokio::select! {
+                    changed = deliveries.changed() => if changed.is_err() { return },
+                    () = stop.cancelled() => return,
+                }
+            }
+        });
     }
 }
 

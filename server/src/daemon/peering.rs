@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::sync::watch;
 
 use super::{Shared, containers};
 use crate::config::Security;
@@ -14,6 +15,7 @@ use crate::gossip::Handle;
 use crate::gossip::rpc::Pipes;
 use crate::grpc::Queries;
 use crate::hub::Hub;
+use crate::hub::containers::summary::ChildFiles;
 use crate::keys::{self, Begun, Keys, Store};
 use crate::peers::{self, Me, Peers};
 use crate::queries::receiver::Received;
@@ -54,7 +56,7 @@ pub(super) fn serve_peers(
     pipes: Pipes,
     (received, query_metrics): (Received, queries::Metrics),
     begun: Begun,
-    docker: &Docker,
+    (docker, files): (&Docker, watch::Receiver<Arc<ChildFiles>>),
 ) -> (Queries, Keys, Inspector) {
     let metrics = peers::Metrics::default();
     shared.metrics.register(|registry| {
@@ -72,7 +74,7 @@ pub(super) fn serve_peers(
         query_metrics.clone(),
     );
     let responders = Responders::new(query_metrics.clone());
-    let inspector = containers::tell(shared, core, docker, peers.clone());
+    let inspector = containers::tell(shared, core, docker, files, peers.clone());
     let routes = Routes::default()
         .add(asker.service())
         .add(deliver::service(Arc::clone(&core.deliveries)))

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+pub use crate::hub::containers::summary::Health;
+
 /// One container of this node's engine.
 #[derive(Debug, Clone)]
 pub struct Container {
@@ -54,20 +56,6 @@ impl Container {
     pub fn is_running(&self) -> bool {
         self.state == "running"
     }
-}
-
-/// What a HEALTHCHECK says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub enum Health {
-    /// There is no check.
-    #[default]
-    None,
-    /// Not checked often enough yet.
-    Starting,
-    /// It passes.
-    Healthy,
-    /// It failed too often.
-    Unhealthy,
 }
 
 /// One exposed port.

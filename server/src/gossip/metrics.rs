@@ -64,6 +64,14 @@ counters! {
     datagrams_dropped_too_long,
     /// Receive calls that failed and were survived.
     datagram_receive_errors,
+    /// Datagrams sent over TCP, to members that UDP does not reach.
+    datagrams_carried_sent,
+    /// Datagrams that came over TCP.
+    datagrams_carried_received,
+    /// Not sent over TCP: too many waited for the pipe to that member.
+    datagrams_dropped_carry_full,
+    /// Not sent over TCP: there was no pipe, or it broke.
+    datagrams_dropped_carry_broken,
     /// Pipes opened to peers.
     pipes_opened,
     /// Pipes accepted from peers.

@@ -15,11 +15,14 @@
 //! A pipe of kind rpc is answered by an open frame, or a goodbye; what follows is no
 //! frames but HTTP/2, with gRPC in it ([`rpc`]).
 //!
+//! A pipe of kind datagrams carries one Body a datagram, one way, without answers ([`carry`]).
+//!
 //! A pipe is closed with a goodbye once its key is removed.
 //! Noise is NNpsk0 with a key derived from the cluster's; the preamble and the
 //! cluster name are its prologue, so that none of them can be changed on the way.
 //! The byte stream ([`stream::SealedStream`]) is usable without the frames.
 
+pub(crate) mod carry;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod incoming;
@@ -69,6 +72,13 @@ pub(crate) const INCOMING_MAX: usize = 256;
 /// Outgoing pipes. At the bound the least recently used idle one is closed; if
 /// none is idle the exchange is refused as busy and counted.
 pub(crate) const OUTGOING_MAX: usize = 16;
+
+/// Pipes for datagrams that go over TCP, to as many peers. At the bound the one that was
+/// used least recently is closed once what waits for it is sent.
+pub(crate) const CARRIERS_MAX: usize = 64;
+
+/// Datagrams that wait for such a pipe, each. More are dropped and counted.
+pub(crate) const CARRIER_QUEUE_MAX: usize = 128;
 
 /// Watch pipes that peers hold to this node. Three are usual; at the bound the oldest
 /// is closed with a goodbye, and counted: watchers whose hosts vanished leave some.

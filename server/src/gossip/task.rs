@@ -57,6 +57,8 @@ pub(crate) enum Arrival {
     SlotClosed { slot: u64 },
     /// Something happened to a watch stream of this node.
     Watch { id: WatchId, event: WatchEvent },
+    /// A datagram came over TCP.
+    Carried(Bytes),
     /// What the seeds resolve to.
     Seeds(Vec<SocketAddr>),
     /// What the addresses of a join call resolve to.

@@ -20,10 +20,10 @@ use super::metrics::Metrics;
 use super::watch::group::{Source, Views};
 use super::watch::pulse::{heartbeat_interval, min_interval};
 use super::watch::stream::{Ask, Watch};
-use super::watch::{Part, Watched};
+use super::watch::{ChangeKind, Part, Watched};
 use crate::containers::{Asked, Inspector, find};
 use crate::hub::Hub;
-use crate::hub::containers::summary::Health;
+use crate::hub::containers::summary::{Files, Health};
 use crate::hub::containers::{ContainerKey, NodeContainer, StaleReason};
 use crate::hub::store::Entry;
 
@@ -77,12 +77,11 @@ impl Watched for Containers {
     }
 }
 
-fn change_kind(kind: pb::MemberChangeKind) -> pb::ContainerChangeKind {
+const fn change_kind(kind: ChangeKind) -> pb::ContainerChangeKind {
     match kind {
-        pb::MemberChangeKind::Unspecified => pb::ContainerChangeKind::Unspecified,
-        pb::MemberChangeKind::Added => pb::ContainerChangeKind::Added,
-        pb::MemberChangeKind::Updated => pb::ContainerChangeKind::Updated,
-        pb::MemberChangeKind::Removed => pb::ContainerChangeKind::Removed,
+        ChangeKind::Added => pb::ContainerChangeKind::Added,
+        ChangeKind::Updated => pb::ContainerChangeKind::Updated,
+        ChangeKind::Removed => pb::ContainerChangeKind::Removed,
     }
 }
 
@@ -120,6 +119,14 @@ fn container(held: &NodeContainer) -> pb::Container {
         .into(),
         labels_left_out: summary.labels_left_out,
         local: held.is_local,
+        files: match summary.files {
+            Files::None => pb::FileDelivery::Unspecified,
+            Files::Pending => pb::FileDelivery::Pending,
+            Files::Delivered => pb::FileDelivery::Delivered,
+            Files::Undeliverable(_) => pb::FileDelivery::Undeliverable,
+        }
+        .into(),
+        files_problem: summary.files.problem().to_owned(),
     }
 }
 

@@ -18,7 +18,7 @@ use super::status::{invalid, member_not_found};
 use super::watch::group::{Source, Views};
 use super::watch::pulse::{heartbeat_interval, min_interval};
 use super::watch::stream::{Ask, Watch};
-use super::watch::{Part, Watched};
+use super::watch::{ChangeKind, Part, Watched};
 use crate::filter::Filter;
 use crate::hub::Hub;
 use crate::hub::store::Entry;
@@ -54,8 +54,8 @@ impl Watched for Members {
             Part::Resumed => Event::Resumed(pb::Resumed {}),
             Part::Heartbeat => Event::Heartbeat(pb::Heartbeat {}),
             Part::Delta(items) => {
-                let change = |(kind, member): (pb::MemberChangeKind, _)| pb::MemberChange {
-                    kind: kind.into(),
+                let change = |(kind, member)| pb::MemberChange {
+                    kind: change_kind(kind).into(),
                     member: Some(member),
                 };
                 let changes = items.into_iter().map(change).collect();
@@ -67,6 +67,14 @@ impl Watched for Members {
             resume_token,
             event: Some(event),
         })
+    }
+}
+
+const fn change_kind(kind: ChangeKind) -> pb::MemberChangeKind {
+    match kind {
+        ChangeKind::Added => pb::MemberChangeKind::Added,
+        ChangeKind::Updated => pb::MemberChangeKind::Updated,
+        ChangeKind::Removed => pb::MemberChangeKind::Removed,
     }
 }
 

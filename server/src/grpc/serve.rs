@@ -63,7 +63,7 @@ pub const PREFACE_LIMIT: Duration = Duration::from_secs(10);
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// How often the file of the socket is looked after.
-const FILE_CHECK: Duration = Duration::from_millis(500);
+const FILE_CHECK: Duration = Duration::from_secs(2);
 
 /// How long connections that are cut off may take to notice.
 const CUT_LIMIT: Duration = Duration::from_secs(1);

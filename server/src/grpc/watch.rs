@@ -52,6 +52,14 @@ pub(crate) enum Part<I> {
     Items(Vec<I>),
     End(pb::SnapshotEnd),
     Resumed,
-    Delta(Vec<(pb::MemberChangeKind, I)>),
+    Delta(Vec<(ChangeKind, I)>),
     Heartbeat,
+}
+
+/// What happened to an item, seen from its view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChangeKind {
+    Added,
+    Updated,
+    Removed,
 }

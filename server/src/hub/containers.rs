@@ -4,6 +4,7 @@
 //! They go when their owner says so and when it is reaped. While the owner, or its
 //! engine, cannot say anything they stay and are marked.
 
+mod files;
 pub mod summary;
 
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ use muster_proto::token::KeyBytes;
 use zeroize::Zeroizing;
 
 use super::KEYS_MAX;
-use super::ring::{Entry, REMOVED_MAX, Register, Ring, State};
+use super::ring::{Entry, Primary, REMOVED_MAX, Register, Ring, State};
 
 /// Keys of one message, removed ones included: what no node has is refused.
 const MESSAGE_KEYS_MAX: usize = KEYS_MAX + REMOVED_MAX;
@@ -88,9 +88,10 @@ impl Ring {
         };
         pb::KeyState {
             keys: self.entries.iter().map(entry).collect(),
-            primary: self.primary.map(|register| pb::PrimaryKey {
-                id: id_number(register.value),
+            primary: self.primary.as_ref().map(|register| pb::PrimaryKey {
+                id: id_number(register.value.id),
                 stamp: register.stamp,
+                secret: register.value.secret.as_bytes().to_vec().into(),
             }),
             stage: self.stage.map(|register| pb::EncryptionStage {
                 stage: stage_number(register.value),
@@ -110,32 +111,27 @@ impl Ring {
         }
         let mut ring = Self::default();
         for key in message.keys {
-            let id = key.id;
-            let bad = |why: &str| MessageError::Key {
-                id,
-                why: why.to_owned(),
-            };
-            let stamp = key.stamp;
-            let secret = Zeroizing::new(key.secret.to_vec());
+            let (id, stamp) = (key.id, key.stamp);
             let state = if key.removed {
                 State::Removed
             } else {
-                let secret = KeyBytes::new(secret).map_err(|error| bad(&error.to_string()))?;
-                let made = Self::id_of(&secret).map_err(|error| bad(&error.to_string()))?;
-                if made != id_of(id) {
-                    return Err(bad("its bytes have another id"));
-                }
                 State::Installed {
-                    secret,
+                    secret: secret_of(id, &key.secret)?,
                     retire_at_unix_ms: (key.retire_at_unix_ms > 0).then_some(key.retire_at_unix_ms),
                 }
             };
             ring.entries.insert(id_of(id), Entry { stamp, state });
         }
-        ring.primary = message.primary.map(|primary| Register {
-            stamp: primary.stamp,
-            value: id_of(primary.id),
-        });
+        ring.primary = match message.primary {
+            Some(primary) => Some(Register {
+                stamp: primary.stamp,
+                value: Primary {
+                    id: id_of(primary.id),
+                    secret: secret_of(primary.id, &primary.secret)?,
+                },
+            }),
+            None => None,
+        };
         ring.stage = match message.stage {
             Some(stage) => Some(Register {
                 stamp: stage.stamp,
@@ -143,6 +139,21 @@ impl Ring {
             }),
             None => None,
         };
+        if ring.primary.is_none() {
+            ring.primary = ring.latest();
+        }
         Ok(ring)
     }
+}
+
+/// The bytes of a key, which must be those of its id.
+fn secret_of(id: u32, bytes: &[u8]) -> Result<KeyBytes, MessageError> {
+    let bad = |why: String| MessageError::Key { id, why };
+    let secret = KeyBytes::new(Zeroizing::new(bytes.to_vec()));
+    let secret = secret.map_err(|error| bad(error.to_string()))?;
+    let made = Ring::id_of(&secret).map_err(|error| bad(error.to_string()))?;
+    if made != id_of(id) {
+        return Err(bad("its bytes have another id".to_owned()));
+    }
+    Ok(secret)
 }

@@ -4,6 +4,13 @@
 //! A register's stamp is one above every stamp that its writer knew. Stamp 0 is what a
 //! node got by its own settings: it is never passed on, and any word of the cluster
 //! goes before it.
+//!
+//! The primary's register carries the key itself, and that key is held whatever its own
+//! register says: of nodes that take away each other's last key at once all have the
+//! primary left. What a node holds follows from its registers alone, so the order of
+//! merges makes no difference.
+
+mod merge;
 
 use std::collections::BTreeMap;
 
@@ -52,6 +59,15 @@ pub enum State {
     Removed,
 }
 
+/// The key that seals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Primary {
+    /// Its id.
+    pub id: KeyId,
+    /// The key.
+    pub secret: KeyBytes,
+}
+
 /// Why a ring cannot be changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
@@ -79,7 +95,7 @@ pub enum RingError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ring {
     pub(super) entries: BTreeMap<KeyId, Entry>,
-    pub(super) primary: Option<Register<KeyId>>,
+    pub(super) primary: Option<Register<Primary>>,
     pub(super) stage: Option<Register<Stage>>,
 }
 
@@ -116,14 +132,16 @@ impl Ring {
         self.installed().any(|(held, _)| held == id)
     }
 
-    /// The keys that open, by id.
+    /// The keys that open: the primary, and what was installed and not removed.
     pub fn installed(&self) -> impl Iterator<Item = (KeyId, &KeyBytes)> {
-        self.entries
-            .iter()
-            .filter_map(|(id, entry)| match &entry.state {
-                State::Installed { secret, .. } => Some((*id, secret)),
-                State::Removed => None,
-            })
+        let entries = self.entries.iter();
+        let installed = entries.filter_map(|(id, entry)| match &entry.state {
+            State::Installed { secret, .. } => Some((*id, secret)),
+            State::Removed => None,
+        });
+        let primary = self.primary.iter().map(|register| &register.value);
+        let only_sealing = primary.filter(|primary| !self.is_installed(primary.id));
+        installed.chain(only_sealing.map(|primary| (primary.id, &primary.secret)))
     }
 
     /// The keys that were taken away and are remembered, by id.
@@ -132,6 +150,7 @@ impl Ring {
         removed
             .filter(|(_, entry)| entry.state == State::Removed)
             .map(|(id, _)| *id)
+            .filter(|id| !self.holds(*id))
     }
 
     /// The keys that open, the primary first, the latest next.
@@ -146,16 +165,10 @@ impl Ring {
         keys.into_iter().map(|(_, secret)| secret).collect()
     }
 
-    /// The key that seals: the one told, or if that is gone the latest installed.
+    /// The key that seals.
     #[must_use]
     pub fn primary(&self) -> Option<KeyId> {
-        let told = self.primary.map(|register| register.value);
-        told.filter(|id| self.holds(*id)).or_else(|| {
-            let latest = self
-                .installed()
-                .map(|(id, _)| (self.entries.get(&id).map_or(0, |entry| entry.stamp), id));
-            latest.max().map(|(_, id)| id)
-        })
+        self.primary.as_ref().map(|register| register.value.id)
     }
 
     /// How far the node is on its way from plaintext.
@@ -219,12 +232,10 @@ impl Ring {
     /// [`RingError::Unknown`].
     pub fn use_key(&mut self, id: KeyId) -> Result<(), RingError> {
         self.adopt()?;
-        if !self.holds(id) {
-            return Err(RingError::Unknown(id));
-        }
+        let secret = self.secret(id).ok_or(RingError::Unknown(id))?;
         self.keep(id);
-        let stamp = self.next();
-        self.primary = Some(Register { stamp, value: id });
+        let (stamp, value) = (self.next(), Primary { id, secret });
+        self.primary = Some(Register { stamp, value });
         Ok(())
     }
 
@@ -301,74 +312,61 @@ impl Ring {
             .min()
     }
 
-    /// Takes over what another node was told later; true if that changed anything.
-    /// What would leave no key, or too many, is not taken over.
-    ///
-    /// # Errors
-    /// [`RingError::Full`]; nothing is changed then.
-    pub fn merge(&mut self, other: &Self) -> Result<bool, RingError> {
-        let mut merged = self.clone();
-        for (id, entry) in &other.entries {
-            match merged.entries.get(id) {
-                Some(held) if rank(held) >= rank(entry) => {}
-                Some(_) | None => {
-                    merged.entries.insert(*id, entry.clone());
-                }
-            }
-        }
-        merged.primary = later(merged.primary, other.primary, |id| id.to_bytes());
-        merged.stage = later(merged.stage, other.stage, |stage| stage);
-        let count = merged.installed().count();
-        if count > KEYS_MAX {
-            return Err(RingError::Full);
-        }
-        if count == 0 && self.installed().next().is_some() {
-            return Ok(false);
-        }
-        merged.forget_removed();
-        let changed = merged != *self;
-        *self = merged;
-        Ok(changed)
-    }
-
-    /// What is passed on: what the cluster was told, not what settings said.
-    #[must_use]
-    pub fn told(&self) -> Self {
-        let entries = self.entries.iter().filter(|(_, entry)| entry.stamp > 0);
-        Self {
-            entries: entries.map(|(id, entry)| (*id, entry.clone())).collect(),
-            primary: self.primary.filter(|register| register.stamp > 0),
-            stage: self.stage.filter(|register| register.stamp > 0),
-        }
-    }
-
     /// Makes the keys of the settings the word of the cluster: the first change of many
     /// begins from what its writer has. The stage is not: nodes may be at several.
     fn adopt(&mut self) -> Result<(), RingError> {
-        let primary = self.primary().ok_or(RingError::Empty)?;
         let stamp = self.next();
+        let primary = self.primary.as_mut().ok_or(RingError::Empty)?;
+        if primary.stamp == 0 {
+            primary.stamp = stamp;
+        }
         for entry in self.entries.values_mut().filter(|entry| entry.stamp == 0) {
             entry.stamp = stamp;
-        }
-        if self.primary.is_none_or(|register| register.stamp == 0) {
-            let value = primary;
-            self.primary = Some(Register { stamp, value });
         }
         Ok(())
     }
 
-    /// Takes back the plan to remove a key.
+    /// Takes back the removal of a key that is held, or the plan of it.
     fn keep(&mut self, id: KeyId) {
-        let next = self.next();
-        if let Some(entry) = self.entries.get_mut(&id)
-            && let State::Installed {
-                retire_at_unix_ms: retire @ Some(_),
-                ..
-            } = &mut entry.state
-        {
-            entry.stamp = next;
-            *retire = None;
+        if self.is_installed(id) && self.retires_at(id).is_none() {
+            return;
         }
+        let Some(secret) = self.secret(id) else {
+            return;
+        };
+        let (stamp, retire_at_unix_ms) = (self.next(), None);
+        let state = State::Installed {
+            secret,
+            retire_at_unix_ms,
+        };
+        self.entries.insert(id, Entry { stamp, state });
+    }
+
+    /// The bytes of a key that is held.
+    fn secret(&self, id: KeyId) -> Option<KeyBytes> {
+        let mut installed = self.installed();
+        installed
+            .find(|(held, _)| *held == id)
+            .map(|(_, secret)| secret.clone())
+    }
+
+    /// The key installed last as primary, as if settings said so: of a ring that was
+    /// told of keys and not which of them seals.
+    pub(super) fn latest(&self) -> Option<Register<Primary>> {
+        let keys = self.installed();
+        let stamped = keys.map(|(id, secret)| (self.entries.get(&id).map(|e| e.stamp), id, secret));
+        let (_, id, secret) = stamped.max_by_key(|(stamp, id, _)| (*stamp, *id))?;
+        let secret = secret.clone();
+        Some(Register {
+            stamp: 0,
+            value: Primary { id, secret },
+        })
+    }
+
+    /// Whether its own register says so.
+    fn is_installed(&self, id: KeyId) -> bool {
+        let entry = self.entries.get(&id);
+        entry.is_some_and(|entry| entry.state != State::Removed)
     }
 
     fn put(&mut self, stamp: Stamp, key: &KeyBytes) -> Result<KeyId, RingError> {
@@ -385,7 +383,9 @@ impl Ring {
         };
         self.entries.insert(id, Entry { stamp, state });
         if self.primary.is_none() {
-            self.primary = Some(Register { stamp, value: id });
+            let secret = key.clone();
+            let value = Primary { id, secret };
+            self.primary = Some(Register { stamp, value });
         }
         Ok(id)
     }
@@ -406,47 +406,11 @@ impl Ring {
     /// One above every stamp that is known.
     fn next(&self) -> Stamp {
         let entries = self.entries.values().map(|entry| entry.stamp);
-        let primary = self.primary.map(|register| register.stamp);
+        let primary = self.primary.as_ref().map(|register| register.stamp);
         let stage = self.stage.map(|register| register.stamp);
         let highest = entries.chain(primary).chain(stage).max();
         highest.unwrap_or(0).saturating_add(1)
     }
-
-    fn forget_removed(&mut self) {
-        let mut removed: Vec<(Stamp, KeyId)> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.state == State::Removed)
-            .map(|(id, entry)| (entry.stamp, *id))
-            .collect();
-        removed.sort_unstable();
-        let extra = removed.len().saturating_sub(REMOVED_MAX);
-        for (_, id) in removed.iter().take(extra) {
-            self.entries.remove(id);
-        }
-    }
-}
-
-/// Which of two entries of one key holds: the later; of two of one stamp the removed
-/// one, else the one that is removed sooner.
-fn rank(entry: &Entry) -> (Stamp, u8, std::cmp::Reverse<u64>) {
-    let (kind, at) = match &entry.state {
-        State::Installed {
-            retire_at_unix_ms, ..
-        } => (0, retire_at_unix_ms.unwrap_or(u64::MAX)),
-        State::Removed => (1, 0),
-    };
-    (entry.stamp, kind, std::cmp::Reverse(at))
-}
-
-/// The later of two registers; of two of one stamp the greater.
-fn later<T: Copy, O: Ord>(
-    one: Option<Register<T>>,
-    two: Option<Register<T>>,
-    order: impl Fn(T) -> O,
-) -> Option<Register<T>> {
-    let rank = |register: &Register<T>| (register.stamp, order(register.value));
-    [one, two].into_iter().flatten().max_by_key(rank)
 }
 
 fn made(key: &KeyBytes) -> Result<Key, RingError> {

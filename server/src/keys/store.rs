@@ -13,7 +13,7 @@ use muster_proto::peer as pb;
 use muster_proto::token::KeyBytes;
 
 use super::file::{self, FileError};
-use super::ring::{Ring, RingError};
+use super::ring::{Register, Ring, RingError, State};
 use crate::storage::{DataDir, Loaded, StorageError};
 
 /// File in the data directory.
@@ -97,7 +97,7 @@ impl Store {
                 "encryption is at stage {stage} by the settings, the last run was at {}",
                 ring.stage()
             ));
-            ring.stage = Some(super::ring::Register {
+            ring.stage = Some(Register {
                 stamp: 0,
                 value: stage,
             });
@@ -156,18 +156,20 @@ impl Store {
 /// The keys of the keyring file, with what is remembered of them.
 fn reconciled(mut given: Ring, kept: &Ring) -> Ring {
     for (id, entry) in &kept.entries {
+        let removed = entry.state == State::Removed;
         match given.entries.get_mut(id) {
             // The file has it again although it was removed: the file is the later word.
-            Some(_) if !kept.holds(*id) => {}
+            Some(_) if removed => {}
             Some(held) => *held = entry.clone(),
-            None if kept.holds(*id) => {}
+            None if !removed => {}
             None => {
                 given.entries.insert(*id, entry.clone());
             }
         }
     }
-    let same = kept.primary.filter(|_| kept.primary() == given.primary());
-    given.primary = same.or(given.primary);
+    if kept.primary() == given.primary() {
+        given.primary.clone_from(&kept.primary);
+    }
     given.stage = kept.stage.or(given.stage);
     given
 }
@@ -185,7 +187,7 @@ fn chosen(given: Ring, kept: Ring, notes: &mut Vec<String>) -> Ring {
             ));
             kept
         }
-        Some(id) if kept.entries.contains_key(&id) => {
+        Some(id) if kept.holds(id) || kept.entries.contains_key(&id) => {
             if kept.primary() != Some(id) {
                 notes.push(
                     "keys were changed at run time: those are used, not the ones of the settings"

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::hub::containers::summary::{ChildFiles, Files};
+
 /// What became of one file of one child.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum FileState {
@@ -44,6 +46,32 @@ impl Delivery {
     }
 }
 
+/// What the cluster is told of it.
+#[must_use]
+pub fn told(deliveries: &Deliveries) -> ChildFiles {
+    let told = deliveries.values().map(|delivery| {
+        let bad: Vec<String> = delivery
+            .files()
+            .filter_map(|(file, state)| match state {
+                FileState::Undeliverable(why) => Some(format!("{file}: {why}")),
+                FileState::Pending | FileState::Delivered => None,
+            })
+            .collect();
+        let pending = || {
+            delivery
+                .files()
+                .any(|(_, state)| *state == FileState::Pending)
+        };
+        let files = match bad.is_empty() {
+            false => Files::undeliverable(&bad.join("; ")),
+            true if pending() => Files::Pending,
+            true => Files::Delivered,
+        };
+        (Arc::clone(&delivery.id), files)
+    });
+    told.collect()
+}
+
 /// The files that cannot be where they belong, as sentences.
 #[must_use]
 pub fn undeliverable(deliveries: &Deliveries) -> Vec<String> {
@@ -56,4 +84,37 @@ pub fn undeliverable(deliveries: &Deliveries) -> Vec<String> {
         }
     }
     sentences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cluster_is_told_of_the_worst() {
+        let of = |me: FileState, hosts: FileState| {
+            let delivery = Delivery {
+                id: Arc::from("aa"),
+                me,
+                serfnode: FileState::Delivered,
+                hosts,
+            };
+            let all = Deliveries::from([("web".to_owned(), delivery)]);
+            told(&all).remove("aa").unwrap()
+        };
+        let bad = |why: &str| FileState::Undeliverable(why.to_owned());
+        assert_eq!(
+            of(FileState::Delivered, FileState::Delivered),
+            Files::Delivered
+        );
+        assert_eq!(of(FileState::Delivered, FileState::Pending), Files::Pending);
+        assert_eq!(
+            of(bad("locked"), FileState::Pending),
+            Files::undeliverable("/me.json: locked")
+        );
+        assert_eq!(
+            of(bad("locked"), bad("away")).problem(),
+            "/me.json: locked; /etc/hosts: away"
+        );
+    }
 }

@@ -108,18 +108,12 @@ impl Fifos {
         outcome.map_or_else(|| Err("it is not wanted".to_owned()), Clone::clone)
     }
 
-    /// As [`Fifos::status`], once the FIFO is wanted and was looked at: a child may start
-    /// then. The caller bounds the wait.
-    ///
-    /// # Errors
-    /// Why it is not open.
-    pub async fn ready(&self, directory: &Path) -> Result<(), String> {
+    /// Returns once the FIFO in that directory is read, or the daemon stops: then nobody
+    /// who opens it waits, and a child may start. The caller bounds the wait.
+    pub async fn open(&self, directory: &Path) {
         let mut outcomes = self.outcomes.clone();
-        let known = outcomes.wait_for(|outcomes| outcomes.contains_key(directory));
-        match known.await {
-            Ok(outcomes) => outcomes.get(directory).cloned().unwrap_or(Ok(())),
-            Err(_stopped) => Err("the daemon is shutting down".to_owned()),
-        }
+        let open = outcomes.wait_for(|outcomes| matches!(outcomes.get(directory), Some(Ok(()))));
+        let _stopped = open.await.is_err();
     }
 
     /// What an operator should look at.

@@ -5,11 +5,12 @@
 //! in the archive: a reader finds whole files, or, for the instant in which a link is
 //! replaced, none.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tar::{Builder, EntryType, Header};
 
-use super::children::Child;
+use super::children::{Child, MOUNT, View};
 use super::render::{Text, name};
 
 /// Directories for the files in turn, in `/serfnode` of the container.
@@ -25,12 +26,13 @@ pub(super) enum Parcel {
 }
 
 impl Parcel {
-    /// The link into the directory of a child that sees all of `/serfnode`.
+    /// The link into the directory of a child that sees it.
     pub(super) fn link(child: &Child) -> Self {
-        let target = std::path::Path::new("/")
-            .join(&child.directory)
-            .join(name::ME);
-        Self::Link(target.display().to_string())
+        let directory = match child.view {
+            View::Own => Path::new(MOUNT).to_owned(),
+            View::Shared | View::Nothing => Path::new("/").join(&child.directory),
+        };
+        Self::Link(directory.join(name::ME).display().to_string())
     }
 
     /// The archive, to be unpacked at `/`. `turn` changes from one to the next.

@@ -14,6 +14,8 @@ use rand::Rng as _;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::storage::DiskError;
+
 /// Prefix of what is not in its place yet.
 const TEMPORARY: &str = ".muster-";
 
@@ -67,25 +69,9 @@ pub enum TreeError {
         /// The name.
         name: String,
     },
-    /// See [`FILE_BYTES_MAX`].
-    #[error("{} would have {bytes} bytes, at most {FILE_BYTES_MAX} are allowed", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its bytes.
-        bytes: usize,
-    },
-    /// The system said no.
-    #[error("cannot {what} {}", path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
+    /// See [`FILE_BYTES_MAX`]; or the system said no.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
 }
 
 impl Dir {
@@ -141,8 +127,8 @@ impl Dir {
         check(name)?;
         let path = self.path.join(name);
         if bytes.len() > FILE_BYTES_MAX {
-            let bytes = bytes.len();
-            return Err(TreeError::TooLarge { path, bytes });
+            let (bytes, most) = (bytes.len(), FILE_BYTES_MAX);
+            return Err(DiskError::TooLarge { path, bytes, most }.into());
         }
         if self.holds(name, bytes) {
             return Ok(Written::Unchanged);
@@ -328,8 +314,8 @@ fn check(name: &str) -> Result<(), TreeError> {
 }
 
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError + use<> {
-    let path = path.to_owned();
-    move |source| TreeError::Io { what, path, source }
+    let error = DiskError::io(what, path);
+    move |source| error(source).into()
 }
 
 #[cfg(test)]

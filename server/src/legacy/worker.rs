@@ -1,23 +1,22 @@
 //! One pass: everything on the disk is made to say what is so. Blocks on the disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_engine::Member;
 
-use super::children::{CHILDREN, Child, SERFNODE, View, children};
+use super::children::{CHILDREN, Child, SERFNODE, children};
 use super::delivery::{Deliveries, Delivery, FileState};
 use super::hosts;
 use super::json::{self, Privacy};
 use super::lookup::{Lookup, Published};
 use super::metrics::Metrics;
-use super::parcel::Parcel;
 use super::post::{Parcels, Posted};
 use super::render::{Renderer, Text, Texts, name};
 use super::tree::{Dir, TreeError, Written};
-use crate::children::spec::SPEC;
+use super::ways::{Way, Ways, ways};
 use crate::docker::{EngineStatus, Places, State};
 
 /// Directories of children that are gone which one pass looks for.
@@ -107,10 +106,13 @@ impl Worker {
         let mut deliveries = Deliveries::new();
         let mut parcels = Parcels::new();
         for child in &all {
-            let parcel = parcel(child, &texts);
-            let delivery = self.deliver(child, &texts, &published, &parcel, scene);
+            let directory = self
+                .places
+                .to_host(&self.root.path().join(&child.directory));
+            let ways = ways(child, texts.of_child(child), directory.as_deref());
+            let delivery = self.deliver(child, &texts, &published, &ways, scene);
             deliveries.insert(child.key.clone(), delivery);
-            if let Some(parcel) = parcel.ok().flatten() {
+            if let Some(parcel) = ways.parcel {
                 parcels.insert(Arc::clone(&child.container.id), parcel);
             }
         }
@@ -135,7 +137,7 @@ impl Worker {
         child: &Child,
         texts: &Texts,
         published: &Published,
-        parcel: &Result<Option<Parcel>, String>,
+        ways: &Ways,
         scene: &Scene,
     ) -> Delivery {
         let mut failures = BTreeMap::new();
@@ -145,21 +147,22 @@ impl Worker {
             Some(why) => FileState::Undeliverable(why),
             None => FileState::Delivered,
         };
-        let sent = match (parcel, scene.posted.get(&child.container.id)) {
-            (Err(why), _) | (Ok(Some(_)), Some(Err(why))) => FileState::Undeliverable(why.clone()),
-            (Ok(Some(_)), None) => FileState::Pending,
-            (Ok(Some(_)), Some(Ok(()))) => FileState::Delivered,
-            (Ok(None), _) => written.clone(),
+        let sent = match scene.posted.get(&child.container.id) {
+            Some(Ok(())) => FileState::Delivered,
+            Some(Err(why)) => FileState::Undeliverable(why.clone()),
+            None => FileState::Pending,
+        };
+        let became = |way: &Way| match way {
+            Way::Directory => written.clone(),
+            Way::Parcel => sent.clone(),
+            Way::Later => FileState::Pending,
+            Way::Never(why) => FileState::Undeliverable(why.clone()),
         };
         let hosts = published.children.get(&child.key).cloned();
         Delivery {
             id: Arc::clone(&child.container.id),
-            serfnode: if child.view == View::Nothing {
-                sent.clone()
-            } else {
-                written
-            },
-            me: sent,
+            me: became(&ways.me),
+            serfnode: became(&ways.serfnode),
             hosts: hosts.unwrap_or_default(),
         }
     }
@@ -254,43 +257,6 @@ impl Worker {
         self.said = failures;
         sentences
     }
-}
-
-/// What is to be put into a child, if anything, or why nothing can be.
-fn parcel(child: &Child, texts: &Texts) -> Result<Option<Parcel>, String> {
-    let container = &child.container;
-    let at = |path: &str| {
-        container
-            .mounts
-            .iter()
-            .any(|mount| mount.destination == Path::new(path))
-    };
-    // Those that we created got their link before they started.
-    if child.view == View::Own || container.labels.contains_key(SPEC) || at("/me.json") {
-        return Ok(None);
-    }
-    if container.read_only {
-        return Err(match child.view {
-            View::Shared => format!(
-                "its root file system is read-only; it is at /{}/{} only",
-                child.directory.display(),
-                name::ME
-            ),
-            View::Own | View::Nothing => {
-                "its root file system is read-only: give it --volumes-from the container of this \
-                 daemon, or mount the directory that is named after it below serfnode/children \
-                 at /serfnode"
-                    .to_owned()
-            }
-        });
-    }
-    if !matches!(container.state.as_str(), "created" | "running") {
-        return Ok(None);
-    }
-    Ok(Some(match child.view {
-        View::Shared | View::Own => Parcel::link(child),
-        View::Nothing => Parcel::Files(texts.of_child(child)),
-    }))
 }
 
 fn clear_one(children: &Dir, child: &str) -> Result<(), TreeError> {

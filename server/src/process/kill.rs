@@ -10,6 +10,7 @@ use rustix::process::{
     pidfd_send_signal, waitid,
 };
 
+use super::orphans::Own;
 use super::{MARK, Outcome};
 
 /// Rounds of looking for marked processes; more are needed only while they fork.
@@ -22,15 +23,18 @@ pub(super) struct Group {
     mark: String,
     status: Option<ExitStatus>,
     reaped: bool,
+    /// It is waited for here, and nowhere else.
+    _own: Own,
 }
 
 impl Group {
-    pub(super) fn new(child: Child, mark: String) -> Self {
+    pub(super) fn new(child: Child, own: Own, mark: String) -> Self {
         Self {
             child,
             mark,
             status: None,
             reaped: false,
+            _own: own,
         }
     }
 
@@ -104,7 +108,8 @@ impl Drop for Group {
     fn drop(&mut self) {
         if !self.reaped {
             self.signal(Signal::KILL);
-            // If it has not ended yet it stays a zombie until this process ends.
+            // If it has not ended yet it stays a zombie until this process ends, but for
+            // the first process, which looks for orphans.
             let _outcome = self.reap();
         }
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-use super::{FILE_BYTES_MAX, Loaded, StorageError, io_error};
+use super::{DiskError, FILE_BYTES_MAX, Loaded, StorageError, io_error};
 
 /// Format version of the files.
 pub const VERSION: u16 = 1;
@@ -43,11 +43,12 @@ impl StoredFile {
     /// leaves the old one whole.
     ///
     /// # Errors
-    /// What the system said; [`StorageError::TooLarge`].
+    /// What the system said; [`DiskError::TooLarge`].
     pub fn write<M: Message>(&self, message: &M) -> Result<(), StorageError> {
-        let bytes = frame(message).map_err(|bytes| StorageError::TooLarge {
+        let bytes = frame(message).map_err(|bytes| DiskError::TooLarge {
             path: self.path.clone(),
             bytes,
+            most: FILE_BYTES_MAX,
         })?;
         self.write_bytes(&bytes)
     }

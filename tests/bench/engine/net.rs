@@ -205,6 +205,7 @@ impl Net {
                 | Output::Gap(_)
                 | Output::Published { .. }
                 | Output::Watch { .. }
+                | Output::Carry { .. }
                 | Output::Unwatch { .. }
                 | Output::Coordinate { .. }
                 | Output::Query(_)

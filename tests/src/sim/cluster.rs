@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use muster_engine::{Engine, Input, Output, Time};
 
+use crate::sim::carry::Carried;
 use crate::sim::invariants::{self, Check};
 use crate::sim::machine::Machine;
 use crate::sim::network::Network;
@@ -41,6 +42,7 @@ pub(crate) enum Next {
         from: SocketAddr,
         bytes: Bytes,
     },
+    Carried(Carried),
     Step(u64),
     Timeout(u64),
     Served {
@@ -196,6 +198,7 @@ impl<M: Machine> Sim<M> {
         match next {
             Next::Wake { slot, life } => self.wake(slot, life),
             Next::Datagram { to, from, bytes } => self.datagram_arrives(to, from, bytes),
+            Next::Carried(carried) => self.carried_arrives(carried),
             Next::Step(uid) => self.step_exchange(uid),
             Next::Timeout(uid) => self.exchange_times_out(uid),
             Next::Served { slot, life } => self.sync_served(slot, life),

@@ -198,7 +198,7 @@ impl<M: Machine> Sim<M> {
     }
 
     /// When a frame that leaves `from` now is all at `to`.
-    fn carry(&mut self, from: usize, to: usize, body: usize) -> u64 {
+    pub(crate) fn carry(&mut self, from: usize, to: usize, body: usize) -> u64 {
         let bytes = wire_bytes(body);
         let latency = self.network.latency(from, to, &mut self.rng);
         let loss = self.network.weather.loss_ppm;

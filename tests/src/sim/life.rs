@@ -121,6 +121,7 @@ impl<M: Machine> Sim<M> {
         node.state = State::Down;
         node.machine = None;
         node.run.pipes.clear();
+        node.run.carriers.clear();
         node.run.held.clear();
         node.run.drafts.clear();
         node.run.wake_at = None;
@@ -154,6 +155,7 @@ impl<M: Machine> Sim<M> {
         for held in held {
             let next = match held {
                 Held::Datagram { from, bytes } => Next::Datagram { to, from, bytes },
+                Held::Carried(carried) => Next::Carried(carried),
                 Held::Step(uid) => Next::Step(uid),
                 Held::Timeout(uid) => Next::Timeout(uid),
                 Held::Watch(uid) => Next::Watch(uid),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use muster_engine::crypto::Keyring;
 use muster_engine::{EventDraft, MemberKey, Note, Snapshot};
 
+use crate::sim::carry::{Carried, Carrier};
 use crate::sim::clock::Clock;
 use crate::sim::exchange::Serving;
 use crate::sim::pipe::{Link, Pipe};
@@ -32,6 +33,7 @@ pub(crate) type Life = (usize, u32);
 #[derive(Debug)]
 pub(crate) enum Held {
     Datagram { from: SocketAddr, bytes: Bytes },
+    Carried(Carried),
     Step(u64),
     Timeout(u64),
     Watch(u64),
@@ -76,6 +78,8 @@ pub(crate) struct Run {
     pub(crate) held: VecDeque<Held>,
     pub(crate) held_bytes: usize,
     pub(crate) pipes: Vec<Pipe>,
+    /// Pipes that carry datagrams, by address.
+    pub(crate) carriers: BTreeMap<u32, Carrier>,
     pub(crate) link: Link,
     pub(crate) serving: Serving,
     pub(crate) view: View,

@@ -20,6 +20,10 @@ impl<M: Machine> Sim<M> {
                 self.nodes[slot].run.sends += 1;
                 self.transmit(slot, to, bytes);
             }
+            Output::Carry { to, bytes } => {
+                self.nodes[slot].run.sends += 1;
+                self.carry_datagram(slot, to, bytes);
+            }
             Output::Request {
                 id,
                 to,

@@ -64,6 +64,10 @@ pub struct Traffic {
     pub exchanges: u64,
     /// Connections opened.
     pub connects: u64,
+    /// Datagrams sent over TCP.
+    pub carried_out: u64,
+    /// Those of them that found no peer, or their pipe full.
+    pub carried_lost: u64,
     /// Datagrams that found the socket buffer of a paused node full.
     pub overflowed: u64,
 }

@@ -215,7 +215,7 @@ impl Machine for Toy {
                 }
             }
             Input::Tick if now.at >= self.next => self.tick(now),
-            Input::Tick | Input::Watch { .. } => {}
+            Input::Tick | Input::Watch { .. } | Input::Carried { .. } => {}
             Input::Seeds { addrs } => {
                 let own = self.me.addr;
                 for addr in addrs.into_iter().filter(|addr| *addr != own) {

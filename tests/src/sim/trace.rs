@@ -49,6 +49,7 @@ impl Trace {
                 self.word(1 + u64::from(from.port()));
                 self.word(bytes.len() as u64);
             }
+            Input::Carried { bytes } => self.word(7 ^ (bytes.len() as u64) << 8),
             Input::Request { id, body, .. } => {
                 self.word(2 ^ id.0);
                 self.word(body.len() as u64);
@@ -68,6 +69,10 @@ impl Trace {
         match output {
             Output::Transmit { to, bytes } => {
                 self.word(11 ^ u64::from(to.port()) << 8);
+                self.bytes(bytes);
+            }
+            Output::Carry { to, bytes } => {
+                self.word(28 ^ u64::from(to.port()) << 8);
                 self.bytes(bytes);
             }
             Output::Request { id, body, .. } => {

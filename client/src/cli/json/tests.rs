@@ -44,7 +44,12 @@ fn a_full_member() {
         }),
         alias: "n1~00ff00ff".into(),
         plaintext: false,
-        ports: BTreeMap::new(),
+        ports: BTreeMap::from([(
+            "8000/tcp".to_owned(),
+            pb::PublishedPorts {
+                host_ports: vec!["49153".to_owned()],
+            },
+        )]),
         by_tcp: false,
         self_: true,
     };
@@ -59,7 +64,7 @@ fn a_full_member() {
             r#""changed_revision":9,"boot":1795255200000,"incarnation":65537,"transitions":3,"#,
             r#""version":"0.1.0","protocol":1,"status_change":{"by":"n2","#,
             r#""at":"1970-01-01T00:00:03.005Z","reason":"did not answer probes"},"#,
-            r#""plaintext":false,"by_tcp":false,"self":true}]}"#
+            r#""plaintext":false,"by_tcp":false,"ports":{"8000/tcp":["49153"]},"self":true}]}"#
         )
     );
 }
@@ -68,7 +73,7 @@ fn a_full_member() {
 fn an_empty_member_has_every_key() {
     let member = pb::Member::default();
     let object = serde_json::to_value(Member::of(&member)).unwrap();
-    assert_eq!(object.as_object().unwrap().len(), 19);
+    assert_eq!(object.as_object().unwrap().len(), 20);
     assert_eq!(object["alias"], serde_json::Value::Null);
     assert_eq!(object["status"], "unknown");
     assert_eq!(object["started_at"], serde_json::Value::Null);

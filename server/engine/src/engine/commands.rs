@@ -161,7 +161,7 @@ impl Engine {
             ("exchanges_pending", gauge(self.exchanges.pending.len())),
             ("watch_streams_open", gauge(self.watching.open())),
             ("health_score", u64::from(self.probing.health.score())),
-            ("members_by_tcp", gauge(self.probing.by_tcp())),
+            ("members_by_tcp", gauge(self.members_by_tcp())),
             ("replay_senders", gauge(self.sealer.senders())),
         ]);
         self.events.counters(&mut all);

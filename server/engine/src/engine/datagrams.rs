@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use crate::ident::{IDENT_BYTES, Ident};
 
 pub(super) use parked::Parked;
+pub(super) use receiving::Came;
 pub(super) use sending::Extra;
 
 /// The identity's 16 bytes.

@@ -5,7 +5,7 @@
 //! Where views are likely to agree it first carries digests alone, and summaries of
 //! what differed next.
 //! What a member is told this way it believes like gossip, with one exception: that
-//! somebody it holds for alive is dead is only an accusation.
+//! somebody it holds for alive is dead it doubts (`doubting`).
 
 pub(super) mod answering;
 mod asking;
@@ -65,6 +65,11 @@ pub(super) struct Exchanges {
 }
 
 impl Exchanges {
+    /// Whether a digest differed lately.
+    pub(super) fn differs(&self) -> bool {
+        !self.differences.is_empty()
+    }
+
     /// Whether another state exchange may start.
     pub(super) fn has_room(&self) -> bool {
         let compares = self

@@ -43,6 +43,9 @@ impl Engine {
             if !self.table.insert(now, update, record, word) {
                 return false;
             }
+            if update.state() != State::Down {
+                self.events.member_up(now, id.node());
+            }
             self.forget_coordinate(id.hash);
             self.broadcasts.push(Topic::Record(id.hash));
             self.note_conflict_won(id.hash);

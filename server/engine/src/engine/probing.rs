@@ -4,14 +4,13 @@
 use crate::api::{WatchFailure, WatchId};
 use crate::health::Health;
 use crate::history::Seen;
-use crate::ident::{Ident, NodeRef};
+use crate::ident::Ident;
 use crate::member::StatusReason;
 use crate::suspicion::Evidence;
 use crate::swim::{Ended, State, Update};
 use crate::table::Word;
 use crate::time::{Now, Time};
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Engine;
@@ -21,10 +20,6 @@ use super::watching::Aim;
 /// bring an answer each second.
 const HEARD_NOBODY: Duration = Duration::from_secs(3);
 
-/// Probes in a row that only TCP answered before a member is shown as reached that
-/// way: single datagrams get lost.
-const BY_TCP_FROM: u32 = 2;
-
 /// What this node's probes have shown.
 #[derive(Debug)]
 pub(super) struct Probing {
@@ -33,8 +28,6 @@ pub(super) struct Probing {
     heard: Time,
     /// What connecting to the member said that did not answer the probe under way.
     missed: Option<(Ident, WatchFailure)>,
-    /// Members that answered over TCP alone, and how often in a row.
-    by_tcp: BTreeMap<u64, u32>,
 }
 
 impl Probing {
@@ -43,7 +36,6 @@ impl Probing {
             health: Health::default(),
             heard: now,
             missed: None,
-            by_tcp: BTreeMap::new(),
         }
     }
 
@@ -51,16 +43,10 @@ impl Probing {
     pub(super) fn heard(&mut self, now: Time) {
         self.heard = now;
     }
-
-    /// Members shown as reached over TCP alone.
-    pub(super) fn by_tcp(&self) -> usize {
-        let often = self.by_tcp.values().filter(|times| **times >= BY_TCP_FROM);
-        often.count()
-    }
 }
 
 impl Engine {
-    /// A direct probe was not answered in time: TCP may get through.
+    /// A direct probe was not answered in time, or hardly will be: TCP may get through.
     pub(super) fn probe_by_tcp(&mut self, now: Now, subject: Ident, number: u8) {
         self.probing.missed = None;
         let Some(addr) = self
@@ -96,12 +82,8 @@ impl Engine {
         self.probing.heard(now.at);
         self.swim.answer_probe(now.at, subject, number);
         self.on_sign_of_life(now, ident, hello.incarnation);
-        let times = self.probing.by_tcp.entry(subject.hash).or_default();
-        *times = times.saturating_add(1);
-        if *times >= BY_TCP_FROM && self.table.set_by_tcp(subject.hash, true) {
-            self.touch(now, subject.hash);
-        }
-        // Gossip does not get through either.
+        self.way_by_tcp(now, subject.hash);
+        // Gossip may not have got through either.
         if hello.digest != self.digest(now) {
             self.sync_with(now, subject.node());
         }
@@ -111,22 +93,6 @@ impl Engine {
     pub(super) fn missed_by_tcp(&mut self, now: Now, subject: Ident, failure: WatchFailure) {
         self.saw(now, subject.hash, Seen::TcpFailed(failure));
         self.probing.missed = Some((subject, failure));
-    }
-
-    /// A datagram of a member came: it is not reached over TCP alone.
-    pub(super) fn heard_datagram(&mut self, now: Now, from: NodeRef) {
-        self.probing.heard(now.at);
-        if !self.probing.by_tcp.is_empty()
-            && self.probing.by_tcp.remove(&from.hash).is_some()
-            && self.table.set_by_tcp(from.hash, false)
-        {
-            self.touch(now, from.hash);
-        }
-    }
-
-    /// Forgets what is known of the way to a member.
-    pub(super) fn forget_way(&mut self, hash: u64) {
-        self.probing.by_tcp.remove(&hash);
     }
 
     /// A probe is over.

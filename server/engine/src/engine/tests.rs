@@ -9,6 +9,7 @@ mod agreement;
 mod basics;
 mod bounds;
 mod coordinates;
+mod doubting;
 mod hostile;
 mod keys;
 mod naming;
@@ -46,6 +47,10 @@ pub(super) struct Net {
     cut_off: BTreeSet<SocketAddr>,
     /// No datagram gets through, streams do.
     datagrams_blocked: bool,
+    /// Nor any to these.
+    hears_none: BTreeSet<SocketAddr>,
+    /// Datagrams sent over TCP so far.
+    carried: usize,
     /// Added to the wall clock of nodes.
     skews: BTreeMap<SocketAddr, i64>,
     /// Everything delivered, if anybody wants it.
@@ -57,6 +62,10 @@ pub(super) struct Net {
 enum Asked {
     Exchange(crate::ExchangeId),
     Watch(WatchId, SocketAddr),
+}
+
+pub(super) fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }
 
 pub(super) fn addr(n: u16) -> SocketAddr {
@@ -93,6 +102,8 @@ impl Net {
             seeds: vec![addr(0)],
             cut_off: BTreeSet::new(),
             datagrams_blocked: false,
+            hears_none: BTreeSet::new(),
+            carried: 0,
             skews: BTreeMap::new(),
             captured: None,
             outputs: Vec::new(),
@@ -178,6 +189,7 @@ impl Net {
         match &input {
             Input::Datagram { from, .. } if self.is_cut(*from, to) => return,
             Input::Datagram { .. } if self.datagrams_blocked => return,
+            Input::Datagram { .. } if self.hears_none.contains(&to) => return,
             Input::Request { id, from, .. } if self.is_cut(*from, to) => {
                 return self.answer(*id, Err(ExchangeError::Timeout));
             }
@@ -223,6 +235,10 @@ impl Net {
                 Output::Transmit { to, bytes } => {
                     self.wires
                         .push_back((due, to, Input::Datagram { from: at, bytes }));
+                }
+                Output::Carry { to, bytes } => {
+                    self.carried += 1;
+                    self.wires.push_back((due, to, Input::Carried { bytes }));
                 }
                 Output::Request {
                     id, to, kind, body, ..
@@ -284,6 +300,18 @@ impl Net {
     pub(super) fn member(&self, viewer: u16, name: &str) -> Option<Arc<Member>> {
         let mut members = self.node(viewer).members();
         members.find(|m| **m.display_name() == *name)
+    }
+
+    /// These show this status of a name; `None`: they do not show it.
+    pub(super) fn assert_shown(
+        &self,
+        viewers: impl IntoIterator<Item = u16>,
+        name: &str,
+        status: Option<Status>,
+    ) {
+        for viewer in viewers {
+            assert_eq!(self.status(viewer, name), status, "{name} seen by {viewer}");
+        }
     }
 
     pub(super) fn status(&self, viewer: u16, name: &str) -> Option<Status> {

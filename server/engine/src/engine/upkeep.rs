@@ -51,8 +51,11 @@ const HURRY_REST: Duration = Duration::from_secs(30);
 /// A node that wakes up later than this stood still: it heard nobody meanwhile.
 const STOOD_STILL: Duration = Duration::from_secs(1);
 
-/// How often the rest is looked after.
-const HOUSEKEEPING: Duration = Duration::from_millis(250);
+/// How often the rest is looked after: each look wakes the process up.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// And while something waits for an answer that may have got lost.
+const HOUSEKEEPING_BUSY: Duration = Duration::from_millis(250);
 
 /// Pause between the exchanges that happen whatever digests say: 30 s, spread by
 /// half; longer in clusters above 32 members, as memberlist's push/pull.
@@ -164,6 +167,11 @@ impl Upkeep {
             *rounds += 1;
             self.gossip = Some(at);
         }
+    }
+
+    /// Something waits: it is looked after soon.
+    pub(super) fn housekeep_soon(&mut self, now: Time) {
+        self.housekeeping = self.housekeeping.min(now + HOUSEKEEPING_BUSY);
     }
 
     pub(super) fn remember_pruned(&mut self, now: Time, ident: Ident) {

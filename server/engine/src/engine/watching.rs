@@ -18,6 +18,7 @@ use prost::Message as _;
 
 use super::Engine;
 use super::datagrams::ident_bytes;
+use super::doubting::Doubt;
 use crate::api::{Output, WatchEvent, WatchFailure, WatchId};
 use crate::history::Seen;
 use crate::ident::{Ident, NodeRef};
@@ -83,6 +84,8 @@ pub(super) enum Aim {
     Look(Ident),
     /// This node's probe with that number was not answered.
     Probe(Ident, u8),
+    /// Another member's verdict is doubted.
+    Doubt(Doubt),
 }
 
 /// The streams of a node.
@@ -116,6 +119,15 @@ impl Watching {
     fn looks(&self) -> usize {
         let look = |aim: &&Aim| matches!(aim, Aim::Look(_));
         self.aims.values().filter(look).count()
+    }
+
+    /// Doubts under way, and whether one is about this member.
+    pub(super) fn doubts(&self, subject: Ident) -> (usize, bool) {
+        let doubts = self.aims.values().filter_map(|aim| match aim {
+            Aim::Doubt(doubt) => Some(doubt.subject),
+            Aim::Hold(_) | Aim::Look(_) | Aim::Probe(..) => None,
+        });
+        doubts.fold((0, false), |(n, same), of| (n + 1, same || of == subject))
     }
 
     fn stage(&mut self, node: NodeRef, stage: Stage) {
@@ -170,7 +182,16 @@ impl Engine {
             (Aim::Probe(subject, _), WatchEvent::Failed(failure)) => {
                 self.missed_by_tcp(now, subject, failure);
             }
-            (Aim::Look(_) | Aim::Probe(..), WatchEvent::Closed | WatchEvent::Lost) => {}
+            (Aim::Doubt(doubt), WatchEvent::Opened(answer)) => {
+                self.doubt_answered(now, id, doubt, &answer);
+            }
+            (Aim::Doubt(doubt), WatchEvent::Failed(failure)) => {
+                self.doubt_unanswered(now, doubt, failure);
+            }
+            (
+                Aim::Look(_) | Aim::Probe(..) | Aim::Doubt(_),
+                WatchEvent::Closed | WatchEvent::Lost,
+            ) => {}
         }
     }
 

@@ -135,7 +135,6 @@ impl Events {
                     counted: true,
                 };
                 self.own.members.insert(*node, standing);
-                self.see_boot(now, *node);
             }
             self.own.find_low();
         }

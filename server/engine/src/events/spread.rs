@@ -326,8 +326,9 @@ impl Events {
         }
     }
 
-    /// Sends to [`FANOUT`] members. With `own`, the replicas come first and are
-    /// named as those that shall acknowledge. Returns how many it went to.
+    /// Sends to [`FANOUT`] members: to the successor of this node, and to others at
+    /// random. With `own`, the replicas come first and are named as those that shall
+    /// acknowledge. Returns how many it went to.
     fn send_section(
         &mut self,
         live: &[NodeRef],
@@ -351,12 +352,18 @@ impl Events {
                 }
             }
         }
-        let others = self
-            .spread
-            .pick(&mut self.rng, live, used, FANOUT - sent.min(FANOUT));
+        let mut others = Vec::with_capacity(FANOUT);
+        if sent < FANOUT
+            && let Some(next) = successor(live, self.me).filter(|node| !used.contains(node))
+        {
+            used.push(next);
+            others.push(next);
+        }
+        let rest = FANOUT.saturating_sub(sent + others.len());
+        others.extend(self.spread.pick(&mut self.rng, live, used, rest));
+        sent += others.len();
         for to in others {
             self.send(to, section.clone());
-            sent += 1;
         }
         sent
     }
@@ -436,6 +443,14 @@ impl Events {
         }
         Some(self.recent_section(most))
     }
+}
+
+/// Who comes next after this node in the order that all agree on. As everybody sends to
+/// its successor, nobody is left out by chance: at random alone 4 packets of each of 64
+/// members leave one out in two of three events.
+fn successor(live: &[NodeRef], me: NodeRef) -> Option<NodeRef> {
+    let next = live.partition_point(|node| *node <= me);
+    live.get(next).or(live.first()).copied()
 }
 
 /// serf's cost: 4 * ceil(log10(members + 1)) packets per event and node.

@@ -4,12 +4,15 @@
     reason = "tests pick the outputs that they are about"
 )]
 
+mod fixtures;
 mod golden;
 mod hostile;
+mod publishing;
+mod pulling;
 mod queries;
 mod scenarios;
 mod sim;
-mod units;
+mod taking;
 
 /// Bugs planted to show that the oracle can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -185,6 +185,11 @@ pub(crate) fn probe(foca: &Bytes) -> Option<Probe> {
     }
 }
 
+/// Whether a message that foca built is a direct probe or the answer to one.
+pub(crate) fn is_direct(foca: &Bytes) -> bool {
+    matches!(probe(foca), Some(Probe::Ping(_) | Probe::Ack(_)))
+}
+
 /// Whether a message carries no updates, not even their count.
 fn bare(tag: u8) -> bool {
     matches!(tag, TAG_ANNOUNCE | TAG_BROADCAST | TAG_TURN_UNDEAD)

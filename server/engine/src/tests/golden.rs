@@ -196,6 +196,14 @@ fn golden_datagram() {
         ..Packet::default()
     };
     hold_message("packet", &packet);
+    let unheard = Packet {
+        digest: 0x0123_4567_89ab_cdef,
+        sender: ident(A),
+        incarnation: 1,
+        unheard: true,
+        ..Packet::default()
+    };
+    hold_message("packet_unheard", &unheard);
     let body = packet.encode_to_vec();
     let ring = || Some(Keyring::new(Key::new(&[7; 32]).unwrap()));
     for (name, ring) in [("sealed", ring()), ("plain", None)] {

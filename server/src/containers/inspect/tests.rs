@@ -1,7 +1,11 @@
-use super::super::tests::{Inspected, away, container, inspected, live};
+use tokio::sync::watch;
+
+use super::super::tests::{Inspected, away, container, inspected, inspected_on, live};
 use super::super::{Asked, find};
 use super::*;
+use crate::daemon::supervisor::Tasks;
 use crate::docker::State;
+use crate::docker::testing::{self, FakeEngine, Reply};
 use crate::hub::MemberUpdate;
 use crate::hub::containers::summary::{Summary, key};
 use crate::hub::testing::{member, updated, with_status};
@@ -46,10 +50,7 @@ async fn ask(
     let asker = inspected(&hub, "a", key, false).await;
     let found = find(&hub, &Asked::read("web", "").unwrap()).unwrap();
     let answer = asker.inspector.inspect(&found, secrets).await;
-    asker
-        .tasks
-        .stop_within(std::time::Duration::from_secs(10))
-        .await;
+    asker.tasks.stop_within(Duration::from_secs(10)).await;
     answer
 }
 
@@ -87,14 +88,16 @@ async fn what_the_owner_does_not_have_or_cannot_say_is_told_so() {
     let owner = owner(Some(1), false).await;
     let gone = ask(&owner, Some(1), false).await;
     assert_eq!(gone, Err(InspectError::Gone("b".to_owned())));
-    // An engine that says nothing.
+    // An engine that cannot answer, and is not known to be away yet.
     owner
         .state
         .send_replace(Arc::new(live(vec![container(1, "web")])));
-    let silent = ask(&owner, Some(1), false).await.unwrap_err();
-    assert!(
-        matches!(silent, InspectError::Unavailable { .. }),
-        "{silent}"
+    let silent = ask(&owner, Some(1), false).await.unwrap();
+    assert!(silent.json.contains(r#""Name":"/web""#), "{}", silent.json);
+    assert_eq!(
+        silent.stale_since_unix_ms,
+        Some(1),
+        "since nobody knows when"
     );
     let mut large = container(1, "web");
     let text = format!(r#"{{"Name":"{}"}}"#, "x".repeat(INSPECT_BYTES_MAX));
@@ -122,4 +125,30 @@ async fn a_failed_owner_is_not_asked_and_the_own_node_asks_itself() {
     let found = find(&known, &Asked::read("web", "").unwrap()).unwrap();
     let told = own.inspector.inspect(&found, true).await.unwrap();
     assert!(!told.redacted && told.json.contains("KEY=secret"));
+}
+
+#[tokio::test]
+async fn an_engine_that_hangs_is_told_of_as_it_was() {
+    let engine = FakeEngine::start();
+    engine.set(testing::container(1, "web"));
+    let tasks = Tasks::default();
+    let (docker, _metrics) = engine.follow(&tasks).await;
+    let mut state = docker.state();
+    let seen = state.wait_for(|state| !state.containers.is_empty());
+    let seen = tokio::time::timeout(testing::SOON, seen).await.unwrap();
+    let id = seen.unwrap().containers.keys().next().unwrap().to_string();
+    engine.reply("GET /", Reply::Hang);
+    let hub = Arc::new(Hub::new("e".to_owned()));
+    let (unused, _follow) = watch::channel(Arc::new(State::default()));
+    let node = inspected_on(&hub, (docker, unused), "a", Some(1), false).await;
+    let told = node.inspector.own("a", &id, false).await.unwrap();
+    let since = told.stale_since_unix_ms.unwrap();
+    assert!(
+        since > 1_000 && since <= unix_ms(SystemTime::now()),
+        "{since}"
+    );
+    assert!(told.json.contains("web"), "{}", told.json);
+    for tasks in [tasks, node.tasks] {
+        assert!(tasks.stop_within(testing::SOON).await.is_empty());
+    }
 }

@@ -14,7 +14,7 @@ fn config() -> Config {
 }
 
 fn of(state: &State) -> Plan {
-    plan(state, None, &config(), false)
+    plan(state, None, &ChildFiles::new(), &config(), false)
 }
 
 fn summaries(plan: &Plan) -> Vec<Summary> {
@@ -115,7 +115,13 @@ fn the_ports_of_the_own_container_are_told_once_each() {
             published: Vec::new(),
         },
     ];
-    let told = plan(&live(vec![me.clone()]), Some(&me), &config(), false);
+    let told = plan(
+        &live(vec![me.clone()]),
+        Some(&me),
+        &ChildFiles::new(),
+        &config(),
+        false,
+    );
     let expected = BTreeMap::from([("7946/udp".to_owned(), vec!["49153".to_owned()])]);
     assert_eq!(told.ports, expected);
 }
@@ -177,7 +183,7 @@ fn at_the_bound_labels_go_first_then_the_oldest_that_are_stopped() {
     let bytes: usize = most.values.iter().map(|(k, v)| published_bytes(k, v)).sum();
     assert!(bytes <= PUBLISHED_BYTES_MAX, "{bytes}");
     // Once short, labels come back only where there is room to spare.
-    let at_the_edge = plan(&live(many(180)), None, &config(), true);
+    let at_the_edge = plan(&live(many(180)), None, &ChildFiles::new(), &config(), true);
     assert!(at_the_edge.short && !of(&live(many(180))).short);
 }
 
@@ -193,4 +199,21 @@ fn too_many_roles_are_those_of_the_youngest_containers() {
     assert!(plan.roles.len() > 100 && plan.roles.len() < 1_000);
     let last = plan.roles.last().unwrap().container.clone().unwrap();
     assert_eq!(last, container(plan.roles.len() as u32 - 1, "x").id);
+}
+
+#[test]
+fn what_became_of_the_files_of_children_is_told_and_why_as_long_as_there_is_room() {
+    let why = Files::undeliverable(&"x".repeat(300));
+    let files = |count: u32| -> ChildFiles {
+        let all = (0..count).map(|nr| (container(nr, "x").id, why.clone()));
+        all.collect()
+    };
+    let state = |count: u32| live((0..count).map(|nr| container(nr, "kid")).collect());
+    let few = summaries(&plan(&state(2), None, &files(1), &config(), false));
+    let told: Vec<_> = few.iter().map(|summary| summary.files.clone()).collect();
+    assert_eq!(told, [why.clone(), Files::None]);
+    let all = plan(&state(300), None, &files(300), &config(), false);
+    assert!(all.short && all.left_out == 0);
+    let told = summaries(&all);
+    assert!(told.iter().all(|one| one.files == Files::undeliverable("")));
 }

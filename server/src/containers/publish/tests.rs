@@ -10,6 +10,7 @@ use crate::gossip::handle::Command;
 /// A publisher on a fake engine, and what it was told.
 struct Bench {
     state: watch::Sender<Arc<State>>,
+    files: watch::Sender<Arc<ChildFiles>>,
     updates: mpsc::Receiver<OwnUpdate>,
     metrics: Metrics,
     refuse: Arc<Mutex<bool>>,
@@ -17,6 +18,8 @@ struct Bench {
 
 fn bench() -> Bench {
     let (state, follow) = watch::channel(Arc::new(State::default()));
+    let (files, follow_files) = watch::channel(Arc::default());
+    let follow = (follow, follow_files);
     let (handle, mut ends) = Handle::new();
     let (tell, updates) = mpsc::channel(100);
     let metrics = Metrics::default();
@@ -44,6 +47,7 @@ fn bench() -> Bench {
     });
     Bench {
         state,
+        files,
         updates,
         metrics,
         refuse,
@@ -115,4 +119,19 @@ async fn what_was_refused_is_told_again_and_what_is_gone_is_taken_back() {
     let gone = bench.next().await;
     assert_eq!(gone.roles, Some(Vec::new()));
     assert!(matches!(&gone.publish[..], [(key, None)] if key.starts_with("container/")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_became_of_files_is_told_when_it_changes() {
+    use crate::hub::containers::summary::{Files, Summary};
+    let mut bench = bench();
+    bench.show(vec![web(1)]);
+    bench.next().await;
+    let id = web(1).id;
+    let files = ChildFiles::from([(id, Files::undeliverable("/me.json: no"))]);
+    bench.files.send_replace(Arc::new(files.clone()));
+    let told = bench.next().await;
+    let summary = told.publish[0].1.clone().and_then(Summary::decode);
+    assert_eq!(summary.unwrap().files, Files::undeliverable("/me.json: no"));
+    assert_eq!((told.publish.len(), told.roles), (1, None));
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use muster_engine::ExchangeKind;
+use muster_engine::crypto::seal::DATAGRAM_BYTES_MAX;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -161,6 +162,7 @@ impl Server {
         let served = match purpose {
             Purpose::Exchange(kind) => self.exchanges(&mut frames, from, kind, revoked).await,
             Purpose::Watch => self.watched(&mut frames, from, revoked).await,
+            Purpose::Datagrams => self.carried(&mut frames, revoked).await,
             Purpose::Rpc => return Ok(Some(frames)),
         };
         match &served {
@@ -288,6 +290,41 @@ impl Server {
                     Err(FrameError::Kind(kind as u8).into())
                 }
             },
+        }
+    }
+
+    /// Datagrams until either side ends it. A slow engine holds up the sender, which
+    /// drops what its queue does not hold.
+    async fn carried<T>(
+        &self,
+        frames: &mut Frames<T>,
+        revoked: impl Future<Output = ()>,
+    ) -> Result<Option<Reason>, ServeError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut revoked = std::pin::pin!(revoked);
+        loop {
+            let head = tokio::select! {
+                () = self.stop.cancelled() => return Ok(Some(Reason::Stopping)),
+                () = &mut revoked => return Ok(Some(Reason::KeyRemoved)),
+                () = sleep(IDLE_CLOSE_INCOMING) => return Ok(Some(Reason::Done)),
+                head = frames.head() => head?,
+            };
+            let (kind, bytes, limit) = (head.kind, head.bytes, DATAGRAM_BYTES_MAX);
+            match kind {
+                FrameKind::Goodbye => return Ok(None),
+                FrameKind::Open => return Err(FrameError::Kind(kind as u8).into()),
+                FrameKind::Body if bytes > limit => {
+                    return Err(FrameError::TooLong { bytes, limit }.into());
+                }
+                FrameKind::Body => {}
+            }
+            let bytes = frames.body(head).await?;
+            self.counters.datagrams_carried_received.add(1);
+            if self.arrivals.send(Arrival::Carried(bytes)).await.is_err() {
+                return Ok(Some(Reason::Stopping));
+            }
         }
     }
 

@@ -12,6 +12,9 @@ const WATCH: u32 = 4;
 /// Number of rpc pipes in an open frame.
 const RPC: u32 = 5;
 
+/// Number of datagram pipes in an open frame.
+const DATAGRAMS: u32 = 6;
+
 /// What a peer wants of a pipe that it opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -21,12 +24,14 @@ pub(crate) enum Purpose {
     Watch,
     /// gRPC over HTTP/2 in the byte stream that follows the answer, an open frame.
     Rpc,
+    /// Datagrams for the engine, one a frame, without answers.
+    Datagrams,
 }
 
 /// What a pipe is for. Sent first by whoever opened it.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(crate) struct Open {
-    /// 2 sync, 3 pull, 4 watch, 5 rpc. 1 is kept for later.
+    /// 2 sync, 3 pull, 4 watch, 5 rpc, 6 datagrams. 1 is kept for later.
     #[prost(uint32, tag = "1")]
     pub(crate) kind: u32,
     /// Version of that kind.
@@ -87,6 +92,14 @@ impl Open {
         }
     }
 
+    /// For a pipe of datagrams.
+    pub(crate) fn datagrams() -> Self {
+        Self {
+            kind: DATAGRAMS,
+            version: PIPE_VERSION,
+        }
+    }
+
     /// Decodes and understands one, or says with which goodbye to refuse it.
     pub(crate) fn understand(body: &[u8]) -> Result<Purpose, Goodbye> {
         let open = Self::decode(body)
@@ -96,6 +109,7 @@ impl Open {
             3 => Purpose::Exchange(ExchangeKind::Pull),
             WATCH => Purpose::Watch,
             RPC => Purpose::Rpc,
+            DATAGRAMS => Purpose::Datagrams,
             other => {
                 let text = format!("pipes of kind {other} are not known here");
                 return Err(Goodbye::new(Reason::UnknownKind, text));
@@ -133,6 +147,8 @@ mod tests {
         assert_eq!(Open::understand(&watch), Ok(Purpose::Watch));
         let rpc = Open::rpc().encode_to_vec();
         assert_eq!(Open::understand(&rpc), Ok(Purpose::Rpc));
+        let datagrams = Open::datagrams().encode_to_vec();
+        assert_eq!(Open::understand(&datagrams), Ok(Purpose::Datagrams));
     }
 
     #[test]
@@ -141,6 +157,7 @@ mod tests {
         assert_eq!(Open::of(ExchangeKind::Pull).encode_to_vec(), [8, 3, 16, 1]);
         assert_eq!(Open::of(ExchangeKind::Watch).encode_to_vec(), [8, 4, 16, 1]);
         assert_eq!(Open::rpc().encode_to_vec(), [8, 5, 16, 1]);
+        assert_eq!(Open::datagrams().encode_to_vec(), [8, 6, 16, 1]);
         let goodbye = Goodbye::new(Reason::Stopping, "x");
         assert_eq!(goodbye.encode_to_vec(), [8, 1, 18, 1, b'x']);
     }
@@ -150,7 +167,7 @@ mod tests {
         let cases = [
             (
                 Open {
-                    kind: 6,
+                    kind: 7,
                     version: 1,
                 }
                 .encode_to_vec(),

@@ -189,6 +189,7 @@ impl<N: Net> Core<N> {
                 }
                 self.input(now, Input::Watch { id, event });
             }
+            Arrival::Carried(bytes) => self.input(now, Input::Carried { bytes }),
             Arrival::Seeds(addrs) => self.input(now, Input::Seeds { addrs }),
             Arrival::Join { call, resolved } => {
                 self.joins.resolved(call, resolved);
@@ -288,6 +289,7 @@ impl<N: Net> Core<N> {
     pub(super) fn act(&mut self, now: Now, output: Output) {
         match output {
             Output::Transmit { to, bytes } => self.net.transmit(to, &bytes),
+            Output::Carry { to, bytes } => self.net.carry(to, bytes),
             Output::Request {
                 id,
                 to,

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::Arrival;
 use crate::daemon::supervisor::Tasks;
 use crate::gossip::metrics::Counters;
+use crate::gossip::pipe::carry::Carriers;
 use crate::gossip::pipe::outgoing::Job;
 use crate::gossip::pipe::pool::Pool;
 use crate::gossip::pipe::watch::Watches;
@@ -22,6 +23,8 @@ use crate::gossip::udp::Udp;
 pub(crate) trait Net {
     /// Sends a datagram or drops it.
     fn transmit(&mut self, to: SocketAddr, datagram: &[u8]);
+    /// Sends a datagram over TCP or drops it.
+    fn carry(&mut self, to: SocketAddr, datagram: Bytes);
     /// Sends an exchange; one [`Arrival::Response`] comes unless it is refused.
     fn exchange(
         &mut self,
@@ -50,6 +53,7 @@ pub(crate) trait Net {
 pub(crate) struct Sockets {
     pub(crate) udp: Udp,
     pub(crate) pool: Pool,
+    pub(crate) carriers: Carriers,
     pub(crate) watches: Watches,
     /// Locked by the one task that resolves; further requests wait there.
     pub(crate) seeds: Arc<Mutex<Seeds>>,
@@ -61,6 +65,10 @@ pub(crate) struct Sockets {
 impl Net for Sockets {
     fn transmit(&mut self, to: SocketAddr, datagram: &[u8]) {
         self.udp.send(to, datagram);
+    }
+
+    fn carry(&mut self, to: SocketAddr, datagram: Bytes) {
+        self.carriers.send(to, datagram);
     }
 
     fn exchange(

@@ -14,7 +14,7 @@ use super::answers::Question;
 use super::endpoints::etag;
 use crate::hub::Hub;
 
-/// Counts per role over all members.
+/// Endpoints per role over all members.
 #[derive(Debug)]
 pub(crate) struct Roles {
     /// Every member.
@@ -55,7 +55,11 @@ impl Question for Roles {
         let mut counts: BTreeMap<&str, Count<'_>> = BTreeMap::new();
         for entry in &entries {
             for role in &entry.value.roles {
-                counts.entry(&role.name).or_default().add(&entry.value);
+                let count = counts.entry(&role.name).or_default();
+                // The others are no endpoints.
+                if role.healthy {
+                    count.add(&entry.value);
+                }
             }
         }
         let summary = |(role, count): (&str, Count<'_>)| pb::RoleSummary {

@@ -365,3 +365,22 @@ async fn containers_that_do_not_pass_their_check_are_no_endpoints_unless_asked_f
     );
     assert_eq!((healthy.total, all.total), (2, 3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn containers_that_do_not_pass_their_check_do_not_count() {
+    let served = serve().await;
+    let mut old = member("a", 1, &["web", "db"]);
+    old.roles.iter_mut().for_each(|role| role.healthy = false);
+    served.put([old, member("b", 2, &["web"])]);
+    let ask = pb::WatchRolesRequest {
+        once: true,
+        ..pb::WatchRolesRequest::default()
+    };
+    let answer = served.resolver().watch_roles(ask).await.unwrap();
+    let told = next(&mut answer.into_inner()).await.roles;
+    let brief: Vec<_> = told
+        .iter()
+        .map(|role| (role.role.as_str(), role.alive, role.oldest_member.as_str()))
+        .collect();
+    assert_eq!(brief, [("db", 0, ""), ("web", 1, "b")]);
+}

@@ -11,7 +11,7 @@ use super::super::limits::{
     DELTAS_CACHED_MAX, GROUPS_MAX, MESSAGE_BYTES_MAX, MESSAGE_SLACK_BYTES, PART_ITEMS_MAX,
 };
 use super::token::{Token, filter_hash};
-use super::{Part, Watched};
+use super::{ChangeKind, Part, Watched};
 use crate::hub::lock;
 use crate::hub::store::{Change, Entry, Store, Table, Update};
 
@@ -173,9 +173,9 @@ impl<W: Watched> View<W> {
             let entry = &change.entry;
             let kind = match change.removed {
                 true if entry.first > from => continue,
-                true => pb::MemberChangeKind::Removed,
-                false if entry.created > from => pb::MemberChangeKind::Added,
-                false => pb::MemberChangeKind::Updated,
+                true => ChangeKind::Removed,
+                false if entry.created > from => ChangeKind::Added,
+                false => ChangeKind::Updated,
             };
             revisions += u64::from(entry.changed != last);
             last = entry.changed;

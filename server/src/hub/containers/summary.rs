@@ -8,6 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 
+pub use super::files::{ChildFiles, FILES_PROBLEM_BYTES_MAX, Files};
+
 /// Before the first [`ID_DIGITS`] digits of a container's id: the key of its summary.
 pub const KEY_PREFIX: &str = "container/";
 
@@ -78,6 +80,8 @@ pub struct Summary {
     pub exit_code: Option<i64>,
     /// Roles that it is to serve, running or not.
     pub roles: Vec<String>,
+    /// What became of the files that it gets as a child of its node.
+    pub files: Files,
 }
 
 /// How a node's engine is.
@@ -133,6 +137,8 @@ impl Summary {
             started_unix_ms: self.started_unix_ms,
             exit_code: self.exit_code,
             roles: self.roles.clone(),
+            files: self.files.number(),
+            files_problem: self.files.problem().to_owned(),
         };
         Bytes::from(wire.encode_to_vec())
     }
@@ -173,6 +179,7 @@ impl Summary {
             started_unix_ms: wire.started_unix_ms,
             exit_code: wire.exit_code,
             roles: wire.roles,
+            files: Files::read(wire.files, &wire.files_problem),
         })
     }
 }
@@ -239,6 +246,10 @@ struct Wire {
     exit_code: Option<i64>,
     #[prost(string, repeated, tag = "14")]
     roles: Vec<String>,
+    #[prost(int32, tag = "15")]
+    files: i32,
+    #[prost(string, tag = "16")]
+    files_problem: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -335,6 +346,7 @@ mod tests {
             started_unix_ms: 2,
             exit_code: Some(-1),
             roles: vec!["web".to_owned()],
+            files: Files::undeliverable("/me.json: it is locked"),
         };
         assert_eq!(Summary::decode(summary.encode()), Some(summary.clone()));
         assert_eq!(key(&summary.id), format!("container/{}", "0f".repeat(12)));

@@ -261,9 +261,10 @@ impl Keeper {
 
     fn publish(&self, outcomes: &watch::Sender<Outcomes>) {
         let entries = self.entries.iter().map(|(directory, entry)| {
-            let outcome = match &entry.error {
-                Some(error) => Err(error.clone()),
-                None => Ok(()),
+            let outcome = match (&entry.error, &entry.open) {
+                (Some(error), _) => Err(error.clone()),
+                (None, Some(_)) => Ok(()),
+                (None, None) => Err("it is not read yet".to_owned()),
             };
             (directory.clone(), outcome)
         });

@@ -155,7 +155,7 @@ fn a_huge_file_is_replaced_unread() {
     holds(&root, "me.json", "{}");
     let too_large = vec![b' '; FILE_BYTES_MAX + 1];
     let error = root.write("me.json", &too_large).unwrap_err();
-    assert!(matches!(error, TreeError::TooLarge { .. }));
+    assert!(matches!(error, TreeError::Disk(DiskError::TooLarge { .. })));
     holds(&root, "me.json", "{}");
 }
 

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::docker::Container;
 use crate::hub::testing::member;
+use crate::legacy::parcel::Parcel;
 use crate::legacy::testing::{container, labelled, mounted, state};
 
 /// A worker of node `n1` on a host, and one member of role `web`.
@@ -90,11 +91,20 @@ fn every_file_is_where_serfnode_had_it() {
         let text = fs::read_to_string(desk.directory.path().join(path)).unwrap();
         assert!(text.contains("\n127.0.0.1 web "), "{path}: {text}");
     }
-    let delivery = &outcome.deliveries["own"];
-    let states: Vec<_> = delivery.files().map(|(_, state)| state.clone()).collect();
-    assert_eq!(states, vec![FileState::Delivered; 3]);
+    let states = |outcome: &Outcome| -> Vec<FileState> {
+        let files = outcome.deliveries["own"].files();
+        files.map(|(_, state)| state.clone()).collect()
+    };
+    let delivered = FileState::Delivered;
+    let first = [FileState::Pending, delivered.clone(), delivered.clone()];
+    assert_eq!(states(&outcome), first);
     assert_eq!(outcome.problems, [""; 0]);
-    assert!(outcome.parcels.is_empty());
+    // The link to its own file goes through the engine.
+    let id = Arc::clone(&outcome.deliveries["own"].id);
+    let link = Parcel::Link("/serfnode/me.json".to_owned());
+    assert_eq!(outcome.parcels, Parcels::from([(Arc::clone(&id), link)]));
+    desk.scene.posted.insert(id, Ok(()));
+    assert_eq!(states(&desk.pass()), vec![delivered; 3]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(crate) async fn all_alive(socket: PathBuf, size: usize) -> anyhow::Result<(I
 
 fn alive(watch: &MemberWatch) -> usize {
     let is_alive = |member: &&muster::pb::Member| member.status() == MemberStatus::Alive;
-    watch.members().filter(is_alive).count()
+    watch.items().filter(is_alive).count()
 }
 
 /// Waits until the last of the `dead` is shown failed.
@@ -43,9 +43,7 @@ pub(crate) async fn failed(
     let victim = dead.last().cloned().unwrap_or_default();
     let mut seen = Seen::default();
     loop {
-        let failed = watch
-            .members()
-            .filter(|m| m.status() == MemberStatus::Failed);
+        let failed = watch.items().filter(|m| m.status() == MemberStatus::Failed);
         for member in failed {
             if member.name == victim {
                 seen.at = Some(Instant::now());

@@ -15,21 +15,30 @@ use crate::swim::{State, Update};
 use crate::time::Now;
 use crate::wire::{ITEMS_PER_DATAGRAM_MAX, Packet, RecordDelta};
 
+/// How a datagram came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Came {
+    /// By UDP, from there.
+    ByUdp(SocketAddr),
+    /// Over TCP.
+    ByTcp,
+}
+
 impl Engine {
     /// Opens a datagram and takes it in.
-    pub(in crate::engine) fn on_datagram(&mut self, now: Now, from: SocketAddr, bytes: &Bytes) {
+    pub(in crate::engine) fn on_datagram(&mut self, now: Now, came: Came, bytes: &Bytes) {
         let opened = match self.sealer.open(now.at, bytes) {
             Ok(opened) => opened,
             Err(error) => return self.drop_datagram(now, &error),
         };
         self.count_plaintext(&opened);
         match Packet::decode(opened.body) {
-            Ok(packet) => self.on_packet(now, from, packet),
+            Ok(packet) => self.on_packet(now, came, packet),
             Err(_) => self.count("datagrams_dropped_malformed"),
         }
     }
 
-    pub(in crate::engine) fn on_packet(&mut self, now: Now, from: SocketAddr, packet: Packet) {
+    pub(in crate::engine) fn on_packet(&mut self, now: Now, came: Came, packet: Packet) {
         for record in packet.records.iter().take(ITEMS_PER_DATAGRAM_MAX) {
             self.learn_record(now, record);
         }
@@ -41,6 +50,14 @@ impl Engine {
             // An earlier self, or somebody under the same name.
             return self.on_own_name(now, sender);
         }
+        let from = match came {
+            Came::ByUdp(from) => Some(from),
+            // The port of a connection is nobody's address.
+            Came::ByTcp => self.addr_of(sender.node()),
+        };
+        let Some(from) = from else {
+            return self.count("datagrams_dropped_unknown_sender");
+        };
         if self
             .table
             .get(sender.hash)
@@ -53,7 +70,7 @@ impl Engine {
             waiting.datagram = Some((from, packet));
             self.count("datagrams_parked");
             if new {
-                self.ask_for_records(now, from, &[sender.node()]);
+                self.ask_for_records(now, (from, sender.node()), &[sender.node()]);
             }
             return;
         }
@@ -73,7 +90,8 @@ impl Engine {
             if !heard {
                 self.hear_accusations(now, &packet);
             }
-            self.heard_datagram(now, sender.node());
+            let said = (answers.is_some(), packet.unheard);
+            self.heard_datagram(now, sender.node(), came, said);
             if asks.is_some() {
                 let extra = Extra {
                     receipt: asks,
@@ -81,13 +99,20 @@ impl Engine {
                 };
                 self.transmit(now, sender.node(), extra);
             }
-            if let Some(number) = answers {
+            if let Some(number) = answers.filter(|_| came != Came::ByTcp) {
                 self.on_probe_answer(now, sender, number, &packet.coordinate);
             }
             self.on_sections(now, sender, packet);
         } else {
             self.count("datagrams_dropped_dead_sender");
         }
+    }
+
+    /// The address in the record of a run, which may not be a member yet.
+    fn addr_of(&self, node: NodeRef) -> Option<SocketAddr> {
+        let held = self.table.run(node).map(|peer| &peer.record);
+        let record = held.or_else(|| self.parked.records.get(&node).map(|(_, record)| record));
+        record.map(|record| record.parsed().addr)
     }
 
     fn is_active(&self, node: NodeRef) -> bool {
@@ -181,7 +206,7 @@ impl Engine {
                 self.tell_swim(now, true);
             }
             if let Some((from, packet)) = waiting.datagram {
-                self.on_packet(now, from, packet);
+                self.on_packet(now, Came::ByUdp(from), packet);
             }
         }
     }

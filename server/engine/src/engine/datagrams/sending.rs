@@ -66,8 +66,10 @@ impl Engine {
         };
         let mut packet = Packet {
             digest: self.digest(now),
+            unheard: self.ways.is_silent(now.at, to.hash),
             ..Packet::default()
         };
+        let mut probes = false;
         if let Some(foca) = &extra.swim {
             // What an earlier life had to say may leave after the renewal.
             if Ident::get(&foca[..]) == Some(self.own.ident) {
@@ -78,6 +80,7 @@ impl Engine {
             };
             packet.swim = wire;
             packet.suspected = self.buddy(to).filter(|_| ping).unwrap_or(0);
+            probes = message::is_direct(foca);
             self.carry_coordinate(now, to, foca, &mut packet);
         } else {
             packet.sender = ident_bytes(self.own.ident);
@@ -91,12 +94,22 @@ impl Engine {
         packet.receipt = extra.receipt.map_or(0, |number| u32::from(number) + 1);
         packet.undead = extra.undead.map(ident_bytes).unwrap_or_default();
         packet.events = extra.events.unwrap_or_default();
+        let by_tcp = self.ways.is_by_tcp(now.at, to.hash);
+        if by_tcp && probes {
+            // It only finds out whether UDP works: what rode along would be lost.
+            return self.seal(addr, &packet, false);
+        }
         self.fill(now, to, &mut packet);
-        self.seal(addr, &packet);
+        self.seal(addr, &packet, by_tcp);
     }
 
     /// Answers a sender whose record is not known yet.
-    pub(super) fn ask_for_records(&mut self, now: Now, addr: SocketAddr, wants: &[NodeRef]) {
+    pub(super) fn ask_for_records(
+        &mut self,
+        now: Now,
+        (addr, to): (SocketAddr, NodeRef),
+        wants: &[NodeRef],
+    ) {
         let mut bytes = BytesMut::new();
         for node in wants.iter().take(ITEMS_PER_DATAGRAM_MAX) {
             Ident {
@@ -113,7 +126,8 @@ impl Engine {
         packet.sender = ident_bytes(self.own.ident);
         packet.wants = bytes.freeze();
         self.add_record(&mut packet, None);
-        self.seal(addr, &packet);
+        let by_tcp = self.ways.is_by_tcp(now.at, to.hash);
+        self.seal(addr, &packet, by_tcp);
     }
 
     /// A sender whose name a newer run has taken: it is told whose, and goes on under
@@ -130,7 +144,7 @@ impl Engine {
         packet.sender = ident_bytes(self.own.ident);
         self.add_record(&mut packet, Some(sender.hash));
         self.add_record(&mut packet, None);
-        self.seal(addr, &packet);
+        self.seal(addr, &packet, false);
     }
 
     /// Adds a record that the receiver needs, a member's or this node's, as far as there
@@ -188,14 +202,18 @@ impl Engine {
         }
     }
 
-    fn seal(&mut self, to: SocketAddr, packet: &Packet) {
+    fn seal(&mut self, to: SocketAddr, packet: &Packet, by_tcp: bool) {
         if packet.encoded_len() > self.body_max() {
             return self.count("datagrams_not_sent_too_large");
         }
         let bytes = self
             .sealer
             .seal(self.rng.next_u64(), &packet.encode_to_vec());
-        self.outputs.push_back(Output::Transmit { to, bytes });
+        self.outputs.push_back(if by_tcp {
+            Output::Carry { to, bytes }
+        } else {
+            Output::Transmit { to, bytes }
+        });
     }
 }
 

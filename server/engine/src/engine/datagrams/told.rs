@@ -73,6 +73,8 @@ impl Engine {
                 own.push(update);
             } else if id.hash == self.own.ident.hash {
                 self.on_own_name(now, id);
+            } else if id != *source.id() && self.doubts(now, &update) {
+                self.doubt(now, id, word.by);
             } else if self.have_record(id.node()) {
                 self.learn_update(now, &update, word);
             } else if update.state() != State::Down {
@@ -84,7 +86,7 @@ impl Engine {
             }
         }
         if !wants.is_empty() {
-            self.ask_for_records(now, from, &wants);
+            self.ask_for_records(now, (from, source.id().node()), &wants);
         }
         self.tell_swim(now, true);
         // Who has left stays dead.
@@ -104,6 +106,7 @@ impl Engine {
             reason: StatusReason::Learnt,
         };
         if held.is_some_and(Peer::is_active) {
+            self.table.hear(now.at, sender.node());
             self.learn_update(now, &alive, word);
             self.tell_swim(now, true);
         }

@@ -1,5 +1,5 @@
 //! Believing what a peer holds: like gossip, with one exception: that somebody who
-//! is held for alive is dead is only an accusation.
+//! is held for alive is dead is believed unless it answers.
 
 use std::time::Duration;
 
@@ -7,7 +7,6 @@ use super::super::Engine;
 use crate::broadcast::Topic;
 use crate::ident::Ident;
 use crate::member::StatusReason;
-use crate::suspicion::Evidence;
 use crate::swim::{State, Update};
 use crate::table::Word;
 use crate::time::Now;
@@ -21,7 +20,7 @@ const MANY_NEWS: usize = 8;
 
 impl Engine {
     /// Takes in what a peer holds. Says how much of it was news.
-    pub(super) fn learn_states<'a>(
+    pub(in crate::engine) fn learn_states<'a>(
         &mut self,
         now: Now,
         from: Ident,
@@ -86,7 +85,7 @@ impl Engine {
             .backdate(now, ident.hash, Duration::from_millis(state.uptime_ms), age);
     }
 
-    /// That somebody is dead: believed of members that are not held for alive.
+    /// That somebody is dead: doubted of members that are held for alive.
     fn learn_dead(
         &mut self,
         now: Now,
@@ -104,20 +103,8 @@ impl Engine {
         let held = self.table.get(ident.hash);
         let alive = held.is_some_and(|peer| peer.ident == ident && peer.is_active());
         let says_so = held.is_some_and(|peer| peer.record.parsed().leaving);
-        if alive && !(left && says_so) {
-            let incarnation = held.map_or(0, |peer| peer.incarnation);
-            self.tell_undead(now, ident);
-            let accused = Update::new(ident, incarnation, State::Suspect);
-            let word = Word {
-                by: from.hash,
-                reason: StatusReason::ProbeFailed,
-            };
-            let news = self.learn_update(now, &accused, word);
-            if news {
-                self.suspicions
-                    .accuse(now.at, ident, incarnation, from.hash, Evidence::Probes);
-            }
-            return;
+        if alive && !(left && says_so) && self.doubtful(ident).is_some() {
+            return self.doubt(now, ident, from.hash);
         }
         if age >= reap || self.upkeep.is_pruned(ident) {
             return;

@@ -5,6 +5,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 
 use super::{Net, addr, cluster, config};
+use crate::engine::datagrams::Came;
 use crate::ident::{Ident, conflict_hash};
 use crate::member::{Status, StatusReason};
 use crate::swim::{State, Update};
@@ -43,7 +44,7 @@ fn message(net: &Net, source: Ident, updates: &[(Ident, State)]) -> Packet {
 
 fn receive(net: &mut Net, packet: Packet) {
     net.with(0, |node, now| {
-        node.on_packet(now, addr(1), packet);
+        node.on_packet(now, Came::ByUdp(addr(1)), packet);
         node.finish(now);
         node.check().unwrap();
     });

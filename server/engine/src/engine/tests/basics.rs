@@ -5,14 +5,8 @@ use super::*;
 #[test]
 fn five_nodes_find_each_other() {
     let net = cluster(5);
-    for viewer in 0..5 {
-        for n in 0..5 {
-            assert_eq!(
-                net.status(viewer, &format!("n{n}")),
-                Some(Status::Alive),
-                "{viewer} {n}"
-            );
-        }
+    for n in 0..5 {
+        net.assert_shown(0..5, &format!("n{n}"), Some(Status::Alive));
     }
 }
 
@@ -21,13 +15,7 @@ fn a_killed_node_fails_everywhere_with_who_and_why() {
     let mut net = cluster(5);
     net.kill(3);
     net.run(Duration::from_secs(15));
-    for viewer in [0, 1, 2, 4] {
-        assert_eq!(
-            net.status(viewer, "n3"),
-            Some(Status::Failed),
-            "seen by {viewer}"
-        );
-    }
+    net.assert_shown([0, 1, 2, 4], "n3", Some(Status::Failed));
 }
 
 #[test]
@@ -36,7 +24,7 @@ fn a_restart_replaces_its_predecessor_at_once() {
     net.kill(2);
     net.start(config("n2", 7, 101));
     net.run(Duration::from_secs(1));
-    let seen = net.node(0).members().find(|m| &*m.name == "n2").unwrap();
+    let seen = net.member(0, "n2").unwrap();
     assert_eq!(
         (seen.boot, seen.status, seen.addr),
         (101, Status::Alive, addr(7))
@@ -49,7 +37,7 @@ fn a_clock_set_back_still_gives_a_higher_boot() {
     net.kill(2);
     net.start(config("n2", 2, 50));
     net.run(Duration::from_secs(2));
-    let seen = net.node(0).members().find(|m| &*m.name == "n2").unwrap();
+    let seen = net.member(0, "n2").unwrap();
     assert_eq!((seen.boot, seen.status), (101, Status::Alive));
     assert_eq!(net.node(2).me().boot, 101);
 }
@@ -66,13 +54,7 @@ fn a_leaver_is_shown_as_left_soon() {
     );
     net.kill(4);
     net.run(Duration::from_millis(500));
-    for viewer in 0..4 {
-        assert_eq!(
-            net.status(viewer, "n4"),
-            Some(Status::Left),
-            "seen by {viewer}"
-        );
-    }
+    net.assert_shown(0..4, "n4", Some(Status::Left));
     net.run(Duration::from_secs(700));
     assert_eq!(net.status(0, "n4"), None, "reaped after ten minutes");
 }
@@ -108,11 +90,7 @@ fn tags_reach_everybody() {
         .unwrap();
     net.run(Duration::from_secs(1));
     for viewer in 0..4 {
-        let seen = net
-            .node(viewer)
-            .members()
-            .find(|m| &*m.name == "n1")
-            .unwrap();
+        let seen = net.member(viewer, "n1").unwrap();
         assert_eq!(
             seen.tags.get("zone").map(String::as_str),
             Some("a"),
@@ -124,11 +102,7 @@ fn tags_reach_everybody() {
         .unwrap();
     net.run(Duration::from_secs(8));
     for viewer in 0..4 {
-        let seen = net
-            .node(viewer)
-            .members()
-            .find(|m| &*m.name == "n1")
-            .unwrap();
+        let seen = net.member(viewer, "n1").unwrap();
         assert_eq!(
             seen.tags["big"].len(),
             20_000,
@@ -149,19 +123,11 @@ fn force_leave_takes_only_failed_members() {
     net.with(0, |node, now| node.force_leave(now, "n3", false))
         .unwrap();
     net.run(Duration::from_secs(1));
-    for viewer in 0..3 {
-        assert_eq!(
-            net.status(viewer, "n3"),
-            Some(Status::Left),
-            "seen by {viewer}"
-        );
-    }
+    net.assert_shown(0..3, "n3", Some(Status::Left));
     net.with(1, |node, now| node.force_leave(now, "n3", true))
         .unwrap();
     net.run(Duration::from_secs(60));
-    for viewer in 0..3 {
-        assert_eq!(net.status(viewer, "n3"), None, "seen by {viewer}");
-    }
+    net.assert_shown(0..3, "n3", None);
 }
 
 #[test]
@@ -172,13 +138,7 @@ fn who_left_and_stayed_up_can_join_again() {
     assert_eq!(net.status(0, "n2"), Some(Status::Left));
     net.with(2, |node, now| node.join(now, 1, &[addr(0)]));
     net.run(Duration::from_secs(2));
-    for viewer in 0..3 {
-        assert_eq!(
-            net.status(viewer, "n2"),
-            Some(Status::Alive),
-            "seen by {viewer}"
-        );
-    }
+    net.assert_shown(0..3, "n2", Some(Status::Alive));
 }
 
 #[test]

@@ -54,7 +54,9 @@ fn traffic() -> Traffic {
     let mut traffic = Traffic::default();
     for input in net.captured.take().unwrap() {
         match input {
-            Input::Datagram { bytes, .. } => traffic.datagrams.push(bytes.slice(HEAD..)),
+            Input::Datagram { bytes, .. } | Input::Carried { bytes } => {
+                traffic.datagrams.push(bytes.slice(HEAD..));
+            }
             Input::Request { kind, body, .. } => traffic.requests.push((kind, body)),
             Input::Response { result, .. } => traffic.answers.extend(result),
             Input::Watch { event, .. } => {

@@ -1,18 +1,12 @@
 //! Boots, lives, and several claimants of one name.
 
-use std::time::Duration;
-
-use super::{Net, addr, cluster, config};
+use super::{Net, addr, cluster, config, secs};
 use crate::api::{Note, Output};
 use crate::ident::{BOOT_MAX, Ident, NodeRef};
 use crate::member::{Status, StatusReason};
 use crate::record::Record;
 use crate::swim::{State, Update};
 use crate::table::Word;
-
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 fn names(net: &Net, viewer: u16) -> Vec<(String, u16, Status)> {
     let members = net.node(viewer).members();
@@ -300,9 +294,7 @@ fn who_left_is_not_revived_by_those_who_hold_it_dead() {
     net.with(0, |node, now| node.leave(now));
     // Node 0 is the seed: the others go on dialling it.
     net.run(secs(120));
-    for viewer in 0..3 {
-        assert_eq!(net.status(viewer, "n0"), Some(Status::Left), "{viewer}");
-    }
+    net.assert_shown(0..3, "n0", Some(Status::Left));
     assert_eq!(net.node(0).own.ident.life, 0);
 }
 

@@ -1,14 +1,14 @@
 //! Probes that datagrams do not answer, and what they say of who sent them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Net, addr, cluster};
+use super::{Net, addr, cluster, secs};
+use crate::Engine;
 use crate::api::Output;
+use crate::event::EventDraft;
 use crate::member::Status;
-
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
+use crate::time::Now;
 
 fn counter(net: &Net, n: u16, name: &str) -> u64 {
     let counters = net.node(n).counters();
@@ -43,6 +43,72 @@ fn a_member_that_only_tcp_reaches_stays_alive_and_is_marked() {
     net.datagrams_blocked = false;
     net.run(secs(10));
     assert!(!net.member(0, "n1").unwrap().by_tcp, "datagrams come again");
+    let carried = net.carried;
+    net.with(0, |node, now| set_tag(node, now, "b"));
+    net.run(secs(10));
+    assert_eq!(net.carried, carried, "nothing goes over TCP any more");
+}
+
+fn set_tag(node: &mut Engine, now: Now, value: &str) {
+    let set = BTreeMap::from([("zone".to_owned(), value.to_owned())]);
+    node.update_tags(now, set, &[]).unwrap();
+}
+
+fn zones(net: &Net, name: &str) -> Vec<Option<String>> {
+    let viewers = (0..net.nodes.len()).map(|n| u16::try_from(n).unwrap());
+    let shown = viewers.map(|viewer| net.member(viewer, name).unwrap());
+    shown.map(|m| m.tags.get("zone").cloned()).collect()
+}
+
+#[test]
+fn what_datagrams_bring_comes_over_tcp_where_they_do_not() {
+    let mut net = cluster(8);
+    net.run(secs(20));
+    assert_eq!(net.carried, 0, "nothing goes over TCP where UDP works");
+    net.datagrams_blocked = true;
+    net.run(secs(8));
+    net.with(3, |node, now| set_tag(node, now, "a"));
+    net.run(Duration::from_millis(500));
+    assert_eq!(zones(&net, "n3"), vec![Some("a".to_owned()); 8]);
+    let accepted = net.with(5, |node, now| {
+        node.send_event(now, EventDraft::new("deploy", "v2"))
+    });
+    let sequence = accepted.unwrap().sequence;
+    net.run(Duration::from_millis(500));
+    let replicated = net.outputs.iter().any(|(at, output)| {
+        *at == addr(5)
+            && matches!(output, Output::Replicated { sequence: upto } if *upto >= sequence)
+    });
+    assert!(replicated, "it is not known to be held");
+    net.outputs.clear();
+    net.kill(6);
+    net.run(secs(1));
+    for viewer in (0..8).filter(|viewer| *viewer != 6) {
+        assert_eq!(net.status(viewer, "n6"), Some(Status::Failed), "{viewer}");
+    }
+}
+
+/// Its datagrams arrive, those of the others do not.
+#[test]
+fn who_gets_no_datagrams_says_so_and_gets_all_over_tcp() {
+    let mut net = cluster(6);
+    net.run(secs(5));
+    net.hears_none.insert(addr(2));
+    net.run(secs(20));
+    for viewer in [0, 1, 3, 4, 5] {
+        assert!(net.member(viewer, "n2").unwrap().by_tcp, "{viewer}");
+        assert_eq!(counter(&net, viewer, "members_by_tcp"), 1, "{viewer}");
+        assert_eq!(counter(&net, viewer, "health_score"), 0, "{viewer}");
+    }
+    assert_eq!(counter(&net, 2, "members_by_tcp"), 5);
+    net.with(4, |node, now| set_tag(node, now, "a"));
+    net.run(Duration::from_millis(500));
+    assert_eq!(zones(&net, "n4"), vec![Some("a".to_owned()); 6]);
+    net.hears_none.clear();
+    net.run(secs(15));
+    for viewer in 0..6 {
+        assert_eq!(counter(&net, viewer, "members_by_tcp"), 0, "{viewer}");
+    }
 }
 
 /// Where nobody is heard, nobody is accused before others.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{addr, cluster, config};
+use super::{addr, cluster, config, secs};
 use crate::EngineError;
 use crate::api::Output;
 use crate::ident::Ident;
@@ -12,10 +12,6 @@ use crate::table::Word;
 use crate::wire::{Accusation, Forced};
 
 use super::super::datagrams::ident_bytes;
-
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 fn change(net: &super::Net, viewer: u16, name: &str) -> (Status, StatusReason, Option<String>) {
     let member = net.member(viewer, name).unwrap();

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::units::{at, drain, events, node, peers};
+use super::fixtures::{at, drain, events, node, peers};
 use crate::api::Limits;
 use crate::event::EventDraft;
 use crate::events::{Events, EventsOutput, LOGS_MAX};

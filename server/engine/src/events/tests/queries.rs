@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::units::{at, counter, drain, envelope, events, node, peers, send};
+use super::fixtures::{at, counter, drain, envelope, events, node, peers, send};
 use crate::event::{
     ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, CHILD_BYTES_MAX, EventDraft, EventError, EventKind,
     TARGET_BYTES_MAX,

@@ -203,7 +203,7 @@ fn the_death_of_the_origin_right_after_the_receipt_loses_nothing() {
 
 #[test]
 fn boots_of_one_origin_stay_in_order() {
-    for seed in 0..20 {
+    for seed in 0..100 {
         let mut sim = Sim::new(6, seed);
         sim.net = lossy();
         sim.publish(0, 150, 100);

@@ -1,102 +1,26 @@
 //! Nodes, network and oracle.
 
+mod network;
+mod oracle;
+mod run;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::Bug;
-use crate::api::{ExchangeError, Limits};
-use crate::event::{Event, EventDraft, EventError, EventKind, Origin};
-use crate::events::{Events, EventsOutput, Peers};
+use crate::api::Limits;
+use crate::event::{EventDraft, EventKind, Origin};
+use crate::events::{Events, Peers};
 use crate::ident::{NodeRef, name_hash};
-use crate::time::{Now, Time};
+use network::{Action, Due};
+use oracle::Seen;
 
-/// Datagrams that a stopped node's socket keeps.
-const BACKLOG: usize = 300;
-
-/// Ticks of one node at one instant before it counts as spinning.
-const SPIN: u32 = 200;
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Net {
-    pub(super) loss: f64,
-    pub(super) duplication: f64,
-    pub(super) delay_us: (u64, u64),
-    /// Bytes per microsecond on exchanges.
-    pub(super) bandwidth: u64,
-}
-
-impl Default for Net {
-    fn default() -> Self {
-        Self {
-            loss: 0.0,
-            duplication: 0.0,
-            delay_us: (100, 1_000),
-            bandwidth: 12,
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Action {
-    Tick,
-    Datagram {
-        from: NodeRef,
-        section: Bytes,
-    },
-    PullRequest {
-        from: usize,
-        boot: u64,
-        id: u64,
-        body: Bytes,
-    },
-    PullAnswer {
-        id: u64,
-        boot: u64,
-        answer: Result<Bytes, ExchangeError>,
-    },
-    Publish,
-}
-
-#[derive(Debug)]
-struct Due {
-    at: u64,
-    nth: u64,
-    node: usize,
-    action: Action,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.nth) == (other.at, other.nth)
-    }
-}
-impl Eq for Due {}
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.nth).cmp(&(other.at, other.nth))
-    }
-}
-
-/// What one consumer saw of one origin.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Seen {
-    pub(super) base: u64,
-    pub(super) next: u64,
-    pub(super) events: u64,
-    pub(super) gaps: Vec<(u64, u64)>,
-    pub(super) last_at: u64,
-}
+pub(super) use network::Net;
 
 #[derive(Debug)]
 pub(super) struct Node {
@@ -196,7 +120,9 @@ impl Sim {
         self.limits = limits;
         for index in 0..self.nodes.len() {
             self.nodes[index].events = self.engine(index, self.nodes[index].me.boot);
+            self.nodes[index].live.clear();
         }
+        self.everybody_sees_everybody();
         self
     }
 
@@ -259,12 +185,20 @@ impl Sim {
                 .filter(|n| !live.contains(n))
                 .copied()
                 .collect();
+            let came: Vec<NodeRef> = live
+                .iter()
+                .filter(|n| !node.live.contains(n))
+                .copied()
+                .collect();
             node.live = live;
             if !node.up || node.paused {
                 continue;
             }
             for member in gone {
                 self.call(index, |events, now, _| events.member_down(now, member));
+            }
+            for member in came {
+                self.call(index, |events, now, _| events.member_up(now, member));
             }
         }
     }
@@ -285,6 +219,7 @@ impl Sim {
         let node = &mut self.nodes[index];
         node.me.boot = boot;
         node.events = events;
+        node.live.clear();
         node.up = true;
         node.paused = false;
         node.seen.clear();
@@ -341,364 +276,7 @@ impl Sim {
         self.schedule(self.now, index, Action::Publish);
     }
 
-    pub(super) fn run(&mut self, time: Duration) {
-        let end = self.now + u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.run_while(end, |_| true);
-        self.now = end;
-    }
-
-    /// Runs until `done`, at most until `limit`; true if it came to that.
-    pub(super) fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
-        let end = self.now + u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
-        self.run_while(end, |sim| !done(sim));
-        done(self)
-    }
-
-    fn run_while(&mut self, end: u64, go: impl Fn(&Self) -> bool) {
-        while go(self) {
-            match self.heap.peek() {
-                Some(Reverse(due)) if due.at <= end => {}
-                Some(_) | None => return,
-            }
-            let Some(Reverse(due)) = self.heap.pop() else {
-                return;
-            };
-            self.now = self.now.max(due.at);
-            self.perform(due);
-        }
-    }
-
-    fn perform(&mut self, due: Due) {
-        let index = due.node;
-        let node = &mut self.nodes[index];
-        if !node.up {
-            if let Action::PullRequest { from, boot, id, .. } = due.action {
-                let answer = Err(ExchangeError::Connect("refused".to_owned()));
-                self.schedule(
-                    self.now + 500,
-                    from,
-                    Action::PullAnswer { id, boot, answer },
-                );
-            }
-            return;
-        }
-        if node.paused {
-            if let Action::PullRequest { from, boot, id, .. } = due.action {
-                let answer = Err(ExchangeError::Timeout);
-                let at = self.now + 3_000_000;
-                self.schedule(at, from, Action::PullAnswer { id, boot, answer });
-            } else if node.backlog.len() < BACKLOG {
-                node.backlog.push_back(due);
-            }
-            return;
-        }
-        match due.action {
-            Action::Tick => self.tick(index, due.at),
-            Action::Publish => self.publish_some(index),
-            Action::Datagram { from, section } => self.call(index, |events, now, peers| {
-                events.on_section(now, from, section, peers);
-            }),
-            Action::PullRequest {
-                from,
-                boot,
-                id,
-                body,
-            } => {
-                let mut answer = None;
-                self.call(index, |events, now, peers| {
-                    answer = events.on_pull_request(now, body, peers);
-                });
-                let answer = answer.ok_or(ExchangeError::Broken("closed".to_owned()));
-                let bytes = answer.as_ref().map_or(0, Bytes::len) as u64;
-                let at = self.now + self.delay() + bytes / self.net.bandwidth;
-                self.schedule(at, from, Action::PullAnswer { id, boot, answer });
-            }
-            Action::PullAnswer { id, boot, answer } => {
-                if self.nodes[index].me.boot == boot {
-                    self.call(index, |events, now, peers| {
-                        events.on_pull_answer(now, id, answer, peers);
-                    });
-                }
-            }
-        }
-    }
-
-    fn tick(&mut self, index: usize, at: u64) {
-        let node = &mut self.nodes[index];
-        if node.tick_at > self.now && at < node.tick_at {
-            return;
-        }
-        node.spin = match node.spin {
-            (when, times) if when == self.now => (when, times + 1),
-            _ => (self.now, 0),
-        };
-        assert!(node.spin.1 < SPIN, "{} spins at {}", node.name, self.now);
-        node.tick_at = u64::MAX;
-        self.call(index, Events::tick);
-    }
-
-    fn publish_some(&mut self, index: usize) {
-        for _ in 0..64 {
-            let Some(draft) = self.nodes[index].to_publish.pop_front() else {
-                return;
-            };
-            let mut result = None;
-            let kept = draft.clone();
-            self.call(index, |events, now, peers| {
-                result = Some(events.publish(now, draft, peers));
-            });
-            match result {
-                Some(Ok(accepted)) => {
-                    let node = &mut self.nodes[index];
-                    assert_eq!(accepted.sequence, node.published + 1);
-                    node.published += 1;
-                }
-                Some(Err(EventError::Full)) => {
-                    let node = &mut self.nodes[index];
-                    node.to_publish.push_front(kept);
-                    node.blocked_at = Some(self.now);
-                    return;
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-        self.schedule(self.now + 1_000, index, Action::Publish);
-    }
-
-    pub(super) fn call(&mut self, index: usize, act: impl FnOnce(&mut Events, Now, &dyn Peers)) {
-        let now = Now {
-            at: Time::from_micros(self.now),
-            unix_ms: self.now / 1_000,
-        };
-        let node = &mut self.nodes[index];
-        act(&mut node.events, now, &View(&node.live));
-        while let Some(output) = self.nodes[index].events.poll() {
-            self.output(index, output);
-        }
-        let node = &mut self.nodes[index];
-        node.most_bytes = node.most_bytes.max(node.events.bytes);
-        if let Some(deadline) = node.events.next_deadline() {
-            let at = deadline.as_micros().max(self.now);
-            if at < node.tick_at {
-                node.tick_at = at;
-                self.schedule(at, index, Action::Tick);
-            }
-        }
-    }
-
-    fn output(&mut self, index: usize, output: EventsOutput) {
-        match output {
-            EventsOutput::Send { to, section } => self.transmit(index, to, &section),
-            EventsOutput::Pull { id, to, body } => {
-                let node = &self.nodes[index];
-                let boot = node.me.boot;
-                match self.find(to) {
-                    Some(peer) if node.live.contains(&to) => {
-                        let at = self.now + 2 * self.delay();
-                        let action = Action::PullRequest {
-                            from: index,
-                            boot,
-                            id,
-                            body,
-                        };
-                        self.schedule(at, peer, action);
-                    }
-                    Some(_) | None => {
-                        let answer = Err(ExchangeError::Connect("unknown".to_owned()));
-                        let action = Action::PullAnswer { id, boot, answer };
-                        self.schedule(self.now + 1, index, action);
-                    }
-                }
-            }
-            EventsOutput::Deliver(event) => {
-                let key = key_of(&event.origin);
-                self.saw(index, key, event.sequence, event.sequence, false);
-            }
-            EventsOutput::Query(query) => self.on_query(index, &query),
-            EventsOutput::Passed { origin, sequence } => {
-                let key = key_of(&origin);
-                if !self.nodes[index].queries.contains(&(key, sequence)) {
-                    let text = format!("n{index}: query {key:?}/{sequence} never came");
-                    self.violations.push(text);
-                }
-                self.saw(index, key, sequence, sequence, false);
-            }
-            EventsOutput::Gap(gap) => {
-                let key = key_of(&gap.origin);
-                self.saw(index, key, gap.first, gap.last, true);
-            }
-            EventsOutput::Base { origin, sequence } => {
-                let key = key_of(&origin);
-                let seen = Seen {
-                    base: sequence,
-                    next: sequence + 1,
-                    ..Seen::default()
-                };
-                let queries = &self.nodes[index].queries;
-                if queries.range((key, 0)..=(key, sequence)).next().is_some() {
-                    self.violations
-                        .push(format!("n{index}: a query before the base of {key:?}"));
-                }
-                if self.nodes[index].seen.insert(key, seen).is_some() {
-                    self.violations
-                        .push(format!("n{index}: base of {key:?} is late"));
-                }
-            }
-            EventsOutput::Replicated { sequence } => self.on_replicated(index, sequence),
-            EventsOutput::Room => {
-                let node = &mut self.nodes[index];
-                if let Some(at) = node.blocked_at.take() {
-                    node.blocked_us += self.now - at;
-                }
-                self.schedule(self.now, index, Action::Publish);
-            }
-            EventsOutput::LaggardLetGo { member, behind } => {
-                let at = self.now;
-                self.nodes[index].let_go.push((at, member, behind));
-            }
-        }
-    }
-
-    fn on_query(&mut self, index: usize, query: &Event) {
-        let key = key_of(&query.origin);
-        let seen = self.nodes[index].seen.get(&key);
-        let over = seen.is_some_and(|seen| seen.next > query.sequence);
-        let fresh = self.nodes[index].queries.insert((key, query.sequence));
-        if over || !fresh {
-            let text = format!("n{index}: query {key:?}/{} again", query.sequence);
-            self.violations.push(text);
-        }
-    }
-
-    fn on_replicated(&mut self, index: usize, sequence: u64) {
-        let node = &mut self.nodes[index];
-        if sequence <= node.replicated {
-            self.violations.push(format!("n{index}: receipts go back"));
-        }
-        node.replicated = sequence;
-        node.replicated_at = self.now;
-        let me = node.me;
-        self.promised.insert(me, sequence);
-    }
-
-    fn saw(&mut self, index: usize, key: NodeRef, first: u64, last: u64, gap: bool) {
-        let now = self.now;
-        let node = &mut self.nodes[index];
-        let later = node.seen.iter().any(|(other, seen)| {
-            other.hash == key.hash && other.boot > key.boot && seen.next > seen.base + 1
-        });
-        if later && !gap {
-            let text = format!("n{index}: {key:?}/{first} after a later boot");
-            self.violations.push(text);
-        }
-        let seen = node.seen.entry(key).or_insert(Seen {
-            next: 1,
-            ..Seen::default()
-        });
-        if seen.next != first {
-            let text = format!("n{index}: {key:?}/{first} where {} is due", seen.next);
-            self.violations.push(text);
-        }
-        seen.next = last + 1;
-        seen.last_at = now;
-        if gap {
-            seen.gaps.push((first, last));
-        } else {
-            seen.events += 1;
-        }
-    }
-
-    fn transmit(&mut self, index: usize, to: NodeRef, section: &Bytes) {
-        self.sections += 1;
-        let bytes = section.iter().fold(self.trace, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        self.trace = bytes ^ self.now ^ to.hash;
-        assert!(section.len() <= crate::events::SECTION_BYTES_MAX);
-        let Some(peer) = self.find(to) else {
-            return;
-        };
-        let copies = 1 + u32::from(self.rng.random_bool(self.net.duplication));
-        for _ in 0..copies {
-            if !self.rng.random_bool(self.net.loss) {
-                let at = self.now + self.delay();
-                let from = self.nodes[index].me;
-                let section = section.clone();
-                self.schedule(at, peer, Action::Datagram { from, section });
-            }
-        }
-    }
-
-    fn find(&self, node: NodeRef) -> Option<usize> {
-        self.nodes.iter().position(|n| n.me == node)
-    }
-
-    fn delay(&mut self) -> u64 {
-        let (least, most) = self.net.delay_us;
-        self.rng.random_range(least..=most)
-    }
-
-    fn schedule(&mut self, at: u64, node: usize, action: Action) {
-        self.nth += 1;
-        let nth = self.nth;
-        self.heap.push(Reverse(Due {
-            at,
-            nth,
-            node,
-            action,
-        }));
-    }
-
     pub(super) fn key(&self, index: usize) -> NodeRef {
         self.nodes[index].me
-    }
-
-    /// What `index` saw of `of`.
-    pub(super) fn seen(&self, index: usize, of: NodeRef) -> Seen {
-        self.nodes[index].seen.get(&of).cloned().unwrap_or(Seen {
-            next: 1,
-            ..Seen::default()
-        })
-    }
-
-    /// Everybody up saw all that was published by `of`.
-    pub(super) fn all_have(&self, of: usize) -> bool {
-        let (key, published) = (self.key(of), self.nodes[of].published);
-        let up = self.nodes.iter().filter(|n| n.up && !n.paused);
-        self.nodes[of].to_publish.is_empty()
-            && published > 0
-            && up
-                .into_iter()
-                .all(|n| n.seen.get(&key).is_some_and(|s| s.next > published))
-    }
-
-    /// Every promise: replicated events were seen by all that are up, in order, or
-    /// covered by a gap where one is allowed.
-    pub(super) fn check(&mut self, gaps_allowed: &[usize]) -> Vec<String> {
-        let mut found = std::mem::take(&mut self.violations);
-        for (key, promised) in &self.promised {
-            for (index, node) in self.nodes.iter().enumerate() {
-                if !node.up || node.paused || node.me.hash == key.hash {
-                    continue;
-                }
-                let seen = self.seen(index, *key);
-                let excused = node.excused.get(key).copied().unwrap_or(0);
-                if seen.next <= *promised && *promised > excused {
-                    found.push(format!(
-                        "n{index}: {key:?} promised up to {promised}, next is {}",
-                        seen.next
-                    ));
-                }
-                if !seen.gaps.is_empty() && !gaps_allowed.contains(&index) {
-                    found.push(format!("n{index}: {key:?} gaps {:?}", seen.gaps));
-                }
-            }
-        }
-        for node in &self.nodes {
-            if node.most_bytes > self.limits.event_bytes_total + (2 << 20) {
-                found.push(format!("{} held {} bytes", node.name, node.most_bytes));
-            }
-        }
-        found
     }
 }

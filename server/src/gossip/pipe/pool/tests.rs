@@ -108,6 +108,7 @@ impl Near {
                 Arrival::SlotClosed { slot } => self.pool.closed(slot),
                 other @ (Arrival::Request { .. }
                 | Arrival::Watch { .. }
+                | Arrival::Carried(_)
                 | Arrival::Seeds(_)
                 | Arrival::Join { .. }) => {
                     panic!("{other:?}")

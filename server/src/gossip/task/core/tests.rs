@@ -13,6 +13,7 @@ use crate::gossip::handle::{JoinOutcome, Replicated};
 #[derive(Debug, Default)]
 struct World {
     sent: Vec<(SocketAddr, Bytes)>,
+    carried: Vec<(SocketAddr, Bytes)>,
     jobs: Vec<Job>,
     freed: Vec<u64>,
     watches: Vec<(WatchId, SocketAddr)>,
@@ -25,6 +26,10 @@ struct World {
 impl Net for World {
     fn transmit(&mut self, to: SocketAddr, datagram: &[u8]) {
         self.sent.push((to, Bytes::copy_from_slice(datagram)));
+    }
+
+    fn carry(&mut self, to: SocketAddr, datagram: Bytes) {
+        self.carried.push((to, datagram));
     }
 
     fn exchange(&mut self, _: SocketAddr, _: ExchangeKind, job: Job) -> Result<(), ExchangeError> {

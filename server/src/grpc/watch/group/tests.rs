@@ -46,9 +46,8 @@ impl Watched for Numbers {
     fn message(_: pb::Position, _: String, part: Part<pb::EventId>) -> Bytes {
         let text = match part {
             Part::Delta(items) => {
-                let brief = |(kind, item): (pb::MemberChangeKind, pb::EventId)| {
-                    format!("{} {}", i32::from(kind), item.sequence)
-                };
+                let brief =
+                    |(kind, item): (ChangeKind, pb::EventId)| format!("{kind:?} {}", item.sequence);
                 items.into_iter().map(brief).collect::<Vec<_>>().join(",")
             }
             Part::Items(items) => {
@@ -120,10 +119,10 @@ impl Reader {
             let (kind, value) = change.split_once(' ').unwrap();
             let value: u32 = value.parse().unwrap();
             let key = value % KEYS;
-            match kind.parse::<i32>().map(pb::MemberChangeKind::try_from) {
-                Ok(Ok(pb::MemberChangeKind::Removed)) => _ = self.held.remove(&key),
-                Ok(Ok(pb::MemberChangeKind::Added)) => _ = self.held.insert(key, value),
-                Ok(Ok(pb::MemberChangeKind::Updated)) => {
+            match kind {
+                "Removed" => _ = self.held.remove(&key),
+                "Added" => _ = self.held.insert(key, value),
+                "Updated" => {
                     let before = self.held.insert(key, value);
                     assert!(before.is_some(), "updated what is not held");
                 }

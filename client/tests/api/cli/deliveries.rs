@@ -4,7 +4,7 @@ use serde_json::json;
 
 use muster::pb;
 
-use crate::cli::{with, with_input};
+use super::{with, with_input};
 use crate::events::{begin, id, item};
 use crate::fake::{Fake, Script};
 

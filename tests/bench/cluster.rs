@@ -9,11 +9,17 @@ mod rows;
 mod serf_peer;
 pub(crate) mod steps;
 
+use std::time::Duration;
+
 use muster_tests::harness::Binaries;
+use tokio::time::timeout;
 
 use self::steps::{Measured, Plan};
 use crate::table::Table;
 use crate::{progress, sized};
+
+/// How long serf may take over all steps.
+const BESIDE_LIMIT: Duration = Duration::from_secs(420);
 
 /// Steps of ours.
 const OURS: Plan = Plan {
@@ -54,7 +60,10 @@ pub(crate) async fn run(binaries: Binaries, size: usize) -> anyhow::Result<Strin
     .await?;
     progress(&format!("cluster: {size} serf"))?;
     let mut theirs = Measured::default();
-    let beside = beside(size, &mut theirs).await;
+    let beside = match timeout(BESIDE_LIMIT, beside(size, &mut theirs)).await {
+        Ok(ended) => ended,
+        Err(elapsed) => Err(elapsed.into()),
+    };
     let columns = ["what", "musterd", "target", "serf", "musterd / serf"];
     let title = format!("{size} daemons on loopback, both sealed");
     let mut table = Table::new(title, &columns);

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout_at};
 
 use super::peer::{Arrival, Peer};
 use crate::busy::Busy;
@@ -31,7 +31,11 @@ const PAYLOAD: usize = 100;
 /// Silence after which nothing more is expected.
 const SILENCE: Duration = Duration::from_secs(8);
 
-/// The same after one large event, which serf's gossip has no room for.
+/// How long a burst may take in all.
+const BURST_LIMIT: Duration = Duration::from_secs(60);
+
+/// Silence after which one large event is not expected any more: serf's gossip has no
+/// room for it.
 const LARGE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a death may take to be noticed.
@@ -193,7 +197,8 @@ async fn burst_within(
     peer.send(numbers.clone(), bytes).await?;
     let mut latest = BTreeMap::new();
     while burst.came < burst.due {
-        let Ok(Some(arrival)) = timeout(silence, arrivals.recv()).await else {
+        let until = (Instant::now() + silence).min(began + BURST_LIMIT);
+        let Ok(Some(arrival)) = timeout_at(until.into(), arrivals.recv()).await else {
             break;
         };
         // Stragglers of an earlier burst.

@@ -43,9 +43,7 @@ pub(crate) async fn failed(
     let victim = dead.last().cloned().unwrap_or_default();
     let mut seen = Seen::default();
     loop {
-        let failed = watch
-            .items()
-            .filter(|m| m.status() == MemberStatus::Failed);
+        let failed = watch.items().filter(|m| m.status() == MemberStatus::Failed);
         for member in failed {
             if member.name == victim {
                 seen.at = Some(Instant::now());

@@ -347,6 +347,12 @@ impl Engine {
         self.settle.read(now.at) ^ self.events.digest(now)
     }
 
+    /// What of it rides on each datagram.
+    fn short_digest(&mut self, now: Now) -> u32 {
+        let [.., a, b, c, d] = self.digest(now).to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
     fn settle_own(&mut self, now: Now) {
         let gone = matches!(self.own.status, crate::member::Status::Left);
         let value = (!gone).then(|| view_value(self.own.ident, self.own.record.version()));

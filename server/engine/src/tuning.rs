@@ -22,9 +22,10 @@ const TRANSMISSIONS_MIN: u32 = 8;
 /// longer.
 pub(crate) const FULL_SPEED_NODES: usize = 128;
 
-/// Pause between the exchanges that happen whatever digests say: 30 s, spread by
-/// half; longer in clusters above [`BACKSTOP_NODES`], as memberlist's push/pull.
-const BACKSTOP: Duration = Duration::from_secs(30);
+/// Pause between the exchanges that happen whatever digests say, spread by half; longer
+/// in clusters above [`BACKSTOP_NODES`], as memberlist's push/pull. That one's 30 s are
+/// how soon it mends what gossip missed; here digests on every datagram see to that.
+const BACKSTOP: Duration = Duration::from_secs(120);
 
 /// Each doubling of the cluster above this adds another [`BACKSTOP`].
 const BACKSTOP_NODES: u32 = 32;

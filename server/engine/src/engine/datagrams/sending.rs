@@ -66,7 +66,7 @@ impl Engine {
             return;
         };
         let mut packet = Packet {
-            digest: self.digest(now),
+            digest: self.short_digest(now),
             unheard: self.ways.is_silent(now.at, to.hash),
             ..Packet::default()
         };
@@ -121,7 +121,7 @@ impl Engine {
             .put(&mut bytes);
         }
         let mut packet = Packet {
-            digest: self.digest(now),
+            digest: self.short_digest(now),
             ..Packet::default()
         };
         packet.sender = ident_bytes(self.own.ident);
@@ -139,7 +139,7 @@ impl Engine {
             return;
         }
         let mut packet = Packet {
-            digest: self.digest(now),
+            digest: self.short_digest(now),
             ..Packet::default()
         };
         packet.sender = ident_bytes(self.own.ident);

@@ -73,7 +73,7 @@ fn tell(labels: BTreeMap<String, String>, text: &str) {
         inspect_secrets: false,
     };
     let state = live(vec![container(1, "web"), odd, container(2, "db")]);
-    let plan = plan(&state, None, &config, false);
+    let plan = plan(&state, None, &ChildFiles::default(), &config, false);
     let bytes = plan
         .values
         .iter()

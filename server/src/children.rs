@@ -7,6 +7,8 @@ pub mod engine;
 pub mod environment;
 pub mod files;
 pub mod forms;
+#[cfg(test)]
+mod fuzz;
 pub mod launcher;
 mod metrics;
 mod near;

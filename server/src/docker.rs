@@ -13,6 +13,8 @@ mod engine;
 mod error;
 mod event;
 mod follow;
+#[cfg(test)]
+mod fuzz;
 mod inspect;
 mod lines;
 mod metrics;

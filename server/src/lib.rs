@@ -18,6 +18,8 @@ pub mod handlers;
 pub mod hub;
 pub mod keys;
 pub mod legacy;
+#[cfg(test)]
+mod mutate;
 pub mod peers;
 pub mod process;
 pub mod queries;

@@ -1,38 +1,38 @@
 //! The figures of `docs/performance.md`: each measured beside its peer or its limit
-//! in the same run, and printed as a markdown table.
+//! in the same run, and printed as markdown.
 //!
 //! ```text
-//! tests/bench/run.sh [cluster] [api] [engine] [simulate]      all of them unless named
+//! tests/bench/run.sh [PART...]      all of them unless named, see `parts.rs`
 //! ```
 //!
 //! Nothing here passes or fails by the time it takes. Every process that is started
 //! dies with the bench, also when it is interrupted or panics.
 
 mod api;
+mod busy;
 mod cluster;
+mod docker;
 mod engine;
 mod machine;
+mod parts;
 mod simulate;
 mod stats;
+mod sustained;
 mod table;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anyhow::bail;
 use muster_tests::harness::Binaries;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::spawn_blocking;
 
-/// The daemon under test.
-const BIN: Binaries = Binaries {
-    musterd: env!("CARGO_BIN_EXE_musterd-under-test"),
-    muster: env!("CARGO_BIN_EXE_muster-under-test"),
-};
+/// Environment variable that names another daemon than the one that was built with the
+/// bench: a static release build, say.
+const DAEMON: &str = "MUSTERD";
 
-/// Every part, in the order in which it runs.
-const PARTS: [&str; 4] = ["engine", "simulate", "api", "cluster"];
+/// Set: every step is taken, but few times and shortly, to see that it works.
+const QUICK: &str = "BENCH_QUICK";
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
@@ -41,20 +41,19 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     // Cargo adds --bench.
     args.retain(|arg| arg != "--bench");
-    if let Some(unknown) = args.iter().find(|arg| !PARTS.contains(&arg.as_str())) {
-        bail!("no part is called {unknown:?}: there are {PARTS:?}");
-    }
+    let jobs = parts::chosen(&args)?;
     raise_open_files()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
+    let binaries = binaries();
     let ended = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         // Dropping the run kills what it started.
         tokio::select! {
-            ended = run(&args) => ended.map(|()| ExitCode::SUCCESS),
+            ended = parts::run(binaries, jobs) => ended,
             _ = interrupt.recv() => Ok(ExitCode::from(130)),
             _ = terminate.recv() => Ok(ExitCode::from(143)),
         }
@@ -63,22 +62,22 @@ fn main() -> anyhow::Result<ExitCode> {
     ended
 }
 
-async fn run(args: &[String]) -> anyhow::Result<()> {
-    let wanted = |part: &str| args.is_empty() || args.iter().any(|arg| arg == part);
-    print(&machine::facts()?)?;
-    if wanted("engine") {
-        print(&spawn_blocking(engine::run).await??)?;
+/// The programs that are measured.
+fn binaries() -> Binaries {
+    let built = env!("CARGO_BIN_EXE_musterd-under-test");
+    Binaries {
+        // Once in the life of the process.
+        musterd: std::env::var(DAEMON).map_or(built, |path| Box::leak(path.into_boxed_str())),
+        muster: env!("CARGO_BIN_EXE_muster-under-test"),
     }
-    if wanted("simulate") {
-        print(&spawn_blocking(simulate::run).await??)?;
+}
+
+/// One of the two, by what is asked of this run.
+fn sized<T>(full: T, quick: T) -> T {
+    match std::env::var_os(QUICK) {
+        Some(_) => quick,
+        None => full,
     }
-    if wanted("api") {
-        print(&api::run().await?)?;
-    }
-    if wanted("cluster") {
-        print(&cluster::run().await?)?;
-    }
-    Ok(())
 }
 
 /// Prints a part of the report.

@@ -8,7 +8,7 @@ use muster_engine::Engine;
 use muster_tests::sim::Plan;
 
 /// Seeds played unless `SIM_SEEDS` says otherwise.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 1_000;
 
 /// Seeds that once failed: one a line, what follows a `#` is a comment.
 const REGRESSIONS: &str = include_str!("regressions.txt");

@@ -3,7 +3,7 @@
 mod msgpack;
 pub mod rpc;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -22,6 +22,8 @@ const START: Duration = Duration::from_secs(30);
 pub struct Agent {
     /// Name of the node.
     pub name: String,
+    /// Words before its program, and before commands for it.
+    under: Vec<OsString>,
     /// Address of its RPC.
     pub rpc: SocketAddr,
     /// The process.
@@ -41,6 +43,18 @@ impl Agent {
     /// As [`Agent::start`], at a given address.
     #[must_use]
     pub fn start_at(bind: SocketAddr, name: &str, args: &[String], dir: &Path) -> Self {
+        Self::start_under(&[], bind, name, args, dir)
+    }
+
+    /// As [`Agent::start_at`], by another program that becomes it, as `nsenter` does.
+    #[must_use]
+    pub fn start_under(
+        under: &[OsString],
+        bind: SocketAddr,
+        name: &str,
+        args: &[String],
+        dir: &Path,
+    ) -> Self {
         let rpc = SocketAddr::new(bind.ip(), RPC_PORT);
         let own = [
             "agent".to_owned(),
@@ -48,10 +62,13 @@ impl Agent {
             format!("-bind={bind}"),
             format!("-rpc-addr={rpc}"),
         ];
-        let all: Vec<_> = own.iter().chain(args).map(OsString::from).collect();
-        let process = Process::start(name, OsStr::new("serf"), &all, &[], dir, Stdio::null());
+        let mut line = under.to_vec();
+        line.push("serf".into());
+        line.extend(own.iter().chain(args).map(OsString::from));
+        let process = Process::start(name, &line[0], &line[1..], &[], dir, Stdio::null());
         Self {
             name: name.to_owned(),
+            under: under.to_vec(),
             rpc,
             process,
             bind,
@@ -66,8 +83,10 @@ impl Agent {
     #[must_use]
     pub fn serf(&self, command: &str, args: &[&str]) -> Output {
         let rpc = format!("-rpc-addr={}", self.rpc);
-        let mut serf = Command::new("serf");
-        serf.args([command, &rpc]).args(args);
+        let mut line = self.under.clone();
+        line.push("serf".into());
+        let mut serf = Command::new(&line[0]);
+        serf.args(&line[1..]).args([command, &rpc]).args(args);
         serf.output()
             .unwrap_or_else(|error| panic!("serf does not start: {error}"))
     }
@@ -82,6 +101,19 @@ impl Agent {
             }
         })
         .await;
+    }
+
+    /// Whether its RPC answers a command.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.serf("members", &[]).status.success()
+    }
+
+    /// Members that it shows alive.
+    #[must_use]
+    pub fn alive(&self) -> usize {
+        let output = self.serf("members", &["-status=alive"]);
+        String::from_utf8_lossy(&output.stdout).lines().count()
     }
 
     /// Status of a member as it sees it; none if it does not list it.

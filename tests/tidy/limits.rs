@@ -56,7 +56,7 @@ fn constant(line: &str) -> Option<(String, String)> {
 }
 
 /// A value as people write it.
-fn readable(name: &str, value: &str) -> String {
+pub(crate) fn readable(name: &str, value: &str) -> String {
     if let Some(inner) = value.strip_prefix("Duration::from_") {
         let inner = inner.strip_suffix(')').unwrap_or(inner);
         let (unit, number) = inner.split_once('(').unwrap_or(("", inner));

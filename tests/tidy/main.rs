@@ -13,4 +13,5 @@ mod limits;
 mod protos;
 mod size;
 mod tree;
+mod tuning;
 mod words;

@@ -71,7 +71,10 @@ fn collect(at: &Path, root: &Path, found: &mut Vec<File>) {
 
 /// Whether this is test code by its place.
 pub(crate) fn is_test(path: &str) -> bool {
-    path.ends_with("/tests.rs") || path.contains("/tests/") || path.starts_with("tests/")
+    let names = ["/tests.rs", "/fuzz.rs", "/mutate.rs"];
+    names.iter().any(|name| path.ends_with(name))
+        || path.contains("/tests/")
+        || path.starts_with("tests/")
 }
 
 /// The part of a source before its unit tests.

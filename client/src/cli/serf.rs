@@ -305,7 +305,11 @@ fn columns(rows: &[Vec<String>]) -> String {
         let cells = row.iter().zip(&widths).enumerate();
         let cell = |(index, (cell, width)): (usize, (&String, &usize))| match index == last {
             true => cell.clone(),
-            false => format!("{cell:width$}  "),
+            // Without a width of `format!`, which has 16 bits: tags may be longer.
+            false => {
+                let blanks = width.saturating_sub(cell.chars().count());
+                format!("{cell}{}  ", " ".repeat(blanks))
+            }
         };
         cells.map(cell).collect::<String>()
     };
@@ -410,6 +414,10 @@ mod tests {
                 .ends_with("a=1,b=2  Protocol Version: 1  Available Protocol Range: [1, 1]")
         );
         assert_eq!(columns(&[]), "");
+        // Tags have up to 64 KiB, and are escaped.
+        let long = "x".repeat(70_000);
+        let rows = [long.as_str(), "y"].map(|cell| vec![cell.to_owned(), "end".to_owned()]);
+        assert!(columns(&rows).ends_with(&format!("\ny{}  end", " ".repeat(69_999))));
     }
 
     #[test]

@@ -126,7 +126,10 @@ async fn live<W: Shown>(context: &Context, mut watch: Watch<W>) -> Result<(), Fa
 async fn next<W: Shown>(watch: &mut Watch<W>) -> Result<Update<W::Item>, Failure> {
     match watch.next().await? {
         Update::Disconnected(lost) if watch.position().is_none() => Err(lost.error.into()),
-        update => Ok(update),
+        update @ (Update::Snapshot { .. }
+        | Update::Changes(_)
+        | Update::Disconnected(_)
+        | Update::Reconnected { .. }) => Ok(update),
     }
 }
 

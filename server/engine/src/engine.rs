@@ -58,6 +58,7 @@ use leaving::Leaving;
 use probing::Probing;
 use restoring::Remembered;
 use upkeep::Upkeep;
+pub(crate) use watching::SUCCESSORS;
 use watching::Watching;
 use ways::Ways;
 
@@ -344,6 +345,12 @@ impl Engine {
     /// The settled digest of everything that peers should agree on.
     fn digest(&mut self, now: Now) -> u64 {
         self.settle.read(now.at) ^ self.events.digest(now)
+    }
+
+    /// What of it rides on each datagram.
+    fn short_digest(&mut self, now: Now) -> u32 {
+        let [.., a, b, c, d] = self.digest(now).to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
     }
 
     fn settle_own(&mut self, now: Now) {

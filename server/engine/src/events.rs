@@ -47,6 +47,7 @@ use crate::time::{Now, Time};
 use acks::Duties;
 use holes::Hunts;
 use log::Log;
+pub(crate) use replicate::HOLDERS;
 use replicate::Own;
 use settle::Settle;
 use spread::Spread;

@@ -38,6 +38,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 pub mod time;
+pub mod tuning;
 mod wire;
 
 pub use api::{
@@ -54,3 +55,4 @@ pub use own::{OwnUpdate, PUBLISHED_BYTES_MAX, PUBLISHED_KEYS_MAX, published_byte
 pub use record::Published;
 pub use snapshot::Snapshot;
 pub use time::{Now, Time};
+pub use tuning::Tuning;

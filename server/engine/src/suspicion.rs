@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::ident::Ident;
 use crate::member::StatusReason;
 use crate::time::Time;
+use crate::tuning;
 
 /// Suspicion ends in failure this long after the first accusation, with
-/// [`ACCUSERS_ENOUGH`] accusers, in a cluster of up to [`FULL_SPEED_NODES`].
+/// [`ACCUSERS_ENOUGH`] accusers, in a cluster of up to 128 members.
 pub(crate) const SUSPICION_MIN: Duration = Duration::from_secs(5);
 
 /// And this long after it with a single accuser.
@@ -21,13 +22,10 @@ pub(crate) const SUSPICION_NO_HOST: Duration = Duration::from_millis(3_500);
 
 /// Independent accusers that make the short time hold, and watchers whose streams
 /// broke that make it none at all.
-const ACCUSERS_ENOUGH: usize = 2;
+pub(crate) const ACCUSERS_ENOUGH: usize = 2;
 
 /// In a cluster as small as this nobody else could accuse: one is enough.
-const TINY_CLUSTER: usize = 3;
-
-/// Larger clusters are given more time: spreading the refutation takes longer.
-const FULL_SPEED_NODES: usize = 128;
+pub(crate) const TINY_CLUSTER: usize = 3;
 
 /// From half time on the subject is asked itself, this often: whoever missed its
 /// refutation shall hear of it before the verdict.
@@ -328,11 +326,7 @@ impl Case {
     }
 
     fn patience(&self, members: usize) -> Duration {
-        let enough = if members <= TINY_CLUSTER {
-            1
-        } else {
-            ACCUSERS_ENOUGH
-        };
+        let enough = tuning::accusers(members);
         let no_host = |(_, seen): &&(u64, Evidence)| *seen >= Evidence::NoHost;
         let time = if self.accusers.iter().filter(no_host).count() >= enough {
             SUSPICION_NO_HOST
@@ -341,17 +335,8 @@ impl Case {
         } else {
             SUSPICION_MAX
         };
-        scaled(time, members) * (1 + self.extra)
+        tuning::suspicion(time, members) * (1 + self.extra)
     }
-}
-
-/// `time` up to [`FULL_SPEED_NODES`], growing with the logarithm beyond.
-fn scaled(time: Duration, members: usize) -> Duration {
-    if members <= FULL_SPEED_NODES {
-        return time;
-    }
-    let log = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX)).ln();
-    time.mul_f64(log(members) / log(FULL_SPEED_NODES))
 }
 
 #[cfg(test)]

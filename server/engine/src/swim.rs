@@ -17,6 +17,7 @@ use rand::rngs::StdRng;
 
 use crate::ident::Ident;
 use crate::time::Time;
+use crate::tuning;
 
 pub(crate) mod message;
 
@@ -441,13 +442,9 @@ impl Swim {
     }
 }
 
-/// memberlist's retransmission limit, 4 * ceil(log10(N + 1)), at least 8: foca's
-/// own is rounded down and leaves members out (measured).
+/// memberlist's limit: foca's own is rounded down and leaves members out (measured).
 fn transmissions(members: usize) -> NonZeroU8 {
-    let members = u32::try_from(members).unwrap_or(u32::MAX).max(1);
-    // ceil(log10(N + 1)) = floor(log10(N)) + 1.
-    let limit = 4 * (members.ilog10() + 1);
-    let limit = u8::try_from(limit.max(8)).unwrap_or(u8::MAX);
+    let limit = u8::try_from(tuning::transmissions(members)).unwrap_or(u8::MAX);
     NonZeroU8::new(limit).unwrap_or(NonZeroU8::MIN)
 }
 

@@ -18,9 +18,10 @@ pub(crate) const MEMBERS_PER_EXCHANGE_MAX: usize = 100_000;
 /// Body of a datagram.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Packet {
-    /// Digest of the sender's settled view.
-    #[prost(fixed64, tag = "1")]
-    pub(crate) digest: u64,
+    /// Digest of the sender's settled view, its lower half: it rides on everything. Where
+    /// two views happen to share it, the exchange that comes anyway compares all.
+    #[prost(fixed32, tag = "1")]
+    pub(crate) digest: u32,
     /// foca's message: source 16, its incarnation 2, destination check 4, message, updates.
     #[prost(bytes = "bytes", tag = "2")]
     pub(crate) swim: Bytes,

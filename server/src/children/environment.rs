@@ -77,7 +77,9 @@ pub fn read(all: &BTreeMap<String, String>, is_socket: impl Fn(&str) -> bool) ->
         }
     }
     reader.engine(is_socket);
-    reader.found.shared.ports = reader.list("APP_PORTS", forms::publish).concat();
+    reader.found.shared.ports = reader
+        .list("APP_PORTS", forms::bounded(forms::publish))
+        .concat();
     reader.found.shared.volumes = reader.list("APP_VOLUMES", forms::volume);
     reader.found.shared.volumes_from = reader.list("APP_VOLUMES_FROM", |text| Ok(text.to_owned()));
     reader.run();

@@ -1,10 +1,14 @@
 //! How ports, volumes and variables are written: the forms of `docker run`.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 /// Ports of one range; a longer one is refused.
 const RANGE_PORTS_MAX: usize = 1_024;
+
+/// Ports of one list, those of ranges counted; more are refused.
+pub const PORTS_MAX: usize = 2_048;
 
 /// A port of a container, and where it is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +100,28 @@ pub fn expose(text: &str) -> Result<Vec<String>, String> {
     let (ports, protocol) = protocol(text)?;
     let ports = range(ports, text)?;
     Ok(ports.map(|port| format!("{port}/{protocol}")).collect())
+}
+
+/// Reads the items of one list with `read`, as long as they are [`PORTS_MAX`] ports in all.
+pub fn bounded<T>(
+    read: impl Fn(&str) -> Result<Vec<T>, String>,
+) -> impl Fn(&str) -> Result<Vec<T>, String> {
+    let count = Cell::new(0);
+    move |text| {
+        let ports = read(text)?;
+        count.set(count.get() + ports.len());
+        check_count(count.get())?;
+        Ok(ports)
+    }
+}
+
+/// # Errors
+/// More than [`PORTS_MAX`].
+pub fn check_count(ports: usize) -> Result<(), String> {
+    match ports > PORTS_MAX {
+        true => Err(format!("there are more than {PORTS_MAX} ports")),
+        false => Ok(()),
+    }
 }
 
 /// Reads `[SOURCE:]DESTINATION[:MODE]`.

@@ -21,6 +21,12 @@ pub const CHILDREN_MAX: usize = 256;
 /// Longest name of a child, bytes: it becomes part of a container's name and of a path.
 pub const NAME_BYTES_MAX: usize = 63;
 
+/// Mistakes of a file that are told; further ones are counted.
+pub const MISTAKES_MAX: usize = 100;
+
+/// Characters of one mistake that are told.
+pub const MISTAKE_CHARS_MAX: usize = 512;
+
 /// What a `serfnode.yml` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Yml {
@@ -138,4 +144,13 @@ pub fn list<T>(
 ) -> Result<Vec<T>, Vec<Mistake>> {
     let tree = tree::read(text).map_err(|mistake| vec![mistake])?;
     read::list(&tree, what, read)
+}
+
+/// A mistake as it is told: keys and values of the file can be long.
+fn cut(mut what: String) -> String {
+    if let Some((end, _)) = what.char_indices().nth(MISTAKE_CHARS_MAX) {
+        what.truncate(end);
+        what.push_str("...");
+    }
+    what
 }

@@ -65,6 +65,8 @@ pub(crate) fn read(labels: &BTreeMap<String, String>, node: &str) -> (Labels, Ve
             && let Err(why) = read(value.trim())
         {
             let value = value.chars().take(SHOWN_CHARS).collect();
+            // It names parts of the value.
+            let why = why.chars().take(2 * SHOWN_CHARS).collect();
             bad.push(BadLabel { label, value, why });
         }
     };

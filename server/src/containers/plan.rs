@@ -31,6 +31,10 @@ const LABELS_AGAIN: (usize, usize) = (3, 4);
 /// Most bytes of the roles that are told; roles of further containers are left out.
 const ROLES_BYTES_MAX: usize = 24 << 10;
 
+/// Largest summary of one container, bytes: Docker bounds no names. A larger one is left
+/// out, before it takes the labels or the place of others.
+const SUMMARY_BYTES_MAX: usize = 16 << 10;
+
 /// What a role takes of it beside its name.
 const ROLE_BYTES: usize = 112;
 
@@ -130,6 +134,8 @@ impl Plan {
         let limit = if short { room / of * again } else { room };
         let size =
             |summary: &Summary| published_bytes(&summary::key(&summary.id), &summary.encode());
+        let all = summaries.len();
+        summaries.retain(|summary| size(summary) <= SUMMARY_BYTES_MAX);
         self.short = summaries.iter().map(size).sum::<usize>() > limit;
         if self.short {
             summaries.iter_mut().for_each(drop_texts);
@@ -143,7 +149,6 @@ impl Plan {
             )
         });
         let mut room = room;
-        let all = summaries.len();
         for summary in summaries.into_iter().take(PUBLISHED_KEYS_MAX - 1) {
             let Some(left) = room.checked_sub(size(&summary)) else {
                 break;
@@ -286,6 +291,8 @@ fn unix_ms(at: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

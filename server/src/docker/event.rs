@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use super::names::{ERROR_CHARS_MAX, cut};
+
 /// What an event means for the view.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum News {
@@ -62,7 +64,9 @@ const NO_CHANGE: [&str; 14] = [
 impl News {
     /// Reads one event. Kinds and actions that are not known are no mistakes.
     pub(super) fn read(line: &[u8]) -> Result<Self, String> {
-        let event: Event<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        // It quotes texts of the line.
+        let event: Event<'_> = serde_json::from_slice(line)
+            .map_err(|error| cut(&error.to_string(), ERROR_CHARS_MAX).to_owned())?;
         let action = event.action.as_ref();
         let action = action.split_once(':').map_or(action, |(action, _)| action);
         let news = match (event.kind.as_ref(), action) {
@@ -92,7 +96,7 @@ impl News {
 fn id(text: &str) -> Result<String, String> {
     match text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         true => Ok(text.to_owned()),
-        false => Err(format!("{text:.80?} is no id of a container")),
+        false => Err(format!("{:?} is no id of a container", cut(text, 80))),
     }
 }
 

@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::names::{ERROR_CHARS_MAX, cut};
 use super::{Container, Health, Mount, Port};
 
 /// The engine's own answer about one container.
@@ -42,8 +43,12 @@ impl TryFrom<Inspected> for Container {
     type Error = String;
 
     fn try_from(inspected: Inspected) -> Result<Self, String> {
-        let whole: Whole = serde_json::from_str(inspected.json.get())
-            .map_err(|error| format!("inspect of {}: {error}", inspected.id))?;
+        let whole: Whole = serde_json::from_str(inspected.json.get()).map_err(|error| {
+            // It quotes texts of the answer.
+            let why = error.to_string();
+            let (id, why) = (cut(&inspected.id, 64), cut(&why, ERROR_CHARS_MAX));
+            format!("inspect of {id}: {why}")
+        })?;
         Ok(whole.into_container(inspected))
     }
 }

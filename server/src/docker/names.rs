@@ -17,7 +17,8 @@ pub(super) fn encoded(name: &str) -> Result<&str, DockerError> {
     match first && name.len() <= NAME_BYTES_MAX && name.chars().all(sound) {
         true => Ok(name),
         false => Err(DockerError::invalid(format!(
-            "{name:.64?} is neither a name nor an id"
+            "{:?} is neither a name nor an id",
+            cut(name, 64)
         ))),
     }
 }
@@ -31,14 +32,33 @@ pub(super) fn image(reference: &str) -> Result<&str, DockerError> {
     match first && whole && reference.chars().all(sound) {
         true => Ok(reference),
         false => Err(DockerError::invalid(format!(
-            "{reference:.64?} is no reference to an image"
+            "{:?} is no reference to an image",
+            cut(reference, 64)
         ))),
     }
+}
+
+/// Characters that are kept of an error about a text of others.
+pub(super) const ERROR_CHARS_MAX: usize = 200;
+
+/// The beginning of a text of others, for an error. A precision does nothing to `{:?}`.
+pub(super) fn cut(text: &str, chars: usize) -> &str {
+    let end = text.char_indices().nth(chars);
+    end.map_or(text, |(end, _)| text.get(..end).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_short_whatever_the_text() {
+        let long = "ä".repeat(100_000);
+        for error in [encoded(&long).unwrap_err(), image(&long).unwrap_err()] {
+            assert!(error.to_string().len() < 200);
+        }
+        assert_eq!((cut("äöü", 2), cut("äö", 2), cut("", 2)), ("äö", "äö", ""));
+    }
 
     #[test]
     fn what_fits_into_a_path() {

@@ -15,6 +15,8 @@
 mod allow;
 mod bucket;
 mod complaint;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod keeper;
 pub(crate) mod lines;
 pub(crate) mod message;

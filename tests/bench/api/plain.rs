@@ -9,6 +9,7 @@ use muster_proto::v1 as pb;
 use pb::event_service_server::{EventService, EventServiceServer};
 use pb::membership_service_server::{MembershipService, MembershipServiceServer};
 use pb::watch_events_response::Event as Update;
+use pb::watch_members_response::Event as MemberEvent;
 use tokio::net::UnixListener;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::{BroadcastStream, UnixListenerStream};
@@ -16,12 +17,16 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::server::MEMBER;
+use super::snapshot;
 
 /// First argument of the process that serves.
 pub(crate) const ROLE: &str = "plain-tonic-server";
 
 /// Events that the channel holds; a watcher further behind loses some.
 const CHANNEL_EVENTS: usize = 16_384;
+
+/// Members in one message of a snapshot.
+const PART_MEMBERS: usize = 400;
 
 /// Serves on the socket in the arguments until it is killed.
 pub(crate) fn main(args: &[String]) -> anyhow::Result<()> {
@@ -106,25 +111,55 @@ impl EventService for Plain {
     }
 }
 
+fn member(name: String) -> pb::Member {
+    let now = prost_types::Timestamp::from(std::time::SystemTime::now());
+    pb::Member {
+        name,
+        status: pb::MemberStatus::Alive.into(),
+        gossip_ip: "127.0.0.1".to_owned(),
+        gossip_port: 7946,
+        started_at: Some(now),
+        updated_at: Some(now),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..pb::Member::default()
+    }
+}
+
 #[tonic::async_trait]
 impl MembershipService for Plain {
+    /// A snapshot and no more.
+    async fn watch_members(
+        &self,
+        _request: Request<pb::WatchMembersRequest>,
+    ) -> Result<Response<Answers<pb::WatchMembersResponse>>, Status> {
+        let members: Vec<pb::Member> = (0..snapshot::PLAIN_MEMBERS)
+            .map(|number| member(format!("node-{number}")))
+            .collect();
+        let parts = members.chunks(PART_MEMBERS).map(|members| {
+            let members = members.to_vec();
+            MemberEvent::SnapshotPart(pb::MemberList { members })
+        });
+        let begin = MemberEvent::SnapshotBegin(pb::SnapshotBegin::default());
+        let end = MemberEvent::SnapshotEnd(pb::SnapshotEnd::default());
+        let all: Vec<_> = std::iter::once(begin)
+            .chain(parts)
+            .chain([end])
+            .map(|event| {
+                Ok(pb::WatchMembersResponse {
+                    event: Some(event),
+                    ..pb::WatchMembersResponse::default()
+                })
+            })
+            .collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(all))))
+    }
+
     async fn get_member(
         &self,
         request: Request<pb::GetMemberRequest>,
     ) -> Result<Response<pb::GetMemberResponse>, Status> {
-        let now = prost_types::Timestamp::from(std::time::SystemTime::now());
-        let member = pb::Member {
-            name: request.into_inner().name,
-            status: pb::MemberStatus::Alive.into(),
-            gossip_ip: "127.0.0.1".to_owned(),
-            gossip_port: 7946,
-            started_at: Some(now),
-            updated_at: Some(now),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..pb::Member::default()
-        };
         let answer = pb::GetMemberResponse {
-            member: Some(member),
+            member: Some(member(request.into_inner().name)),
             position: Some(pb::Position::default()),
         };
         Ok(Response::new(answer))

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_tests::harness::daemon::temp_dir;
-use muster_tests::harness::{Daemon, Process};
+use muster_tests::harness::{Binaries, Daemon, DaemonBuilder, Process};
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::time::sleep;
 
-use super::{plain, publish};
-use crate::BIN;
+use super::{known, plain, publish};
 
 /// Name of the member that unary calls ask for.
 pub(crate) const MEMBER: &str = "one";
@@ -39,9 +38,21 @@ enum Running {
 
 impl Server {
     /// A daemon alone in its cluster.
-    pub(crate) async fn musterd() -> anyhow::Result<Self> {
+    pub(crate) async fn musterd(binaries: Binaries) -> anyhow::Result<Self> {
+        Self::of(Daemon::builder(binaries, MEMBER)).await
+    }
+
+    /// A daemon that shows so many others, who were members in the run before.
+    pub(crate) async fn musterd_knowing(binaries: Binaries, others: usize) -> anyhow::Result<Self> {
         let dir = Arc::new(temp_dir());
-        let daemon = Daemon::builder(BIN, MEMBER).dir(&dir).start();
+        let file = dir.path().join("snapshot");
+        known::write(&file, others)?;
+        let builder = Daemon::builder(binaries, MEMBER).cluster(known::CLUSTER);
+        Self::of(builder.dir(&dir).arg("--snapshot").arg(file)).await
+    }
+
+    async fn of(builder: DaemonBuilder) -> anyhow::Result<Self> {
+        let daemon = builder.start();
         let server = Self {
             socket: daemon.socket(),
             process: Running::Musterd(Box::new(daemon)),

@@ -1,35 +1,40 @@
 //! Many watchers, as cheap as a client can be: bare HTTP/2, messages are counted and
 //! not decoded.
 
+mod frames;
+mod tally;
+
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use h2::client::SendRequest;
 use http::Request;
 use muster_proto::v1 as pb;
 use prost::Message as _;
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
-/// How long a burst may take to be delivered.
-const DELIVERY_LIMIT: Duration = Duration::from_secs(60);
+use self::frames::{Found, Frames};
+use self::tally::Tally;
 
-/// Watchers that connect at a time.
+/// Connections that subscribe at a time.
 const GATHER_AT_ONCE: usize = 50;
+
+/// Bytes under way on a connection, as clients of gRPC allow. With h2's 64 KiB it takes
+/// small messages on many streams for an attack.
+const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// Silence that no run outlasts.
 const HEARTBEAT: prost_types::Duration = prost_types::Duration {
     seconds: 300,
     nanos: 0,
 };
-
-/// First byte of a `WatchEventsResponse` that carries a gap: an event was lost.
-const TAG_GAP: u8 = 0x1a;
 
 /// What is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,225 +83,160 @@ impl Watched {
     }
 }
 
-/// What all watchers of a crowd share.
-#[derive(Debug, Default)]
-struct Tally {
-    ready: AtomicU64,
-    delivered: AtomicU64,
-    /// The number of deliveries that is waited for.
-    goal: AtomicU64,
-    /// When it was reached.
-    reached: Mutex<Option<Instant>>,
-    news: Notify,
-    lost: AtomicBool,
+/// How many watchers there are, and how they connect.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) connections: usize,
+    /// Watchers that share a connection.
+    pub(crate) each: usize,
+}
+
+impl Shape {
+    pub(crate) const fn watchers(self) -> usize {
+        self.connections * self.each
+    }
 }
 
 /// Watchers that are subscribed. They end with it.
 #[derive(Debug)]
 pub(crate) struct Crowd {
-    size: u64,
+    shape: Shape,
     tally: Arc<Tally>,
-    pause: watch::Sender<bool>,
+    /// Connections that are not read: those with a lower number.
+    stopped: watch::Sender<usize>,
     _tasks: JoinSet<()>,
 }
 
 impl Crowd {
-    /// Subscribes `size` watchers, each on a connection of its own.
+    /// Subscribes all watchers.
     pub(crate) async fn gather(
         socket: &Path,
         watched: Watched,
-        size: usize,
+        shape: Shape,
     ) -> anyhow::Result<Self> {
         let tally = Arc::new(Tally::default());
-        let pause = watch::Sender::new(false);
+        let stopped = watch::Sender::new(0);
         let mut tasks = JoinSet::new();
-        for number in 1..=size {
-            let watcher = Watcher {
+        for number in 0..shape.connections {
+            let connection = Connection {
+                number,
                 socket: socket.to_owned(),
                 watched,
+                watchers: shape.each,
                 tally: Arc::clone(&tally),
-                pause: pause.subscribe(),
+                stopped: stopped.subscribe(),
             };
             tasks.spawn(async move {
-                let lost = Arc::clone(&watcher.tally);
-                if watcher.run().await.is_err() {
-                    lost.lost.store(true, Ordering::SeqCst);
-                    lost.news.notify_one();
+                let tally = Arc::clone(&connection.tally);
+                if let Err(error) = connection.run().await {
+                    tally.lose(format!("{error:#}"));
                 }
             });
-            if number % GATHER_AT_ONCE == 0 || number == size {
-                tally
-                    .wait(|tally| tally.ready.load(Ordering::SeqCst) >= number as u64)
-                    .await?;
+            let opened = number + 1;
+            if opened % GATHER_AT_ONCE == 0 || opened == shape.connections {
+                tally.ready((opened * shape.each) as u64).await?;
             }
         }
         Ok(Self {
-            size: size as u64,
+            shape,
             tally,
-            pause,
+            stopped,
             _tasks: tasks,
         })
     }
 
-    /// Says that `changes` will come; what to wait for.
+    /// Says that `changes` will come to those who read; what to wait for.
     pub(crate) fn due(&self, changes: usize) -> u64 {
-        let delivered = self.tally.delivered.load(Ordering::SeqCst);
-        let goal = delivered + changes as u64 * self.size;
-        self.tally.goal.store(goal, Ordering::SeqCst);
-        goal
+        let reading = self
+            .shape
+            .connections
+            .saturating_sub(*self.stopped.borrow());
+        self.tally.due((changes * reading * self.shape.each) as u64)
+    }
+
+    /// As [`Crowd::due`], with the count of deliveries in all.
+    pub(crate) fn expect(&self, due: u64) {
+        self.tally.expect(due);
     }
 
     /// Waits until everything due has come to everybody: when the last one came.
     pub(crate) async fn delivered(&self, due: u64) -> anyhow::Result<Instant> {
-        let tally = &self.tally;
-        tally
-            .wait(|tally| tally.delivered.load(Ordering::SeqCst) >= due)
-            .await?;
-        let mut reached = tally
-            .reached
-            .lock()
-            .map_err(|error| anyhow::anyhow!("{error}"))?;
-        reached.take().context("nobody saw the last delivery")
+        self.tally.delivered(due).await
     }
 
-    /// Makes everybody stop reading their connections, or go on.
-    pub(crate) fn pause(&self, pause: bool) {
-        self.pause.send_replace(pause);
+    /// Makes this many connections stop reading, all others read.
+    pub(crate) fn stop(&self, connections: usize) {
+        self.stopped.send_replace(connections);
     }
 }
 
-impl Tally {
-    async fn wait(&self, done: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
-        let all = async {
-            while !done(self) && !self.lost.load(Ordering::SeqCst) {
-                self.news.notified().await;
-            }
-        };
-        let in_time = timeout(DELIVERY_LIMIT, all).await;
-        if self.lost.load(Ordering::SeqCst) {
-            bail!("a watcher lost its stream or an event");
-        }
-        in_time.with_context(|| {
-            let delivered = self.delivered.load(Ordering::SeqCst);
-            let goal = self.goal.load(Ordering::SeqCst);
-            format!("{delivered} of {goal} deliveries in time")
-        })
-    }
-
-    fn add(&self, count: u64) {
-        let before = self.delivered.fetch_add(count, Ordering::SeqCst);
-        let goal = self.goal.load(Ordering::SeqCst);
-        if before < goal && before + count >= goal {
-            if let Ok(mut reached) = self.reached.lock() {
-                *reached = Some(Instant::now());
-            }
-            self.news.notify_one();
-        }
-    }
-}
-
+/// One connection with its watchers.
 #[derive(Debug)]
-struct Watcher {
+struct Connection {
+    number: usize,
     socket: PathBuf,
     watched: Watched,
+    watchers: usize,
     tally: Arc<Tally>,
-    pause: watch::Receiver<bool>,
+    stopped: watch::Receiver<usize>,
 }
 
-impl Watcher {
-    async fn run(mut self) -> anyhow::Result<()> {
+impl Connection {
+    async fn run(self) -> anyhow::Result<()> {
         let stream = UnixStream::connect(&self.socket).await?;
-        let (client, mut connection) = h2::client::handshake(stream).await?;
-        let request = Request::post(format!("http://localhost{}", self.watched.path()))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())?;
-        let mut client = client;
-        let (response, mut send) = client.send_request(request, false)?;
-        send.send_data(self.watched.request(), true)?;
-        let response = tokio::select! {
-            response = response => response?,
-            ended = &mut connection => bail!("the connection ended: {ended:?}"),
-        };
-        let mut body = response.into_body();
-        let mut frames = Frames::default();
-        let mut seen = 0;
+        let (client, mut connection) = h2::client::Builder::new()
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .handshake(stream)
+            .await?;
+        let mut watchers: FuturesUnordered<_> = (0..self.watchers)
+            .map(|_| watch(client.clone(), self.watched, &self.tally))
+            .collect();
+        let mut stopped = self.stopped;
         loop {
             tokio::select! {
-                data = body.data() => {
-                    let data = data.context("the stream ended")??;
-                    body.flow_control().release_capacity(data.len())?;
-                    self.count(&mut seen, frames.take(data)?);
-                }
+                ended = watchers.next() => bail!("a stream ended: {ended:?}"),
                 ended = &mut connection => bail!("the connection ended: {ended:?}"),
-                changed = self.pause.changed() => changed?,
+                changed = stopped.changed() => changed?,
             }
-            // The connection is not polled meanwhile: nothing is read.
-            while *self.pause.borrow_and_update() {
-                self.pause.changed().await?;
+            // Nothing is polled meanwhile: nothing is read.
+            while self.number < *stopped.borrow_and_update() {
+                stopped.changed().await?;
             }
-        }
-    }
-
-    fn count(&self, seen: &mut u64, found: Found) {
-        let preamble = self.watched.preamble();
-        let before = *seen;
-        *seen += found.messages;
-        if before < preamble && *seen >= preamble {
-            self.tally.ready.fetch_add(1, Ordering::SeqCst);
-            self.tally.news.notify_one();
-        }
-        let changes = seen.saturating_sub(preamble) - before.saturating_sub(preamble);
-        if self.watched == Watched::Events && found.gaps > 0 {
-            self.tally.lost.store(true, Ordering::SeqCst);
-        }
-        if changes > 0 {
-            self.tally.add(changes);
         }
     }
 }
 
-/// Cuts a stream of bytes into gRPC messages without keeping them.
-#[derive(Debug, Default)]
-struct Frames {
-    header: [u8; 5],
-    have: usize,
-    /// Bytes of the message that are still to come.
-    rest: usize,
-    fresh: bool,
+/// Subscribes and counts until the stream ends.
+async fn watch(client: SendRequest<Bytes>, watched: Watched, tally: &Tally) -> anyhow::Result<()> {
+    let request = Request::post(format!("http://localhost{}", watched.path()))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())?;
+    let mut client = client.ready().await?;
+    let (response, mut send) = client.send_request(request, false)?;
+    send.send_data(watched.request(), true)?;
+    let mut body = response.await?.into_body();
+    let mut frames = Frames::default();
+    let mut seen = 0;
+    loop {
+        let data = body.data().await.context("the stream ended")??;
+        body.flow_control().release_capacity(data.len())?;
+        count(tally, watched, &mut seen, frames.take(data)?);
+    }
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-struct Found {
-    messages: u64,
-    gaps: u64,
-}
-
-impl Frames {
-    fn take(&mut self, mut data: Bytes) -> anyhow::Result<Found> {
-        let mut found = Found::default();
-        while !data.is_empty() {
-            if self.rest > 0 {
-                if std::mem::take(&mut self.fresh) {
-                    found.gaps += u64::from(data[0] == TAG_GAP);
-                }
-                let step = self.rest.min(data.len());
-                data.advance(step);
-                self.rest -= step;
-                found.messages += u64::from(self.rest == 0);
-                continue;
-            }
-            let step = (5 - self.have).min(data.len());
-            data.copy_to_slice(&mut self.header[self.have..self.have + step]);
-            self.have += step;
-            if self.have == 5 {
-                self.have = 0;
-                let [_, length @ ..] = self.header;
-                self.rest = usize::try_from(u32::from_be_bytes(length))?;
-                anyhow::ensure!(self.rest > 0, "an empty message");
-                self.fresh = true;
-            }
-        }
-        Ok(found)
+fn count(tally: &Tally, watched: Watched, seen: &mut u64, found: Found) {
+    let preamble = watched.preamble();
+    let before = *seen;
+    *seen += found.messages;
+    if before < preamble && *seen >= preamble {
+        tally.one_ready();
+    }
+    if watched == Watched::Events && found.gaps > 0 {
+        tally.lose("an event was lost");
+    }
+    let changes = seen.saturating_sub(preamble) - before.saturating_sub(preamble);
+    if changes > 0 {
+        tally.add(changes);
     }
 }

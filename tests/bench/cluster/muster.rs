@@ -1,30 +1,29 @@
 //! A cluster of ours, watched through the client library.
 
+pub(crate) mod look;
+
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use muster::pb::{MemberStatus, ReceiptLevel};
-use muster::{Client, EventUpdate, EventWatchOptions, MemberWatch, MemberWatchOptions, SocketPath};
+use muster::pb::ReceiptLevel;
+use muster::{Client, MemberWatchOptions, SocketPath};
 use muster_tests::harness::daemon::{temp_dir, write_key};
-use muster_tests::harness::{Daemon, Security};
+use muster_tests::harness::{Binaries, Daemon, Security};
 use rustix::process::Signal;
-use tokio::net::UnixStream;
 use tokio::sync::{Barrier, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::SIZE;
-use super::peer::{ARRIVALS_MAX, Arrival, Peer, number, payload};
-use crate::BIN;
-
-/// Between two looks whether a daemon answers.
-const LOOK: Duration = Duration::from_millis(5);
+use super::peer::{ARRIVALS_MAX, Arrival, Death, Peer, Site, name, payload};
 
 /// How long a start may take.
 const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a killed process may take to be gone.
+const REAP_LIMIT: Duration = Duration::from_secs(10);
 
 /// The daemons.
 #[derive(Debug)]
@@ -36,14 +35,16 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Starts all processes.
-    pub(crate) async fn start() -> anyhow::Result<Self> {
+    pub(crate) async fn start(binaries: Binaries, sites: Vec<Site>) -> Self {
         let dir = Arc::new(temp_dir());
         let key = write_key(dir.path(), "cluster.key");
         let began = Instant::now();
-        let mut daemons: Vec<Daemon> = Vec::with_capacity(SIZE);
-        for node in 0..SIZE {
-            let mut builder = Daemon::builder(BIN, &format!("node-{node}"))
+        let mut daemons: Vec<Daemon> = Vec::with_capacity(sites.len());
+        for (node, site) in sites.into_iter().enumerate() {
+            let mut builder = Daemon::builder(binaries, &name(node))
                 .dir(&dir)
+                .bind(site.bind)
+                .under(&site.under)
                 .security(Security::KeyFile(key.clone()));
             if let Some(first) = daemons.first() {
                 builder = builder.join(first.addr());
@@ -51,16 +52,20 @@ impl Cluster {
             daemons.push(builder.start());
             tokio::task::yield_now().await;
         }
-        Ok(Self {
+        Self {
             daemons,
             began,
             watchers: JoinSet::new(),
-        })
+        }
     }
 
-    fn clients(&self) -> anyhow::Result<Vec<Client>> {
-        let client = |daemon: &Daemon| anyhow::Ok(Client::connect(&socket_path(daemon.socket())?));
-        self.daemons.iter().map(client).collect()
+    /// A client of a node.
+    pub(crate) fn client(&self, node: usize) -> anyhow::Result<Client> {
+        client(self.daemons[node].socket())
+    }
+
+    fn size(&self) -> usize {
+        self.daemons.len()
     }
 }
 
@@ -68,7 +73,8 @@ impl Peer for Cluster {
     async fn together(&mut self) -> anyhow::Result<(Instant, Instant)> {
         let mut tasks = JoinSet::new();
         for daemon in &self.daemons {
-            tasks.spawn(timeout(START_LIMIT, see_all(daemon.socket())));
+            let seen = look::all_alive(daemon.socket(), self.size());
+            tasks.spawn(timeout(START_LIMIT, seen));
         }
         let (mut up, mut together) = (self.began, self.began);
         while let Some(seen) = tasks.join_next().await {
@@ -85,18 +91,18 @@ impl Peer for Cluster {
 
     async fn follow(&mut self) -> anyhow::Result<mpsc::Receiver<Arrival>> {
         let (sender, receiver) = mpsc::channel(ARRIVALS_MAX);
-        let ready = Arc::new(Barrier::new(SIZE + 1));
-        for (node, client) in self.clients()?.into_iter().enumerate() {
+        let ready = Arc::new(Barrier::new(self.size() + 1));
+        for node in 0..self.size() {
             let (sender, ready) = (sender.clone(), Arc::clone(&ready));
-            self.watchers.spawn(watch(node, client, sender, ready));
+            let watch = look::events(node, self.client(node)?, sender, ready);
+            self.watchers.spawn(watch);
         }
         ready.wait().await;
         Ok(receiver)
     }
 
     async fn send(&mut self, numbers: Range<u64>, bytes: usize) -> anyhow::Result<()> {
-        let client = Client::connect(&socket_path(self.daemons[0].socket())?);
-        let (mut sender, mut receipts) = client.send_events(ReceiptLevel::Accepted);
+        let (mut sender, mut receipts) = self.client(0)?.send_events(ReceiptLevel::Accepted);
         let sending = async {
             for number in numbers {
                 sender.send("bench", payload(number, bytes)).await?;
@@ -120,82 +126,48 @@ impl Peer for Cluster {
         self.daemons.iter().map(Daemon::pid).collect()
     }
 
-    async fn kill_last(&mut self, limit: Duration) -> anyhow::Result<Option<Duration>> {
-        let victim = format!("node-{}", SIZE - 1);
+    fn kill(&mut self, node: usize) {
+        self.daemons[node].signal(Signal::KILL);
+    }
+
+    async fn revive(&mut self, node: usize) -> anyhow::Result<()> {
+        let daemon = &mut self.daemons[node];
+        daemon.wait_exit(REAP_LIMIT).await;
+        daemon.restart().await;
+        self.together().await?;
+        Ok(())
+    }
+
+    async fn death(
+        &mut self,
+        victim: usize,
+        gone: &[usize],
+        limit: Duration,
+        strike: impl FnOnce(&mut Self),
+    ) -> anyhow::Result<Death> {
+        let mut dead: Vec<String> = gone.iter().map(|node| name(*node)).collect();
+        dead.push(name(victim));
         let mut tasks = JoinSet::new();
-        for client in self.clients()?.into_iter().take(SIZE - 1) {
-            let mut watch = client.watch_members(MemberWatchOptions::default());
+        for node in (0..self.size()).filter(|node| *node != victim && !gone.contains(node)) {
+            let mut watch = self
+                .client(node)?
+                .watch_members(MemberWatchOptions::default());
+            // The view as it is.
             watch.next().await?;
-            let victim = victim.clone();
-            tasks.spawn(async move {
-                while watch.get(&victim).map(|m| m.status()) != Some(MemberStatus::Failed) {
-                    watch.next().await?;
-                }
-                anyhow::Ok(Instant::now())
-            });
+            tasks.spawn(look::failed(watch, dead.clone(), Instant::now() + limit));
         }
         let began = Instant::now();
-        let last = self.daemons.last_mut().context("no daemon")?;
-        last.signal(Signal::KILL);
-        let mut latest = began;
-        let all = timeout(limit, async {
-            while let Some(seen) = tasks.join_next().await {
-                latest = latest.max(seen??);
-            }
-            anyhow::Ok(())
-        });
-        match all.await {
-            Ok(seen) => seen.map(|()| Some(latest - began)),
-            Err(_elapsed) => Ok(None),
+        strike(self);
+        let mut death = Death::new();
+        while let Some(seen) = tasks.join_next().await {
+            death.add(began, seen??);
         }
+        Ok(death)
     }
 }
 
-fn socket_path(path: PathBuf) -> anyhow::Result<SocketPath> {
-    let text = path.to_str().context("a path that is no text")?;
-    Ok(SocketPath::parse(text)?)
-}
-
-/// When a daemon first answered, and when it saw all alive.
-async fn see_all(socket: PathBuf) -> anyhow::Result<(Instant, Instant)> {
-    while UnixStream::connect(&socket).await.is_err() {
-        sleep(LOOK).await;
-    }
-    let up = Instant::now();
-    let client = Client::connect(&socket_path(socket)?);
-    let mut watch = client.watch_members(MemberWatchOptions::default());
-    while alive(&watch) < SIZE {
-        watch.next().await?;
-    }
-    Ok((up, Instant::now()))
-}
-
-fn alive(watch: &MemberWatch) -> usize {
-    let is_alive = |member: &&muster::pb::Member| member.status() == MemberStatus::Alive;
-    watch.items().filter(is_alive).count()
-}
-
-async fn watch(
-    node: usize,
-    client: Client,
-    sender: mpsc::Sender<Arrival>,
-    ready: Arc<Barrier>,
-) -> anyhow::Result<()> {
-    let mut watch = client.watch_events(EventWatchOptions::default());
-    loop {
-        match watch.next().await? {
-            EventUpdate::Subscribed => {
-                ready.wait().await;
-            }
-            EventUpdate::Event(event) => {
-                let at = Instant::now();
-                if let Some(number) = number(&event.payload) {
-                    // The bench has ended when nobody takes it.
-                    sender.try_send(Arrival { node, number, at }).ok();
-                }
-            }
-            // A gap shows as events that did not come.
-            EventUpdate::Gap(_) | EventUpdate::Disconnected(_) | EventUpdate::Reconnected | _ => {}
-        }
-    }
+/// A client of the daemon with this socket.
+pub(crate) fn client(socket: PathBuf) -> anyhow::Result<Client> {
+    let text = socket.to_str().context("a path that is no text")?;
+    Ok(Client::connect(&SocketPath::parse(text)?))
 }

@@ -1,6 +1,8 @@
 //! A cluster of serf agents, watched through their RPC.
 
-use std::net::{SocketAddr, TcpStream};
+mod look;
+
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -17,11 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::SIZE;
-use super::peer::{ARRIVALS_MAX, Arrival, Peer, number, payload};
-
-/// Between two looks at an agent.
-const LOOK: Duration = Duration::from_millis(50);
+use super::peer::{ARRIVALS_MAX, Arrival, Death, Peer, Site, name, number, payload};
 
 /// Between two looks whether an agent answers.
 const CONNECT_LOOK: Duration = Duration::from_millis(5);
@@ -29,62 +27,102 @@ const CONNECT_LOOK: Duration = Duration::from_millis(5);
 /// How long a start may take.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
+/// Its settings that are no flags: the largest user events that it can be told to take.
+const CONFIG: &str = r#"{"user_event_size_limit": 9216}"#;
+
+/// How long a killed process may take to be gone.
+const REAP_LIMIT: Duration = Duration::from_secs(10);
+
 /// The agents.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     agents: Vec<Agent>,
+    sites: Vec<Site>,
+    args: Vec<String>,
     began: Instant,
     sender: Option<Rpc>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Cluster {
-    /// Starts all processes.
-    pub(crate) async fn start() -> anyhow::Result<Self> {
+    /// Starts all processes, in plaintext or under a key.
+    pub(crate) async fn start(sites: Vec<Site>, encrypt: bool) -> anyhow::Result<Self> {
         let version = std::process::Command::new("serf").arg("version").output();
         version.context("serf is not installed")?;
-        let dir = temp_dir();
         let key: [u8; 32] = rand::random();
-        let key = STANDARD.encode(key);
-        let began = Instant::now();
-        let mut agents: Vec<Agent> = Vec::with_capacity(SIZE);
-        for node in 0..SIZE {
-            let mut args = vec![format!("-encrypt={key}"), "-log-level=err".to_owned()];
-            args.extend(agents.first().map(|first| format!("-join={}", first.bind)));
-            let agent = Agent::start(&format!("node-{node}"), &args, dir.path());
+        let key = encrypt.then(|| format!("-encrypt={}", STANDARD.encode(key)));
+        let dir = temp_dir();
+        let config = dir.path().join("serf.json");
+        std::fs::write(&config, CONFIG)?;
+        let own = [
+            "-log-level=err".to_owned(),
+            format!("-config-file={}", config.display()),
+        ];
+        let mut cluster = Self {
+            agents: Vec::with_capacity(sites.len()),
+            args: own.into_iter().chain(key).collect(),
+            sites,
+            began: Instant::now(),
+            sender: None,
+            dir,
+        };
+        for node in 0..cluster.sites.len() {
+            let agent = cluster.launch(node);
+            cluster.agents.push(agent);
             // An agent whose seed does not answer yet gives up.
-            while node == 0 && TcpStream::connect(agent.rpc).is_err() {
-                anyhow::ensure!(began.elapsed() < START_LIMIT, "serf does not answer");
+            while node == 0 && !cluster.agents[0].answers() {
+                let waited = cluster.began.elapsed();
+                anyhow::ensure!(waited < START_LIMIT, "serf does not answer");
                 sleep(CONNECT_LOOK).await;
             }
-            agents.push(agent);
         }
-        Ok(Self {
-            agents,
-            began,
-            sender: None,
-            _dir: dir,
-        })
+        Ok(cluster)
+    }
+
+    fn launch(&self, node: usize) -> Agent {
+        let mut args = self.args.clone();
+        args.extend(
+            self.agents
+                .first()
+                .map(|first| format!("-join={}", first.bind)),
+        );
+        let site = &self.sites[node];
+        let path = self.dir.path();
+        Agent::start_under(&site.under, site.bind, &name(node), &args, path)
+    }
+
+    /// Waits until the commands of every agent show all alive: slow, but it works where
+    /// their RPC is out of reach.
+    pub(crate) async fn together_by_command(&self) -> anyhow::Result<()> {
+        for agent in &self.agents {
+            let limit = Instant::now() + START_LIMIT;
+            while agent.alive() < self.agents.len() {
+                anyhow::ensure!(Instant::now() < limit, "{} does not see all", agent.name);
+                sleep(CONNECT_LOOK).await;
+            }
+        }
+        Ok(())
     }
 
     fn on_each<T: Send + 'static>(
         &self,
-        count: usize,
+        nodes: impl Iterator<Item = usize>,
         look: impl Fn(SocketAddr) -> anyhow::Result<T> + Clone + Send + 'static,
     ) -> Vec<JoinHandle<anyhow::Result<T>>> {
-        let agents = self.agents.iter().take(count);
-        let start = |agent: &Agent| {
-            let (look, rpc) = (look.clone(), agent.rpc);
+        let start = |node: usize| {
+            let (look, rpc) = (look.clone(), self.agents[node].rpc);
             thread::spawn(move || look(rpc))
         };
-        agents.map(start).collect()
+        nodes.map(start).collect()
     }
 }
 
 impl Peer for Cluster {
     async fn together(&mut self) -> anyhow::Result<(Instant, Instant)> {
         let mut latest = (self.began, self.began);
-        let all = self.on_each(SIZE, see_all);
+        let size = self.agents.len();
+        let limit = Instant::now() + START_LIMIT;
+        let all = self.on_each(0..size, move |rpc| look::all_alive(rpc, size, limit));
         for seen in joined(all).await? {
             latest = (latest.0.max(seen.0), latest.1.max(seen.1));
         }
@@ -129,20 +167,39 @@ impl Peer for Cluster {
     }
 
     fn pids(&self) -> Vec<u32> {
-        self.agents
-            .iter()
-            .map(|agent| agent.process.pid())
-            .collect()
+        let pid = |agent: &Agent| agent.process.pid();
+        self.agents.iter().map(pid).collect()
     }
 
-    async fn kill_last(&mut self, limit: Duration) -> anyhow::Result<Option<Duration>> {
-        let last = self.agents.last_mut().context("no agent")?;
-        let victim = last.name.clone();
+    fn kill(&mut self, node: usize) {
+        self.agents[node].process.signal(Signal::KILL);
+    }
+
+    async fn revive(&mut self, node: usize) -> anyhow::Result<()> {
+        self.agents[node].process.wait_exit(REAP_LIMIT).await;
+        self.agents[node] = self.launch(node);
+        self.together().await?;
+        Ok(())
+    }
+
+    async fn death(
+        &mut self,
+        victim: usize,
+        gone: &[usize],
+        limit: Duration,
+        strike: impl FnOnce(&mut Self),
+    ) -> anyhow::Result<Death> {
+        let mut dead: Vec<String> = gone.iter().map(|node| name(*node)).collect();
+        dead.push(name(victim));
         let began = Instant::now();
-        last.process.signal(Signal::KILL);
-        let all = self.on_each(SIZE - 1, move |rpc| see_failed(rpc, &victim, began + limit));
-        let seen: Option<Vec<Instant>> = joined(all).await?.into_iter().collect();
-        Ok(seen.and_then(|seen| Some(seen.into_iter().max()? - began)))
+        strike(self);
+        let others = (0..self.agents.len()).filter(|n| *n != victim && !gone.contains(n));
+        let all = self.on_each(others, move |rpc| look::failed(rpc, &dead, began + limit));
+        let mut death = Death::new();
+        for seen in joined(all).await? {
+            death.add(began, seen);
+        }
+        Ok(death)
     }
 }
 
@@ -159,38 +216,4 @@ async fn joined<T: Send + 'static>(
         threads.into_iter().map(join).collect()
     });
     all.await?
-}
-
-/// When an agent first answered, and when it saw all alive.
-fn see_all(rpc: SocketAddr) -> anyhow::Result<(Instant, Instant)> {
-    let limit = Instant::now() + START_LIMIT;
-    while TcpStream::connect(rpc).is_err() {
-        anyhow::ensure!(Instant::now() < limit, "an agent does not answer");
-        thread::park_timeout(CONNECT_LOOK);
-    }
-    let up = Instant::now();
-    let mut rpc = Rpc::connect(rpc)?;
-    while Instant::now() < limit {
-        let members = rpc.members()?;
-        if members.iter().filter(|(_, s)| s == "alive").count() == SIZE {
-            return Ok((up, Instant::now()));
-        }
-        thread::park_timeout(LOOK);
-    }
-    anyhow::bail!("an agent does not see all")
-}
-
-fn see_failed(rpc: SocketAddr, victim: &str, limit: Instant) -> anyhow::Result<Option<Instant>> {
-    let mut rpc = Rpc::connect(rpc)?;
-    while Instant::now() < limit {
-        let members = rpc.members()?;
-        if members
-            .iter()
-            .any(|(name, status)| name == victim && status == "failed")
-        {
-            return Ok(Some(Instant::now()));
-        }
-        thread::park_timeout(LOOK);
-    }
-    Ok(None)
 }

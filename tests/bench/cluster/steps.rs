@@ -1,62 +1,78 @@
 //! What is measured on a cluster, step by step.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout_at};
 
-use super::SIZE;
 use super::peer::{Arrival, Peer};
+use crate::busy::Busy;
 use crate::stats::{Times, ms};
 use crate::{machine, progress};
 
-/// Rest before the idle window: the last of the joining has been gossiped.
-const SETTLE: Duration = Duration::from_secs(15);
+/// Rest before the first event: the last of the joining has been gossiped.
+const SETTLE: Duration = Duration::from_secs(10);
 
-/// The idle window.
-const IDLE: Duration = Duration::from_secs(15);
+/// Rest between a return and the next death.
+const REST: Duration = Duration::from_secs(2);
 
-/// Paced events.
-const PACED: u64 = 20;
+/// Between two paced events.
+const PACE: Duration = Duration::from_millis(100);
 
-/// Between two of them.
-const PACE: Duration = Duration::from_millis(250);
+/// How long a paced event may take.
+const PACED_LIMIT: Duration = Duration::from_secs(3);
 
 /// Bytes of a payload.
 const PAYLOAD: usize = 100;
 
-/// Bytes of the large one.
-const LARGE: usize = 64 << 10;
-
 /// Silence after which nothing more is expected.
 const SILENCE: Duration = Duration::from_secs(8);
+
+/// How long a burst may take in all.
+const BURST_LIMIT: Duration = Duration::from_secs(60);
+
+/// Silence after which one large event is not expected any more: serf's gossip has no
+/// room for it.
+const LARGE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a death may take to be noticed.
 const KILL_LIMIT: Duration = Duration::from_secs(60);
 
-/// What came out.
-#[derive(Debug)]
-pub(crate) struct Measured {
-    pub(crate) up: Duration,
-    pub(crate) together: Duration,
-    pub(crate) rss_median: u64,
-    pub(crate) rss_largest: u64,
-    pub(crate) idle: Idle,
-    pub(crate) paced: Times,
-    pub(crate) paced_lost: u64,
-    pub(crate) burst_500: Burst,
-    pub(crate) burst_3000: Burst,
-    pub(crate) large: Result<Burst, String>,
-    pub(crate) killed: Option<Duration>,
+/// How much of each step is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// Paced events.
+    pub(crate) paced: u64,
+    /// Deaths of each kind.
+    pub(crate) kills: usize,
+    /// Bytes of one large event.
+    pub(crate) large: usize,
 }
 
-/// What a node costs when nothing happens, per second.
-#[derive(Debug)]
-pub(crate) struct Idle {
-    pub(crate) packets: f64,
-    pub(crate) bytes: f64,
-    pub(crate) cpu: f64,
+/// What came out; what is missing was not reached.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) up: Option<Duration>,
+    pub(crate) together: Option<Duration>,
+    pub(crate) rss: Option<machine::Rss>,
+    pub(crate) paced: Option<Paced>,
+    pub(crate) burst_500: Option<Burst>,
+    pub(crate) burst_3000: Option<Burst>,
+    pub(crate) large: Option<Result<Burst, String>>,
+    pub(crate) kills: Option<Deaths>,
+    pub(crate) busy_kills: Option<Deaths>,
+}
+
+/// Events one at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Paced {
+    /// To the last node, of those that came to all.
+    pub(crate) times: Times,
+    /// Deliveries that did not come.
+    pub(crate) lost: u64,
 }
 
 /// How a burst arrived.
@@ -67,6 +83,17 @@ pub(crate) struct Burst {
     inversions: u64,
     /// From the first one sent to the last arrival.
     pub(crate) all: Duration,
+}
+
+/// Deaths of one kind.
+#[derive(Debug, Default)]
+pub(crate) struct Deaths {
+    /// Until the last of the others showed it.
+    pub(crate) times: Times,
+    /// Not shown by all in time.
+    pub(crate) missed: usize,
+    /// Live nodes that somebody showed failed, over all deaths.
+    pub(crate) wrong: usize,
 }
 
 impl fmt::Display for Burst {
@@ -80,80 +107,76 @@ impl fmt::Display for Burst {
     }
 }
 
+impl fmt::Display for Deaths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (median, worst) = (self.times.median(), self.times.longest());
+        let count = self.times.len() + self.missed;
+        write!(f, "{} / {} of {count}", ms(median), ms(worst))?;
+        if self.missed > 0 {
+            write!(f, ", {} not in {KILL_LIMIT:?}", self.missed)?;
+        }
+        match self.wrong {
+            0 => Ok(()),
+            wrong => write!(f, ", {wrong} live ones shown failed"),
+        }
+    }
+}
+
 /// Takes a cluster through all steps.
-pub(crate) async fn measure(mut peer: impl Peer) -> anyhow::Result<Measured> {
+pub(crate) async fn measure(
+    mut peer: impl Peer,
+    plan: Plan,
+    measured: &mut Measured,
+) -> anyhow::Result<()> {
     let (up, together) = peer.together().await?;
-    progress("cluster: together; settling, then idle")?;
+    measured.up = Some(up - peer.began());
+    measured.together = Some(together.saturating_duration_since(up));
     sleep(SETTLE).await;
-    let idle = idle(&peer).await?;
-    let (rss_median, rss_largest) = rss(&peer)?;
+    measured.rss = Some(machine::rss_of_all(&peer.pids())?);
     progress("cluster: events")?;
     let mut arrivals = peer.follow().await?;
-    let (paced, paced_lost) = paced(&mut peer, &mut arrivals).await?;
-    let burst_500 = burst(&mut peer, &mut arrivals, 1_000..1_500, PAYLOAD).await?;
-    let burst_3000 = burst(&mut peer, &mut arrivals, 10_000..13_000, PAYLOAD).await?;
-    let large = burst(&mut peer, &mut arrivals, 20_000..20_001, LARGE).await;
-    let large = large.map_err(|error| format!("{error:#}"));
-    progress("cluster: killing one")?;
-    let killed = peer.kill_last(KILL_LIMIT).await?;
-    Ok(Measured {
-        up: up - peer.began(),
-        together: together.saturating_duration_since(up),
-        rss_median,
-        rss_largest,
-        idle,
-        paced,
-        paced_lost,
-        burst_500,
-        burst_3000,
-        large,
-        killed,
-    })
-}
-
-async fn idle(peer: &impl Peer) -> anyhow::Result<Idle> {
-    let pids = peer.pids();
-    let (lo, cpu) = (machine::loopback()?, machine::cpu_of_all(&pids)?);
-    let began = Instant::now();
-    sleep(IDLE).await;
-    let node_seconds = began.elapsed().as_secs_f64() * SIZE as f64;
-    let (lo_after, cpu_after) = (machine::loopback()?, machine::cpu_of_all(&pids)?);
-    Ok(Idle {
-        packets: (lo_after.packets - lo.packets) as f64 / node_seconds,
-        bytes: (lo_after.bytes - lo.bytes) as f64 / node_seconds,
-        cpu: cpu_after.saturating_sub(cpu).as_secs_f64() / node_seconds,
-    })
-}
-
-fn rss(peer: &impl Peer) -> anyhow::Result<(u64, u64)> {
-    let all: anyhow::Result<Vec<u64>> = peer.pids().into_iter().map(machine::rss_kib).collect();
-    let mut all = all?;
-    all.sort_unstable();
-    Ok((all[all.len() / 2], all[all.len() - 1]))
+    let followed = &mut arrivals;
+    measured.paced = Some(paced(&mut peer, followed, plan.paced).await?);
+    measured.burst_500 = Some(burst(&mut peer, followed, 1_000..1_500, PAYLOAD).await?);
+    measured.burst_3000 = Some(burst(&mut peer, followed, 10_000..13_000, PAYLOAD).await?);
+    let large = burst_within(&mut peer, followed, 20_000..20_001, plan.large, LARGE_LIMIT).await;
+    measured.large = Some(large.map_err(|error| format!("{error:#}")));
+    drop(arrivals);
+    progress("cluster: deaths")?;
+    deaths(
+        &mut peer,
+        plan.kills,
+        measured.kills.insert(Deaths::default()),
+    )
+    .await?;
+    let _busy = Busy::all_cores()?;
+    let busy = measured.busy_kills.insert(Deaths::default());
+    deaths(&mut peer, plan.kills, busy).await
 }
 
 async fn paced(
     peer: &mut impl Peer,
     arrivals: &mut Receiver<Arrival>,
-) -> anyhow::Result<(Times, u64)> {
-    let mut times = Times::default();
-    let mut lost = 0;
-    for number in 1..=PACED {
+    count: u64,
+) -> anyhow::Result<Paced> {
+    let mut paced = Paced::default();
+    for number in 1..=count {
         sleep(PACE).await;
-        let burst = burst_within(peer, arrivals, number..number + 1, PAYLOAD, 2 * PACE * 4).await?;
+        let one = number..number + 1;
+        let burst = burst_within(peer, arrivals, one, PAYLOAD, PACED_LIMIT).await?;
         if burst.came == burst.due {
-            times.push(burst.all);
+            paced.times.push(burst.all);
         } else {
-            lost += burst.due - burst.came;
+            paced.lost += burst.due - burst.came;
         }
     }
-    Ok((times, lost))
+    Ok(paced)
 }
 
 async fn burst(
     peer: &mut impl Peer,
     arrivals: &mut Receiver<Arrival>,
-    numbers: std::ops::Range<u64>,
+    numbers: Range<u64>,
     bytes: usize,
 ) -> anyhow::Result<Burst> {
     burst_within(peer, arrivals, numbers, bytes, SILENCE).await
@@ -162,19 +185,20 @@ async fn burst(
 async fn burst_within(
     peer: &mut impl Peer,
     arrivals: &mut Receiver<Arrival>,
-    numbers: std::ops::Range<u64>,
+    numbers: Range<u64>,
     bytes: usize,
     silence: Duration,
 ) -> anyhow::Result<Burst> {
     let mut burst = Burst {
-        due: (numbers.end - numbers.start) * SIZE as u64,
+        due: (numbers.end - numbers.start) * peer.pids().len() as u64,
         ..Burst::default()
     };
     let began = Instant::now();
     peer.send(numbers.clone(), bytes).await?;
-    let mut latest = [0; SIZE];
+    let mut latest = BTreeMap::new();
     while burst.came < burst.due {
-        let Ok(Some(arrival)) = timeout(silence, arrivals.recv()).await else {
+        let until = (Instant::now() + silence).min(began + BURST_LIMIT);
+        let Ok(Some(arrival)) = timeout_at(until.into(), arrivals.recv()).await else {
             break;
         };
         // Stragglers of an earlier burst.
@@ -183,9 +207,27 @@ async fn burst_within(
         }
         burst.came += 1;
         burst.all = burst.all.max(arrival.at.saturating_duration_since(began));
-        let latest = &mut latest[arrival.node];
+        let latest = latest.entry(arrival.node).or_insert(0);
         burst.inversions += u64::from(arrival.number < *latest);
         *latest = (*latest).max(arrival.number);
     }
     Ok(burst)
+}
+
+/// Kills nodes one after the other, never the first; each comes back before the next.
+async fn deaths(peer: &mut impl Peer, count: usize, deaths: &mut Deaths) -> anyhow::Result<()> {
+    let size = peer.pids().len();
+    for number in 0..count {
+        let victim = size - 1 - number % (size - 1);
+        sleep(REST).await;
+        let strike = |peer: &mut _| Peer::kill(peer, victim);
+        let death = peer.death(victim, &[], KILL_LIMIT, strike).await?;
+        match death.took {
+            Some(took) => deaths.times.push(took),
+            None => deaths.missed += 1,
+        }
+        deaths.wrong += death.wrong.len();
+        peer.revive(victim).await?;
+    }
+    Ok(())
 }

@@ -12,8 +12,6 @@ use muster_engine::{
     Config, Engine, EventDraft, EventError, ExchangeId, Input, Limits, Now, Output, Time,
 };
 
-use crate::machine::thread_cpu;
-
 /// Port of everybody.
 const PORT: u16 = 7946;
 
@@ -30,13 +28,21 @@ pub(crate) struct Work {
     pub(crate) datagrams: u64,
     /// Their bytes.
     pub(crate) bytes: u64,
-    /// CPU time inside the engines, for everything.
-    pub(crate) spent: Duration,
+    /// What the meter ran up inside the engines, for everything.
+    pub(crate) spent: u64,
 }
+
+/// Reads what is measured: it only grows.
+pub(crate) type Meter = fn() -> u64;
 
 /// The engines and what is on its way between them.
 pub(crate) struct Net {
-    engines: Vec<Engine>,
+    pub(crate) engines: Vec<Engine>,
+    /// What their names and addresses come from.
+    numbers: Vec<usize>,
+    places: BTreeMap<usize, usize>,
+    seed: SocketAddr,
+    meter: Meter,
     now: Time,
     queue: BinaryHeap<Reverse<(Time, u64)>>,
     inputs: BTreeMap<u64, (usize, Input)>,
@@ -50,11 +56,15 @@ pub(crate) struct Net {
 
 impl Net {
     /// Engines that join through the first.
-    pub(crate) fn new(size: usize, key: &Key) -> Self {
+    pub(crate) fn new(numbers: &[usize], key: &Key, meter: Meter) -> Self {
         let now = Time::default();
-        let engine = |node| Engine::new(config(node, key), node as u64, at(now));
+        let engine = |number: &usize| Engine::new(config(*number, key), *number as u64, at(now));
         let mut net = Self {
-            engines: (0..size).map(engine).collect(),
+            engines: numbers.iter().map(engine).collect(),
+            numbers: numbers.to_vec(),
+            places: numbers.iter().copied().zip(0..).collect(),
+            seed: addr(numbers.first().copied().unwrap_or_default()),
+            meter,
             now,
             queue: BinaryHeap::new(),
             inputs: BTreeMap::new(),
@@ -64,7 +74,7 @@ impl Net {
             events: 0,
             room: true,
         };
-        for node in 0..size {
+        for node in 0..numbers.len() {
             net.drain(node);
         }
         net
@@ -86,9 +96,9 @@ impl Net {
         loop {
             while sent < count && self.room {
                 let draft = EventDraft::new("bench", payload.clone());
-                let began = thread_cpu();
+                let began = (self.meter)();
                 let accepted = self.engines[0].send_event(at(self.now), draft);
-                self.work.spent += thread_cpu() - began;
+                self.work.spent += (self.meter)() - began;
                 match accepted {
                     Ok(_) => sent += 1,
                     Err(EventError::Full) => self.room = false,
@@ -143,17 +153,22 @@ impl Net {
             self.work.datagrams += 1;
             self.work.bytes += bytes.len() as u64;
         }
-        let began = thread_cpu();
+        let began = (self.meter)();
         self.engines[node].handle(at(self.now), input);
-        self.work.spent += thread_cpu() - began;
+        self.work.spent += (self.meter)() - began;
         self.drain(node);
+    }
+
+    /// Where an engine is met.
+    fn addr(&self, node: usize) -> SocketAddr {
+        addr(self.numbers[node])
     }
 
     fn drain(&mut self, node: usize) {
         while let Some(output) = self.engines[node].poll_output() {
             match output {
                 Output::Transmit { to, bytes } => {
-                    let from = addr(node);
+                    let from = self.addr(node);
                     self.send(to, Input::Datagram { from, bytes });
                 }
                 Output::Request {
@@ -161,7 +176,7 @@ impl Net {
                 } => {
                     let number = ExchangeId(self.next);
                     self.asked.insert(number.0, (node, id));
-                    let from = addr(node);
+                    let from = self.addr(node);
                     let id = number;
                     self.send(
                         to,
@@ -176,12 +191,12 @@ impl Net {
                 Output::Respond { id, body } => {
                     if let (Some((asker, id)), Some(body)) = (self.asked.remove(&id.0), body) {
                         let result = Ok(body);
-                        self.send(addr(asker), Input::Response { id, result });
+                        self.send(self.addr(asker), Input::Response { id, result });
                     }
                 }
                 Output::ResolveSeeds => {
-                    let addrs = vec![addr(0)];
-                    self.send(addr(node), Input::Seeds { addrs });
+                    let addrs = vec![self.seed];
+                    self.send(self.addr(node), Input::Seeds { addrs });
                 }
                 Output::Event(_) => self.events += 1,
                 Output::EventRoom => self.room = true,
@@ -205,7 +220,8 @@ impl Net {
     }
 
     fn send(&mut self, to: SocketAddr, input: Input) {
-        let Some(node) = node(to).filter(|node| *node < self.engines.len()) else {
+        let found = number(to).and_then(|number| self.places.get(&number));
+        let Some(node) = found.copied() else {
             return;
         };
         self.inputs.insert(self.next, (node, input));
@@ -214,11 +230,11 @@ impl Net {
     }
 }
 
-fn config(node: usize, key: &Key) -> Config {
+fn config(number: usize, key: &Key) -> Config {
     Config {
-        name: format!("node-{node}"),
+        name: format!("node-{number}"),
         cluster: "bench".to_owned(),
-        advertise: addr(node),
+        advertise: addr(number),
         boot: 1,
         tags: BTreeMap::new(),
         roles: Vec::new(),
@@ -239,12 +255,12 @@ fn at(time: Time) -> Now {
     }
 }
 
-fn addr(node: usize) -> SocketAddr {
-    let low = u32::try_from(node + 1).unwrap_or(u32::MAX);
+fn addr(number: usize) -> SocketAddr {
+    let low = u32::try_from(number + 1).unwrap_or(u32::MAX);
     SocketAddr::from((Ipv4Addr::from(0x0a00_0000 | low), PORT))
 }
 
-fn node(addr: SocketAddr) -> Option<usize> {
+fn number(addr: SocketAddr) -> Option<usize> {
     let SocketAddr::V4(addr) = addr else {
         return None;
     };

@@ -4,7 +4,7 @@
 //! when the pipe to it closes, so that also a test that is killed leaves nothing behind.
 
 use std::ffi::OsString;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -13,6 +13,9 @@ const PORT: u16 = 7946;
 
 /// Hosts that one network has addresses for.
 const HOSTS_MAX: u8 = 250;
+
+/// Address and device of a [`Visit`], which no host has.
+const VISITOR: (&str, &str) = ("10.88.0.254/24", "muster-visit");
 
 /// A switch with hosts, `10.88.0.1` and on. Gone with its handle.
 #[derive(Debug)]
@@ -62,6 +65,47 @@ impl Lan {
         self.switch.run(&format!("ip link set port{n} {place}"));
     }
 
+    /// Tells every host the hardware address of every other, for good. Nobody asks for them
+    /// then, so that one who is gone is missed by nothing but its silence; and the kernel,
+    /// which keeps about a thousand that were asked for in all namespaces together, has
+    /// room for large networks.
+    ///
+    /// # Panics
+    ///
+    /// When a host does not take it.
+    pub fn introduce(&self) {
+        let line = |host: &Host| {
+            let (ip, mac) = (host.ip, hardware(host.ip));
+            format!("neigh replace {ip} lladdr {mac} dev eth0 nud permanent\n")
+        };
+        for host in &self.hosts {
+            let others = self.hosts.iter().filter(|other| other.ip != host.ip);
+            let batch: String = others.map(line).collect();
+            host.inside.feed("ip -batch -", &batch);
+        }
+    }
+
+    /// Plugs this process' own network into the switch, for those who must talk to hosts
+    /// from outside; one at a time.
+    ///
+    /// # Panics
+    ///
+    /// When there is one already, or it cannot be made.
+    #[must_use]
+    pub fn visit(&self) -> Visit {
+        let (addr, device) = VISITOR;
+        let own = std::process::id();
+        self.switch.run(&format!(
+            "ip link add visitor type veth peer name {device} netns {own}"
+        ));
+        // From here on it is taken away again.
+        let visit = Visit(());
+        self.switch.run("ip link set visitor master switch up");
+        run(&mut words(&format!("ip addr add {addr} dev {device}")));
+        run(&mut words(&format!("ip link set {device} up")));
+        visit
+    }
+
     /// Cuts the switch in two, this many of the first hosts from the others.
     pub fn split(&self, first: usize) {
         for (n, host) in self.hosts.iter().enumerate() {
@@ -92,6 +136,7 @@ impl Lan {
         ] {
             self.switch.run(&step);
         }
+        inside.run(&format!("ip link set eth0 address {}", hardware(ip)));
         inside.run(&format!("ip addr add {ip}/24 dev eth0"));
         inside.run("ip link set eth0 up");
         self.hosts.push(Host { ip, inside });
@@ -179,6 +224,18 @@ impl Host {
     }
 }
 
+/// A cable from the network of this process to the switch. Gone with its handle.
+#[derive(Debug)]
+pub struct Visit(());
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let device = VISITOR.1;
+        // It may be gone with the switch.
+        words(&format!("ip link del {device}")).output().ok();
+    }
+}
+
 /// A network namespace, which lives as long as its holder.
 #[derive(Debug)]
 struct Namespace {
@@ -218,18 +275,51 @@ impl Namespace {
         ["nsenter".into(), place.into()]
     }
 
+    /// Runs a command in it that reads this text.
+    fn feed(&self, line: &str, text: &str) {
+        let [nsenter, place] = self.enter();
+        let mut command = Command::new(nsenter);
+        command.arg(place).args(line.split_whitespace());
+        let child = command.stdin(Stdio::piped()).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{line}: {error}"));
+        let mut stdin = child.stdin.take().expect("the input is piped");
+        let written = stdin.write_all(text.as_bytes());
+        drop(stdin);
+        let status = child.wait();
+        let ended = status.is_ok_and(|status| status.success());
+        assert!(written.is_ok() && ended, "{line} fails with {text}");
+    }
+
     /// Runs a command in it; what it printed.
     fn run(&self, line: &str) -> String {
         let [nsenter, place] = self.enter();
-        let output = Command::new(nsenter)
-            .arg(place)
-            .args(line.split_whitespace())
-            .output()
-            .unwrap_or_else(|error| panic!("{line}: {error}"));
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{line}: {errors}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let mut command = Command::new(nsenter);
+        run(command.arg(place).args(line.split_whitespace()))
     }
+}
+
+/// Hardware address of a host.
+fn hardware(ip: Ipv4Addr) -> String {
+    let [a, b, c, d] = ip.octets();
+    format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
+/// A command of a line without quotes.
+fn words(line: &str) -> Command {
+    let mut words = line.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    command
+}
+
+/// Runs a command; what it printed.
+fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 impl Drop for Namespace {

@@ -12,6 +12,7 @@ use super::datagrams::Extra;
 use crate::ident::Ident;
 use crate::swim::FANOUT;
 use crate::time::{Now, Time};
+use crate::tuning;
 
 /// Pause between gossip rounds while there is something to spread (memberlist's).
 const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
@@ -57,10 +58,6 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// And while something waits for an answer that may have got lost.
 const HOUSEKEEPING_BUSY: Duration = Duration::from_millis(250);
 
-/// Pause between the exchanges that happen whatever digests say: 30 s, spread by
-/// half; longer in clusters above 32 members, as memberlist's push/pull.
-const BACKSTOP: Duration = Duration::from_secs(30);
-
 /// How often deleted keys of records are looked through: they are kept for an hour.
 const PURGE: Duration = Duration::from_secs(60);
 
@@ -101,7 +98,7 @@ impl Upkeep {
             rest: now,
             housekeeping: now + HOUSEKEEPING,
             purge: now + PURGE,
-            backstop: now + BACKSTOP.mul_f64(rng.random_range(0.5..1.5)),
+            backstop: now + tuning::backstop(1).mul_f64(rng.random_range(0.5..1.5)),
             pruned: BTreeMap::new(),
         }
     }
@@ -287,10 +284,9 @@ impl Engine {
         if self.upkeep.backstop > now.at {
             return;
         }
-        let members = u32::try_from(self.table.active().len() + 1).unwrap_or(u32::MAX);
-        let scale = 1 + members.div_ceil(32).ilog2();
+        let pause = tuning::backstop(self.table.active().len() + 1);
         let spread = self.rng.random_range(0.5..1.5);
-        self.upkeep.backstop = now.at + (BACKSTOP * scale).mul_f64(spread);
+        self.upkeep.backstop = now.at + pause.mul_f64(spread);
         if let Some(node) = self.table.active().choose(&mut self.rng).copied() {
             self.sync_with(now, node);
         }

@@ -27,6 +27,7 @@ use crate::time::{Now, Time};
 use crate::wire::Hello;
 
 use ring::Ring;
+pub(crate) use ring::SUCCESSORS;
 use words::Lone;
 
 /// How long a stream may take to open while nothing speaks against the peer.

@@ -120,6 +120,9 @@ impl Ways {
 impl Engine {
     /// Only TCP answered a probe.
     pub(super) fn way_by_tcp(&mut self, now: Now, hash: u64) {
+        if self.table.get(hash).is_none() {
+            return;
+        }
         self.ways.answered_by_tcp(now.at, hash);
         self.show_way(now, hash);
     }

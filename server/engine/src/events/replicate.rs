@@ -12,7 +12,7 @@ use crate::ident::NodeRef;
 use crate::time::{Now, Time};
 
 /// Members that must hold an event before it is replicated, if there are as many.
-const HOLDERS: usize = 2;
+pub(crate) const HOLDERS: usize = 2;
 
 /// Members asked to acknowledge.
 const REPLICAS: usize = 3;

@@ -17,6 +17,7 @@ use super::wire::{
 use super::{Events, EventsOutput, Peers};
 use crate::ident::NodeRef;
 use crate::time::{Now, Time};
+use crate::tuning;
 
 /// At most one packet per peer leaves in this time.
 const PACKET_EVERY: Duration = Duration::from_millis(5);
@@ -195,7 +196,7 @@ impl Events {
             self.spread.marks.clear();
             return;
         }
-        self.spread.limit = retransmit_limit(live.len() + 1);
+        self.spread.limit = tuning::event_packets(live.len() + 1);
         let mut used = Vec::new();
         self.flush_fresh(now, live, &mut used);
         self.flush_again(now, live, &mut used);
@@ -451,15 +452,4 @@ impl Events {
 fn successor(live: &[NodeRef], me: NodeRef) -> Option<NodeRef> {
     let next = live.partition_point(|node| *node <= me);
     live.get(next).or(live.first()).copied()
-}
-
-/// serf's cost: 4 * ceil(log10(members + 1)) packets per event and node.
-fn retransmit_limit(members: usize) -> usize {
-    let mut digits = 0;
-    let mut reach = 1;
-    while reach < members + 1 {
-        reach *= 10;
-        digits += 1;
-    }
-    4 * digits.max(1)
 }

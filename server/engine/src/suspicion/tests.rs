@@ -184,10 +184,3 @@ fn a_newer_incarnation_opens_the_case_anew() {
         "old news"
     );
 }
-
-#[test]
-fn large_clusters_get_more_time() {
-    assert_eq!(scaled(SUSPICION_MIN, 128), SUSPICION_MIN);
-    assert!(scaled(SUSPICION_MIN, 1_024) > SUSPICION_MIN);
-    assert!(scaled(SUSPICION_MIN, 1_024) < SUSPICION_MIN * 2);
-}

@@ -148,7 +148,7 @@ fn place() -> crate::Coordinate {
 #[test]
 fn golden_watching() {
     let packet = Packet {
-        digest: 0x0123_4567_89ab_cdef,
+        digest: 0x0123_4567,
         sender: ident(A),
         accusations: vec![Accusation {
             subject: ident(B),
@@ -173,7 +173,7 @@ fn golden_watching() {
 #[test]
 fn golden_datagram() {
     let packet = Packet {
-        digest: 0x0123_4567_89ab_cdef,
+        digest: 0x0123_4567,
         sender: ident(A),
         suspected: 4,
         undead: ident(B),
@@ -197,7 +197,7 @@ fn golden_datagram() {
     };
     hold_message("packet", &packet);
     let unheard = Packet {
-        digest: 0x0123_4567_89ab_cdef,
+        digest: 0x0123_4567,
         sender: ident(A),
         incarnation: 1,
         unheard: true,

@@ -62,7 +62,7 @@ pub(super) const FLAGS: &[Flag] = &[
     }),
     value("expose", None, |run, text| {
         run.child.expose.extend(forms::expose(text)?);
-        Ok(())
+        forms::check_count(run.child.expose.len())
     }),
     value("group-add", None, |run, text| {
         push(&mut run.host, "GroupAdd", text)
@@ -102,7 +102,7 @@ pub(super) const FLAGS: &[Flag] = &[
     }),
     value("publish", Some('p'), |run, text| {
         run.child.ports.extend(forms::publish(text)?);
-        Ok(())
+        forms::check_count(run.child.ports.len())
     }),
     switch("publish-all", Some('P'), |run, on| {
         set_value(&mut run.host, "PublishAllPorts", json!(on))

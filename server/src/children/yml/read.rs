@@ -1,8 +1,10 @@
 //! From a tree to children, noting every mistake.
 
 use super::tree::{Item, Key, Value};
-use super::{CHILDREN_MAX, Child, Directory, Mistake, NAME_BYTES_MAX, NodeSetting, Yml};
-use crate::children::forms;
+use super::{
+    CHILDREN_MAX, Child, Directory, MISTAKES_MAX, Mistake, NAME_BYTES_MAX, NodeSetting, Yml, cut,
+};
+use crate::children::forms::{self, bounded};
 use crate::children::near::nearest;
 
 /// Keys of the file.
@@ -63,10 +65,7 @@ pub(super) fn read(top: &Item) -> Result<Yml, Vec<Mistake>> {
     for (_, item) in entries.iter().filter(|(key, _)| key.name == "children") {
         reader.children(item, &shared, &mut yml);
     }
-    match reader.mistakes.is_empty() {
-        true => Ok(yml),
-        false => Err(reader.mistakes),
-    }
+    reader.end(yml)
 }
 
 /// Reads a list of texts.
@@ -77,21 +76,35 @@ pub(super) fn list<T>(
 ) -> Result<Vec<T>, Vec<Mistake>> {
     let mut reader = Reader::default();
     let items = reader.each(item, what, read);
-    match reader.mistakes.is_empty() {
-        true => Ok(items),
-        false => Err(reader.mistakes),
-    }
+    reader.end(items)
 }
 
 #[derive(Default)]
 struct Reader {
     mistakes: Vec<Mistake>,
+    /// Mistakes that are not told.
+    more: usize,
 }
 
 impl Reader {
     fn wrong(&mut self, line: u64, what: impl Into<String>) {
-        let what = what.into();
+        if self.mistakes.len() == MISTAKES_MAX {
+            self.more += 1;
+            return;
+        }
+        let what = cut(what.into());
         self.mistakes.push(Mistake { line, what });
+    }
+
+    fn end<T>(mut self, read: T) -> Result<T, Vec<Mistake>> {
+        if self.more > 0 {
+            let what = format!("and {} more mistakes", self.more);
+            self.mistakes.push(Mistake { line: 0, what });
+        }
+        match self.mistakes.is_empty() {
+            true => Ok(read),
+            false => Err(self.mistakes),
+        }
     }
 
     /// The entries of a map whose keys are `allowed`; nothing where there is none.
@@ -231,8 +244,8 @@ impl Reader {
             "entrypoint" => child.entrypoint = self.words(item, &what),
             "links" => child.links = self.list(item, &what),
             "volumes_from" => child.volumes_from = self.list(item, &what),
-            "ports" => child.ports = self.each(item, &what, forms::publish).concat(),
-            "expose" => child.expose = self.each(item, &what, forms::expose).concat(),
+            "ports" => child.ports = self.each(item, &what, bounded(forms::publish)).concat(),
+            "expose" => child.expose = self.each(item, &what, bounded(forms::expose)).concat(),
             "volumes" => child.volumes = self.each(item, &what, forms::volume),
             "environment" => child.environment = self.environment(item, &what),
             "working_dir" => child.working_dir = self.text(item, &what),

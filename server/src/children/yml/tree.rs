@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::Mistake;
+use super::{Mistake, cut};
 
 /// Nested lists and maps of a file; deeper ones are refused.
 const DEPTH_MAX: usize = 16;
@@ -18,6 +18,12 @@ const NODES_MAX: usize = 65_536;
 
 /// Aliases of a file; more are refused.
 const ALIASES_MAX: usize = 1_024;
+
+/// Bytes of all texts of a file, those that aliases repeat included; more are refused.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Entries of one list or map; more are refused.
+pub(super) const ENTRIES_MAX: usize = 1_024;
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +74,7 @@ pub(super) fn read(text: &str) -> Result<Item, Mistake> {
             max_aliases: ALIASES_MAX,
             max_anchors: ALIASES_MAX,
             max_documents: 1,
+            max_total_scalar_bytes: TEXT_BYTES_MAX,
         },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: NODES_MAX,
@@ -78,7 +85,7 @@ pub(super) fn read(text: &str) -> Result<Item, Mistake> {
     let raw: Spanned<Raw> =
         serde_saphyr::from_str_with_options(text, options).map_err(|error| Mistake {
             line: error.location().map_or(0, |at| at.line()),
-            what: format!("it is no YAML: {error}"),
+            what: cut(format!("it is no YAML: {error}")),
         })?;
     Ok(resolve(raw, text))
 }
@@ -168,6 +175,7 @@ impl<'de> Visitor<'de> for RawVisitor {
         let mut items = Vec::new();
         while let Some(item) = list.next_element()? {
             items.push(item);
+            bounded::<A::Error>(items.len())?;
         }
         Ok(Raw::List(items))
     }
@@ -182,9 +190,18 @@ impl<'de> Visitor<'de> for RawVisitor {
                 )));
             }
             entries.push((key, value));
+            bounded::<A::Error>(entries.len())?;
         }
         Ok(Raw::Map(entries))
     }
+}
+
+fn bounded<E: serde::de::Error>(entries: usize) -> Result<(), E> {
+    if entries > ENTRIES_MAX {
+        let what = format!("a list or map has more than {ENTRIES_MAX} entries");
+        return Err(E::custom(what));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -250,9 +267,14 @@ mod tests {
             bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
         }
         let nested = format!("{}{}", "[".repeat(200), "]".repeat(200));
-        let wide = "- x\n".repeat(NODES_MAX + 1);
-        for text in [bomb, nested, wide, "--- a\n--- b\n".to_owned()] {
+        let wide = "- x\n".repeat(ENTRIES_MAX + 1);
+        let keys: String = (0..=ENTRIES_MAX).map(|nr| format!("k{nr}: x\n")).collect();
+        let many = format!("- &a [x{}]\n{}", ", x".repeat(999), "- *a\n".repeat(70));
+        let long = format!("- &a {}\n{}", "x".repeat(200_000), "- *a\n".repeat(9));
+        let two = "--- a\n--- b\n".to_owned();
+        for text in [bomb, nested, wide, keys, many, long, two] {
             assert!(read(&text).is_err(), "{text:.60}");
         }
+        assert!(read(&"- x\n".repeat(ENTRIES_MAX)).is_ok());
     }
 }

@@ -151,3 +151,58 @@ fn discovery_is_off_unless_it_has_a_name() {
     .unwrap();
     assert_eq!(on.interface.as_deref(), Some("eth1"));
 }
+
+#[test]
+fn the_address_of_all_interfaces_is_never_advertised() {
+    let machine = FakeMachine::with(&[
+        ("lo", "127.0.0.1"),
+        ("docker0", "172.17.0.1"),
+        ("eth0", "fe80::1"),
+        ("eth0", "169.254.0.9"),
+        ("eth0", "10.0.0.5"),
+        ("eth0", "fd00::5"),
+    ]);
+    let plain = "--insecure-plaintext";
+    let advertised = |bind: &str| {
+        config_on(&machine, &[plain, "--bind", bind], &[])
+            .peers
+            .advertise
+            .to_string()
+    };
+    assert_eq!(advertised("0.0.0.0:7000"), "10.0.0.5:7000");
+    assert_eq!(advertised("[::]:7000"), "[fd00::5]:7000");
+    let only_bridge = FakeMachine::with(&[("docker0", "172.17.0.1")]);
+    let config = config_on(&only_bridge, &[plain, "--bind", "0.0.0.0:0"], &[]);
+    assert_eq!(config.peers.advertise, "172.17.0.1:0".parse().unwrap());
+    let bound = "0.0.0.0:4567".parse().unwrap();
+    assert_eq!(
+        config.peers.advertise_at(bound),
+        "172.17.0.1:4567".parse().unwrap()
+    );
+    let none = refused(
+        &FakeMachine::default(),
+        &[plain, "--bind", "0.0.0.0:1"],
+        &[],
+    );
+    assert!(none[0].contains("set --advertise"), "{none:?}");
+    let wild = mistakes(&["--advertise", "0.0.0.0:1"], &[]);
+    assert!(wild[0].contains("cannot reach"), "{wild:?}");
+}
+
+#[test]
+fn plaintext_is_refused_where_strangers_listen() {
+    let plain = "--insecure-plaintext";
+    let public = FakeMachine::with(&[("eth0", "10.0.0.5"), ("eth1", "203.0.113.9")]);
+    for args in [
+        [plain, "--bind", "203.0.113.9:7946"].as_slice(),
+        &[plain, "--advertise", "203.0.113.9:7946"],
+        &[plain, "--bind", "0.0.0.0:7946"],
+    ] {
+        let lines = refused(&public, args, &[]);
+        assert!(
+            lines[0].contains("203.0.113.9") && lines[0].contains("public"),
+            "{lines:?}"
+        );
+    }
+    config_on(&public, &[plain, "--bind", "10.0.0.5:7946"], &[]);
+}

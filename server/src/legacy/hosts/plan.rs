@@ -258,8 +258,9 @@ impl<'a> Planner<'a> {
 
     /// Whether a slot is as it is for long enough; if not, it is looked at again then.
     fn is_over(&mut self, index: usize) -> bool {
-        let since = self.since.get(&self.slots[index].at).copied();
-        let over = since.unwrap_or(self.now) + self.quarantine;
+        // A cut last line becomes a slot when a block is put behind it.
+        let since = self.since.entry(self.slots[index].at).or_insert(self.now);
+        let over = *since + self.quarantine;
         if over > self.now {
             self.wait_for(over);
         }

@@ -56,8 +56,12 @@ fn content(role: &str, ip: IpAddr) -> String {
 }
 
 fn padded(content: &str, len: usize) -> Vec<u8> {
-    let width = len.saturating_sub(MARK.len());
-    format!("{content:width$}{MARK}").into_bytes()
+    // Without a width of `format!`, which has 16 bits: lines of others may be longer.
+    let width = len.saturating_sub(MARK.len()).max(content.len());
+    let mut line = content.as_bytes().to_vec();
+    line.resize(width, b' ');
+    line.extend_from_slice(MARK.as_bytes());
+    line
 }
 
 /// The slots of a file, in order.

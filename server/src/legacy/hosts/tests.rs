@@ -1,3 +1,4 @@
+mod fuzz;
 mod model;
 mod readers;
 
@@ -283,6 +284,31 @@ fn what_docker_moves_and_removes_is_set_right() {
     scene.set(&[("web", "10.0.0.2")]);
     assert_eq!(scene.shows("web"), ["10.0.0.2"]);
     assert_eq!(scene.rest(), DOCKER);
+}
+
+#[test]
+fn a_slot_of_any_length_is_filled_and_blanked() {
+    let blanks = " ".repeat(70_000);
+    let mut scene = Scene::new(&format!("#{blanks}# muster\n10.0.0.9 db{blanks}# muster\n"));
+    scene.set(&[("web", "10.0.0.1")]);
+    assert_eq!(scene.shows("web"), ["10.0.0.1"]);
+    assert!(scene.shows("db").is_empty());
+    scene.pass(QUARANTINE);
+    scene.set(&[]);
+    scene.pass(QUARANTINE);
+    scene.set(&[]);
+    assert_eq!(scene.free(), 2);
+}
+
+#[test]
+fn a_cut_line_that_becomes_a_slot_is_free_one_day() {
+    let mut scene = Scene::new("#0.0.0.9 db  # muster");
+    scene.set(&[("web", "10.0.0.1")]);
+    scene.pass(QUARANTINE);
+    scene.set(&[("web", "10.0.0.1")]);
+    scene.pass(QUARANTINE);
+    assert_eq!(scene.set(&[("web", "10.0.0.1")]).again, None);
+    assert!(scene.text.starts_with(b"#            # muster\n"));
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::swim::State;
 use crate::swim::message;
 use crate::table::{Peer, Table};
 use crate::time::Now;
+use crate::tuning;
 use crate::wire::{Accusation, Forced, ITEMS_PER_DATAGRAM_MAX, Packet};
 
 /// More of a record than this does not ride on datagrams; state exchanges bring it.
@@ -65,7 +66,7 @@ impl Engine {
             return;
         };
         let mut packet = Packet {
-            digest: self.digest(now),
+            digest: self.short_digest(now),
             unheard: self.ways.is_silent(now.at, to.hash),
             ..Packet::default()
         };
@@ -120,7 +121,7 @@ impl Engine {
             .put(&mut bytes);
         }
         let mut packet = Packet {
-            digest: self.digest(now),
+            digest: self.short_digest(now),
             ..Packet::default()
         };
         packet.sender = ident_bytes(self.own.ident);
@@ -138,7 +139,7 @@ impl Engine {
             return;
         }
         let mut packet = Packet {
-            digest: self.digest(now),
+            digest: self.short_digest(now),
             ..Packet::default()
         };
         packet.sender = ident_bytes(self.own.ident);
@@ -182,10 +183,10 @@ impl Engine {
     fn fill(&mut self, now: Now, to: NodeRef, packet: &mut Packet) {
         let mut room = self.body_max().saturating_sub(packet.encoded_len());
         let members = self.table.active().len() + 1;
-        let times = 4 * (u32::try_from(members).unwrap_or(u32::MAX).ilog10() + 1);
+        let times = tuning::transmissions(members);
         let (table, own) = (&self.table, &self.own);
         let mut misfits = 0;
-        self.broadcasts.fill(times.max(8), |topic, since| {
+        self.broadcasts.fill(times, |topic, since| {
             if room < ROOM_MIN || misfits >= MISFITS_MAX {
                 return Take::Full;
             }

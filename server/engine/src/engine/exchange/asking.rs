@@ -104,8 +104,8 @@ impl Engine {
     }
 
     /// Somebody's digest, beside ours: a difference that lasts is looked into.
-    pub(in crate::engine) fn compare_digest(&mut self, now: Now, sender: NodeRef, theirs: u64) {
-        if theirs == self.digest(now) {
+    pub(in crate::engine) fn compare_digest(&mut self, now: Now, sender: NodeRef, theirs: u32) {
+        if theirs == self.short_digest(now) {
             self.exchanges.differences.remove(&sender);
             return;
         }

@@ -10,7 +10,7 @@ use crate::time::{Now, Time};
 
 /// Members that each member watches: those that follow it on the ring of name hashes.
 /// Each is watched by as many, so that two are left when one of them dies with it.
-pub(super) const SUCCESSORS: usize = 3;
+pub(crate) const SUCCESSORS: usize = 3;
 
 /// The streams follow the ring once this node's part of it was quiet for so long: a
 /// cluster that starts would otherwise open them over and over.

@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(suspicion(SUSPICION_MIN, 128), SUSPICION_MIN);
         let of_1024 = suspicion(SUSPICION_MIN, 1_024);
         assert!(of_1024 > SUSPICION_MIN && of_1024 < SUSPICION_MIN * 2);
-        let sizes = [0, 32, 33, 64, 65, 1_024, 4_096].map(|size| backstop(size) / 30);
+        let sizes = [0, 32, 33, 64, 65, 1_024, 4_096].map(|size| backstop(size) / 120);
         assert_eq!(sizes.map(|time| time.as_secs()), [1, 1, 2, 2, 2, 6, 8]);
     }
 }

@@ -64,6 +64,10 @@ const PURGE: Duration = Duration::from_secs(60);
 /// Pruned members kept in mind, so that no peer brings them back.
 const PRUNED_MAX: usize = 1_024;
 
+/// The first exchange that comes whatever digests say, spread by half: whoever was joined
+/// by the others and asked nobody itself learns by it how long they have been there.
+const FIRST_BACKSTOP: Duration = Duration::from_secs(20);
+
 /// When the next rounds are due.
 #[derive(Debug)]
 pub(super) struct Upkeep {
@@ -98,7 +102,7 @@ impl Upkeep {
             rest: now,
             housekeeping: now + HOUSEKEEPING,
             purge: now + PURGE,
-            backstop: now + tuning::backstop(1).mul_f64(rng.random_range(0.5..1.5)),
+            backstop: now + FIRST_BACKSTOP.mul_f64(rng.random_range(0.5..1.5)),
             pruned: BTreeMap::new(),
         }
     }

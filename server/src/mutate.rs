@@ -57,10 +57,6 @@ fn run(input: &[u8], check: &mut impl FnMut(&[u8])) {
 struct Shown<'a>(&'a [u8]);
 
 impl Drop for Shown<'_> {
-    #[expect(
-        clippy::print_stderr,
-        reason = "the input that failed is what a person needs"
-    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let head = &self.0[..self.0.len().min(2_000)];

@@ -57,6 +57,10 @@ async fn all_say_who(daemons: &[Daemon]) -> Vec<Running> {
 }
 
 /// Asks, and demands an answer of each of so many.
+#[expect(
+    clippy::print_stderr,
+    reason = "a figure for whoever asks with --nocapture"
+)]
 async fn all_answer(asker: &Daemon, count: usize) {
     let began = Instant::now();
     let text = asker.muster().ok(&["query", "who", "hello"]).await;
@@ -72,6 +76,10 @@ async fn all_answer(asker: &Daemon, count: usize) {
 }
 
 /// Kills a daemon and waits until these know, by the words of its watchers.
+#[expect(
+    clippy::print_stderr,
+    reason = "a figure for whoever asks with --nocapture"
+)]
 async fn killed_is_known(scene: &mut Scene, dead: usize, others: &[usize]) {
     scene.daemons[dead].kill().await;
     let began = Instant::now();

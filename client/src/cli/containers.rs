@@ -163,10 +163,9 @@ pub(super) fn lines<'a>(
 /// One line for those who follow: `n1/web running (healthy)`.
 pub(super) fn describe(one: &pb::Container) -> String {
     let stale = stale_reason(one).map_or_else(String::new, |why| format!(" ({why} away)"));
-    let files = match one.files() {
-        pb::FileDelivery::Undeliverable => format!(", files {}", files_text(one)),
-        _ => String::new(),
-    };
+    let undeliverable = one.files() == pb::FileDelivery::Undeliverable;
+    let files = undeliverable.then(|| format!(", files {}", files_text(one)));
+    let files = files.unwrap_or_default();
     format!(
         "{}/{} {}{stale}{files}",
         escape(&one.node),

@@ -67,7 +67,7 @@ fn a_single_file_that_is_mounted_never_follows() {
 fn a_mount_in_the_place_of_the_link_says_where_the_file_is() {
     let own = Path::new(ROOT).join("serfnode/children/web");
     let seeing = mounted(web(), &own, "/serfnode");
-    let both = ways_of(mounted(seeing.clone(), Path::new("/etc/x"), "/me.json"));
+    let both = ways_of(mounted(seeing, Path::new("/etc/x"), "/me.json"));
     assert_eq!(
         never(&both.me),
         "something else is mounted there (bind): it is at /serfnode/me.json if this mount is left \

@@ -133,9 +133,12 @@ pub fn find(hub: &Hub, asked: &Asked<'_>) -> Result<Found, LookupError> {
             container: Arc::clone(container),
         }),
         several => {
-            let named = several.iter().take(NAMED_MAX);
+            let named = several.iter();
             let named = named.map(|held| format!("{}/{}", held.node, held.summary.name));
-            Err(LookupError::Ambiguous(named.collect()))
+            let mut named: Vec<String> = named.collect();
+            named.sort_unstable();
+            named.truncate(NAMED_MAX);
+            Err(LookupError::Ambiguous(named))
         }
     }
 }
@@ -218,7 +221,7 @@ mod tests {
         ]));
         assert_eq!(found(&hub, "web", ""), both);
         let ids = found(&hub, "aaaa", "").unwrap_err().to_string();
-        assert!(ids.contains("a/web, a/db"), "{ids}");
+        assert!(ids.contains("a/db, a/web"), "{ids}");
         for text in ["aaa", "nobody", "web@c", "c/web"] {
             assert!(
                 matches!(found(&hub, text, ""), Err(LookupError::NotFound(_))),

@@ -8,8 +8,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Keys, unix_ms};
 
-/// Somebody is asked this often without a reason. What one member missed it gets by it.
-const ASK_EVERY: Duration = Duration::from_secs(60);
+/// Somebody is asked this often without a reason: whoever missed that a key is used asks
+/// at once, who missed that one is removed learns it so.
+const ASK_EVERY: Duration = Duration::from_secs(300);
 
 /// At most this often for a reason: anybody can send what looks like an unknown key.
 const ASK_AGAIN: Duration = Duration::from_secs(2);

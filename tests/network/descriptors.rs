@@ -32,7 +32,9 @@ async fn a_daemon_without_file_descriptors_stays_a_member_and_serves_again() {
     let hoard: Vec<UnixStream> = (0..2 * LIMIT)
         .map(|_| UnixStream::connect(starved.socket()).unwrap())
         .collect();
-    wait::holds("no descriptor left", SOON, async || open(starved) == LIMIT).await;
+    // One or two are free for an instant now and then, where a pipe was closed.
+    let full = async || open(starved) + 2 >= LIMIT;
+    wait::holds("no descriptor left", SOON, full).await;
     let refused = async || api.metric("muster_grpc_accept_errors_total").await > 3.0;
     wait::holds("connections that wait", SOON, refused).await;
     // A connection that is open serves on, and so does gossip: others come and go.
@@ -51,7 +53,9 @@ async fn a_daemon_without_file_descriptors_stays_a_member_and_serves_again() {
         "{errors} tries in {seconds} s"
     );
     drop(hoard);
-    wait::holds("free descriptors", SOON, async || open(starved) < LIMIT / 2).await;
+    // It has about 32 of its own beside four members and the clients of this test.
+    let free = async || open(starved) < LIMIT * 3 / 4;
+    wait::holds("free descriptors", SOON, free).await;
     assert_eq!(starved.api().await.list().await.unwrap().len(), 4);
     see(&scene.daemons[0], "node-1", MemberStatus::Alive, SOON).await;
     let record = Record::of(recorder).await;

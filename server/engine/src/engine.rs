@@ -2,8 +2,8 @@
 //!
 //! Reading order: this file (what comes in, what goes out), `datagrams` (the bulk
 //! of the talk), `members` (what an update does), `naming` (whose a name is), `exchange` and `joining` (state
-//! exchanges), `leaving`, `forcing`, `watching` (idle streams), `probing`, `ways`
-//! (UDP or TCP), `coordinates`, `commands`.
+//! exchanges), `leaving`, `forcing`, `watching` (idle streams), `probing`,
+//! `doubting` (verdicts of others), `ways` (UDP or TCP), `coordinates`, `commands`.
 
 mod check;
 mod commands;

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds musterd and muster without any shared library, so that they run in an image
-# that holds nothing else. Prints the directory that they are in.
+# Builds musterd and muster as one static program that needs nothing of the system it runs
+# on, with a link for the second name, and prints the directory that holds them.
 #
-#     deploy/static.sh [PROFILE]      default: release
+#     deploy/static.sh [PROFILE]      default: release; image: for size
 #
 # Needed: Rust and the static C library (Debian: libc6-dev).
 set -euo pipefail
@@ -15,16 +15,24 @@ fi
 
 profile=${1:-release}
 host=$(rustc -vV | sed -n 's/^host: //p')
-# With a target named, build scripts and macros are built as usual.
-RUSTFLAGS="-C target-feature=+crt-static" \
-    cargo build --locked --profile "$profile" --target "$host" -p musterd -p muster >&2
-
-directory=target/$host/$profile
-[ "$profile" != dev ] || directory=target/$host/debug
-for program in musterd muster; do
-    if readelf --program-headers "$directory/$program" | grep -q INTERP; then
-        echo "static: $program still asks for shared libraries" >&2
-        exit 1
+flags="-C target-feature=+crt-static"
+if [ "$host" = x86_64-unknown-linux-gnu ]; then
+    # As in .cargo/config.toml, which RUSTFLAGS replaces.
+    flags+=" -C symbol-mangling-version=v0"
+    # Relocations in a form that is a hundred times smaller, if the C library knows it.
+    if printf '2.36\n%s\n' "$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)" | sort -VC; then
+        flags+=" -C link-arg=-Wl,-z,pack-relative-relocs"
     fi
-done
-echo "$PWD/$directory"
+fi
+# With a target named, build scripts and macros are built as usual.
+RUSTFLAGS=$flags cargo build --locked --profile "$profile" --target "$host" \
+    -p musterd --features musterd/muster >&2
+
+directory=${CARGO_TARGET_DIR:-$PWD/target}/$host/$profile
+[ "$profile" != dev ] || directory=${directory%/dev}/debug
+ln -sf musterd "$directory/muster"
+if readelf --program-headers "$directory/musterd" | grep -q INTERP; then
+    echo "static: musterd still asks for shared libraries" >&2
+    exit 1
+fi
+echo "$directory"

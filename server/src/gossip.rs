@@ -180,6 +180,7 @@ impl Setup {
                 tracing::debug!("nobody waits for the start of gossip");
             }
         };
+        let clock = Clock::start();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -191,7 +192,7 @@ impl Setup {
         };
         runtime.block_on(async {
             let tasks = self.tasks.clone();
-            match self.build() {
+            match self.build(clock) {
                 Ok(task) => {
                     let (ended, end) = oneshot::channel::<()>();
                     tasks.spawn("gossip", async move {
@@ -209,7 +210,7 @@ impl Setup {
         runtime.shutdown_background();
     }
 
-    fn build(self) -> anyhow::Result<Task> {
+    fn build(self, clock: Clock) -> anyhow::Result<Task> {
         let udp = UdpSocket::from_std(self.sockets.udp).context("cannot use the UDP socket")?;
         let tcp = TcpListener::from_std(self.sockets.tcp).context("cannot use the TCP socket")?;
         let (tasks, counters) = (self.tasks, self.counters);
@@ -237,7 +238,6 @@ impl Setup {
             counters: Arc::clone(&counters),
             tasks: tasks.clone(),
         };
-        let clock = Clock::start();
         let mut engine = Engine::new(self.engine, rand::random(), clock.now());
         if let Some(snapshot) = &self.restore {
             engine.restore(clock.now(), snapshot);

@@ -340,9 +340,16 @@ impl Swim {
         }
     }
 
-    /// When the next timer is due.
+    /// When the next timer is due that changes anything.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
-        self.timers.peek().map(|Reverse(due)| due.at)
+        let awaited = self.timers.iter().filter(|Reverse(due)| !self.is_moot(due));
+        awaited.map(|Reverse(due)| due.at).min()
+    }
+
+    /// Helpers are asked for nobody who answered: that timer can wait for the next one.
+    fn is_moot(&self, due: &Due) -> bool {
+        let answered = |id| self.cycle.is_some_and(|c| c.answered && c.target == id);
+        matches!(due.timer, Timer::SendIndirectProbe { probed_id, .. } if answered(probed_id))
     }
 
     /// Sends what is to be spread to a few members.

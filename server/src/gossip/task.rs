@@ -135,7 +135,7 @@ impl Task {
     fn timer(&self) -> Instant {
         let now = self.clock.now().at;
         let due = self.core.next_deadline().min(now + HEARTBEAT);
-        self.clock.timer(now, due)
+        self.clock.coarse_timer(now, due)
     }
 
     /// Takes in what is there, a bounded batch of each source; true if there may

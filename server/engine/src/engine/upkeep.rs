@@ -52,8 +52,11 @@ const HURRY_REST: Duration = Duration::from_secs(30);
 /// A node that wakes up later than this stood still: it heard nobody meanwhile.
 const STOOD_STILL: Duration = Duration::from_secs(1);
 
-/// How often the rest is looked after: each look wakes the process up.
+/// How often the rest is looked after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// It waits so long for something else to wake the process up.
+const HOUSEKEEPING_WAITS: Duration = Duration::from_millis(500);
 
 /// And while something waits for an answer that may have got lost.
 const HOUSEKEEPING_BUSY: Duration = Duration::from_millis(250);
@@ -83,7 +86,10 @@ pub(super) struct Upkeep {
     in_a_row: u32,
     /// No hurry before.
     rest: Time,
+    /// From then on.
     housekeeping: Time,
+    /// And by then.
+    housekeep_by: Time,
     purge: Time,
     backstop: Time,
     pruned: BTreeMap<Ident, Time>,
@@ -101,6 +107,7 @@ impl Upkeep {
             in_a_row: 0,
             rest: now,
             housekeeping: now + HOUSEKEEPING,
+            housekeep_by: now + HOUSEKEEPING,
             purge: now + PURGE,
             backstop: now + FIRST_BACKSTOP.mul_f64(rng.random_range(0.5..1.5)),
             pruned: BTreeMap::new(),
@@ -110,7 +117,7 @@ impl Upkeep {
     pub(super) fn next_deadline(&self) -> Time {
         let hurry = (self.hurried > 0).then_some(self.hurry);
         let prompt = [self.gossip, hurry].into_iter().flatten();
-        prompt.fold(self.housekeeping, Time::min)
+        prompt.fold(self.housekeep_by, Time::min)
     }
 
     /// Exchanges follow each other, unless they did for too long. Says whether.
@@ -172,7 +179,9 @@ impl Upkeep {
 
     /// Something waits: it is looked after soon.
     pub(super) fn housekeep_soon(&mut self, now: Time) {
-        self.housekeeping = self.housekeeping.min(now + HOUSEKEEPING_BUSY);
+        let soon = now + HOUSEKEEPING_BUSY;
+        self.housekeeping = self.housekeeping.min(soon);
+        self.housekeep_by = self.housekeep_by.min(soon);
     }
 
     pub(super) fn remember_pruned(&mut self, now: Time, ident: Ident) {
@@ -231,6 +240,7 @@ impl Engine {
         self.hurry_on(now);
         if self.upkeep.housekeeping <= now.at {
             self.upkeep.housekeeping = now.at + HOUSEKEEPING;
+            self.upkeep.housekeep_by = self.upkeep.housekeeping + HOUSEKEEPING_WAITS;
             let others = !self.table.active().is_empty();
             self.joining.in_company(now.at, others);
             self.reap(now);

@@ -20,7 +20,7 @@ patience=120
 binaries=
 while [ $# -gt 0 ]; do
     case $1 in
-        --binaries) binaries=$2; shift ;;
+        --binaries) binaries=$(cd "$2" && pwd); shift ;;
         *) echo "two-engines: unknown argument $1" >&2; exit 2 ;;
     esac
     shift

@@ -19,7 +19,7 @@ const PAGE: &str = "docs/two-engines.md";
 
 const SCRIPT: &str = "deploy/examples/two-engines/run.sh";
 
-/// Longest run; the script gives up on its own before.
+/// Longest run; then the script is told to end.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What begins and ends a block of a page.

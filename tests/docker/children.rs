@@ -11,6 +11,8 @@ use muster_tests::harness::{Engine, Process, wait};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::image;
+
 /// Longest wait for what the engine and the daemon do, with slack for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -36,12 +38,10 @@ children:
 /// Runs `deploy/image.sh` against an engine.
 fn build(engine: &Engine, args: &[&str]) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let binaries = root.join("target").join(triple).join("debug");
     let docker = format!("docker -H unix://{}", engine.socket().display());
     let output = Command::new(root.join("deploy/image.sh"))
         .args(["--profile", "dev", "--binaries"])
-        .arg(binaries)
+        .arg(image::binaries())
         .args(args)
         .env("DOCKER", docker)
         .output()

@@ -28,7 +28,7 @@ pub(crate) fn make(engine: &Engine) {
         symlink("busybox", bin.join(applet)).unwrap();
     }
     for program in ["musterd", "muster"] {
-        copy(&built(program), &bin.join(program));
+        copy(&binaries().join(program), &bin.join(program));
     }
     symlink("musterd", bin.join("serf")).unwrap();
     engine.import(IMAGE, root.path());
@@ -48,11 +48,11 @@ pub(crate) fn make_small(engine: &Engine) {
     engine.import(SMALL, root.path());
 }
 
-/// A program of `deploy/static.sh dev`.
-fn built(program: &str) -> PathBuf {
+/// Where `deploy/static.sh dev` leaves the programs.
+pub(crate) fn binaries() -> PathBuf {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    target.join(triple).join("debug").join(program)
+    target.join(triple).join("debug")
 }
 
 fn copy(from: &Path, to: &Path) {

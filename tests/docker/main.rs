@@ -16,4 +16,5 @@ mod image;
 mod operations;
 mod placed;
 mod serf_blog;
+mod two_engines;
 mod view;

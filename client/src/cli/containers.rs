@@ -113,14 +113,15 @@ pub(super) fn options(args: &ContainerList) -> ContainerWatchOptions {
     }
 }
 
-/// `containers` and its live view. STALE is shown where something may be old, FILES where
-/// somebody is a child of its node.
+/// `containers` and its live view, by node and name. STALE is shown where something may be
+/// old, FILES where somebody is a child of its node.
 pub(super) fn lines<'a>(
     containers: impl IntoIterator<Item = &'a pb::Container>,
     now: Timestamp,
     colour: bool,
 ) -> Vec<String> {
-    let containers: Vec<_> = containers.into_iter().collect();
+    let mut containers: Vec<_> = containers.into_iter().collect();
+    containers.sort_by_key(|one| (&one.node, &one.name, &one.id));
     let stale = containers.iter().any(|one| one.stale_since.is_some());
     let mut header = vec![
         "NODE", "NAME", "ID", "IMAGE", "STATE", "SINCE", "ROLES", "PORTS",
@@ -333,6 +334,14 @@ mod tests {
                 "NODE  NAME  ID            IMAGE  STATE    SINCE  ROLES  PORTS",
                 "n1    web   0123456789ab  nginx  running  60s    web    0.0.0.0:8080->80/tcp",
             ]
+        );
+        let (mut first, mut last) = (container(), container());
+        (first.name, last.node) = ("app".to_owned(), "n2".to_owned());
+        let shown = lines([&last, &one, &first], now, false);
+        let begins = |at: usize, text: &str| shown[at].starts_with(text);
+        assert!(
+            begins(1, "n1    app") && begins(2, "n1    web") && begins(3, "n2    web"),
+            "{shown:?}"
         );
         let mut old = container();
         old.name = "w\u{1b}b".to_owned();

@@ -201,14 +201,10 @@ impl ContainerCalls {
 
 impl Streams for ContainerCalls {
     fn open(self: &Arc<Self>, method: &str, body: Body) -> Opened {
-        if method != "WatchContainers" {
-            return Opened::Other(body);
+        match method {
+            "WatchContainers" => Opened::stream(self, body, self.decode_max, Self::watch),
+            _ => Opened::Other(body),
         }
-        let service = Arc::clone(self);
-        Opened::Mine(Box::pin(async move {
-            let request = frames::request(body, service.decode_max).await?;
-            Ok(frames::answer(service.watch(request)?))
-        }))
     }
 }
 

@@ -23,7 +23,7 @@ use self::patterns::Patterns;
 use self::segments::Feeds;
 use self::send::{Sender, Sending};
 use self::watch::{Ask, EventWatch, Start};
-use super::frames::{self, Opened, Streams};
+use super::frames::{Opened, Streams};
 use super::limits::{DECODE_SLACK_BYTES, EVENT_TOKEN_BYTES_MAX};
 use super::metrics::Metrics;
 use super::watch::pulse::heartbeat_interval;
@@ -68,15 +68,12 @@ impl Events {
 
 impl Streams for Events {
     fn open(self: &Arc<Self>, method: &str, body: Body) -> Opened {
-        if method != "WatchEvents" {
-            return Opened::Other(body);
+        let limit = EVENT_TOKEN_BYTES_MAX + DECODE_SLACK_BYTES;
+        let watch = |events: &Self, request| events.watch(&request);
+        match method {
+            "WatchEvents" => Opened::stream(self, body, limit, watch),
+            _ => Opened::Other(body),
         }
-        let service = Arc::clone(self);
-        Opened::Mine(Box::pin(async move {
-            let limit = EVENT_TOKEN_BYTES_MAX + DECODE_SLACK_BYTES;
-            let request = frames::request(body, limit).await?;
-            Ok(frames::answer(service.watch(&request)?))
-        }))
     }
 }
 

@@ -133,6 +133,27 @@ pub(crate) enum Opened {
     Other(Body),
 }
 
+impl Opened {
+    /// Answers one request by the stream that `open` makes of it.
+    pub(crate) fn stream<H, M, S>(
+        service: &Arc<H>,
+        body: Body,
+        limit: usize,
+        open: impl FnOnce(&H, M) -> Result<S, Status> + Send + 'static,
+    ) -> Self
+    where
+        H: Send + Sync + 'static,
+        M: Message + Default + 'static,
+        S: Stream<Item = Result<Bytes, Status>> + Send + Unpin + 'static,
+    {
+        let service = Arc::clone(service);
+        Self::Mine(Box::pin(async move {
+            let request = request(body, limit).await?;
+            Ok(answer(open(&service, request)?))
+        }))
+    }
+}
+
 /// A generated server whose framed streams are answered by `streams`.
 #[derive(Debug)]
 pub(crate) struct WithStreams<S, H> {

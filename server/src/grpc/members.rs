@@ -113,14 +113,10 @@ impl Membership {
 
 impl Streams for Membership {
     fn open(self: &Arc<Self>, method: &str, body: Body) -> Opened {
-        if method != "WatchMembers" {
-            return Opened::Other(body);
+        match method {
+            "WatchMembers" => Opened::stream(self, body, self.decode_max, Self::watch),
+            _ => Opened::Other(body),
         }
-        let service = Arc::clone(self);
-        Opened::Mine(Box::pin(async move {
-            let request = frames::request(body, service.decode_max).await?;
-            Ok(frames::answer(service.watch(request)?))
-        }))
     }
 }
 

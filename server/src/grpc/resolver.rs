@@ -16,7 +16,7 @@ use tonic::body::Body;
 use self::answers::{Answers, Ask};
 use self::endpoints::{Endpoints, Order};
 use self::roles::Roles;
-use super::frames::{self, Opened, Streams};
+use super::frames::{Opened, Streams};
 use super::limits::{CLIENT_KEY_BYTES_MAX, RESOLVE_INTERVAL_DEFAULT};
 use super::members::Members;
 use super::metrics::Metrics;
@@ -141,16 +141,9 @@ impl Resolver {
 
 impl Streams for Resolver {
     fn open(self: &Arc<Self>, method: &str, body: Body) -> Opened {
-        let service = Arc::clone(self);
         match method {
-            "ResolveRole" => Opened::Mine(Box::pin(async move {
-                let request = frames::request(body, service.decode_max).await?;
-                Ok(frames::answer(service.resolve(request)?))
-            })),
-            "WatchRoles" => Opened::Mine(Box::pin(async move {
-                let request = frames::request(body, service.decode_max).await?;
-                Ok(frames::answer(service.roles(request)?))
-            })),
+            "ResolveRole" => Opened::stream(self, body, self.decode_max, Self::resolve),
+            "WatchRoles" => Opened::stream(self, body, self.decode_max, Self::roles),
             _ => Opened::Other(body),
         }
     }

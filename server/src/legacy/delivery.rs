@@ -44,26 +44,42 @@ impl Delivery {
         ];
         files.into_iter()
     }
+
+    /// What keeps files away, `FILE[, FILE]: WHY[; FILE: WHY]`: what is so for several is
+    /// said once. Empty where nothing does.
+    fn problem(&self) -> String {
+        let mut problems: Vec<(String, &str)> = Vec::new();
+        for (file, state) in self.files() {
+            let FileState::Undeliverable(why) = state else {
+                continue;
+            };
+            match problems.iter_mut().find(|(_, known)| known == why) {
+                Some((files, _)) => {
+                    files.push_str(", ");
+                    files.push_str(file);
+                }
+                None => problems.push((file.to_owned(), why)),
+            }
+        }
+        let said = problems
+            .iter()
+            .map(|(files, why)| format!("{files}: {why}"));
+        said.collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// What the cluster is told of it.
 #[must_use]
 pub fn told(deliveries: &Deliveries) -> ChildFiles {
     let told = deliveries.values().map(|delivery| {
-        let bad: Vec<String> = delivery
-            .files()
-            .filter_map(|(file, state)| match state {
-                FileState::Undeliverable(why) => Some(format!("{file}: {why}")),
-                FileState::Pending | FileState::Delivered => None,
-            })
-            .collect();
+        let bad = delivery.problem();
         let pending = || {
             delivery
                 .files()
                 .any(|(_, state)| *state == FileState::Pending)
         };
         let files = match bad.is_empty() {
-            false => Files::undeliverable(&bad.join("; ")),
+            false => Files::undeliverable(&bad),
             true if pending() => Files::Pending,
             true => Files::Delivered,
         };
@@ -115,6 +131,10 @@ mod tests {
         assert_eq!(
             of(bad("locked"), bad("away")).problem(),
             "/me.json: locked; /etc/hosts: away"
+        );
+        assert_eq!(
+            of(bad("locked"), bad("locked")).problem(),
+            "/me.json, /etc/hosts: locked"
         );
     }
 }

@@ -339,7 +339,13 @@ impl Engine for Fake {
         async move {
             stop.await?;
             if deaf {
+                // It is killed then.
                 tokio::time::sleep(grace + Duration::from_secs(1)).await;
+                self.change(|inner| {
+                    if let Ok(made) = inner.find(id) {
+                        made.state = "exited";
+                    }
+                });
             }
             Ok(())
         }

@@ -67,6 +67,7 @@ impl Launcher {
     ) -> bool {
         memory.keep(lanes);
         let mut whole = self.tidy(lanes, home, ending).await;
+        self.stop_outlived(lanes, home, memory, ending).await;
         for lane in lanes {
             for spec in lane {
                 if ending.is_cancelled() {
@@ -128,6 +129,41 @@ impl Launcher {
         whole
     }
 
+    /// Stops those that run in the network of a parent that was started since, all at
+    /// once: nobody reaches them there, and each may take its time.
+    async fn stop_outlived(
+        &self,
+        lanes: &[Lane],
+        home: &Home,
+        memory: &Memory,
+        ending: &CancellationToken,
+    ) {
+        let state = Arc::clone(&self.state.borrow());
+        let parent = parent_started(home, &state);
+        let is_outlived = |found: &Container| {
+            lanes.iter().flatten().flatten().any(|spec| {
+                let first = !memory.settled.contains(&spec.container);
+                spec.container == found.name
+                    && verdict(found, spec, home, parent, first) == Verdict::Restart
+            })
+        };
+        let outlived = state.containers.values().filter(|found| is_outlived(found));
+        let stops = outlived.map(|found| async {
+            tracing::info!(
+                container = found.name,
+                "the parent was restarted: restarting a child"
+            );
+            if let Err(error) = self.engine.stop(&found.id, STOP_GRACE).await {
+                // It is tried again, in its turn.
+                tracing::debug!(container = found.name, %error, "cannot stop a child");
+            }
+        });
+        tokio::select! {
+            () = ending.cancelled() => {}
+            _all = futures_util::future::join_all(stops) => {}
+        }
+    }
+
     async fn take_away(&self, container: &Container, home: &Home) -> Result<(), EngineError> {
         // The state may be of before.
         let Some(found) = self.engine.inspect(&container.id).await? else {
@@ -179,11 +215,8 @@ impl Launcher {
                 Ok(())
             }
             Verdict::Start => self.start(spec, &id, memory, ending).await,
+            // Unless it was seen in time to be stopped with the others.
             Verdict::Restart => {
-                tracing::info!(
-                    child = spec.child,
-                    "the parent was restarted: restarting a child"
-                );
                 self.engine
                     .stop(&id, STOP_GRACE)
                     .await

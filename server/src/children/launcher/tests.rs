@@ -336,6 +336,32 @@ async fn a_child_that_does_not_stop_is_killed_in_time_and_holds_up_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn children_of_a_restarted_parent_do_not_wait_for_each_other_to_stop() {
+    let fake = engine();
+    let mut running = Running::start(&fake, wanted(TWO));
+    running.settled().await;
+    running.kill().await;
+    fake.deafen(&name("db"));
+    fake.deafen(&name("web"));
+    fake.restart(PARENT);
+    let begun = tokio::time::Instant::now();
+    let mut running = Running::start(&fake, wanted(TWO));
+    running.settled().await;
+    let took = begun.elapsed();
+    assert!(
+        took >= Duration::from_secs(10) && took < Duration::from_secs(20),
+        "{took:?}"
+    );
+    let parent = fake.named("parent").unwrap().started;
+    let all = children(&fake);
+    assert!(
+        all.iter()
+            .all(|made| made.state == "running" && made.started > parent)
+    );
+    running.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn files_that_never_come_hold_up_a_child_for_a_while_only() {
     let fake = engine();
     let mut running = Running::with(&fake, wanted(TWO), home(), false);

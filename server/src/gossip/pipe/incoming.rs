@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::frame::{FrameError, FrameKind, Frames};
+use super::frame::{FrameError, FrameKind, Frames, Head};
 use super::handshake::{self, HandshakeError, Identity};
 use super::message::{Open, Purpose, Reason};
 use super::rpc::Arrived;
@@ -235,17 +237,10 @@ impl Server {
     {
         let mut revoked = std::pin::pin!(revoked);
         loop {
-            let head = tokio::select! {
-                () = self.stop.cancelled() => return Ok(Some(Reason::Stopping)),
-                () = &mut revoked => return Ok(Some(Reason::KeyRemoved)),
-                () = sleep(IDLE_CLOSE_INCOMING) => return Ok(Some(Reason::Done)),
-                head = frames.head() => head?,
+            let head = match self.next(frames, revoked.as_mut()).await? {
+                ControlFlow::Continue(head) => head,
+                ControlFlow::Break(end) => return Ok(end),
             };
-            match head.kind {
-                FrameKind::Goodbye => return Ok(None),
-                FrameKind::Open => return Err(FrameError::Kind(FrameKind::Open as u8).into()),
-                FrameKind::Body => {}
-            }
             let units = head.bytes.div_ceil(BUDGET_UNIT);
             let units = u32::try_from(units).unwrap_or(u32::MAX);
             let Ok(_held) = self.budget.acquire_many(units).await else {
@@ -305,26 +300,42 @@ impl Server {
     {
         let mut revoked = std::pin::pin!(revoked);
         loop {
-            let head = tokio::select! {
-                () = self.stop.cancelled() => return Ok(Some(Reason::Stopping)),
-                () = &mut revoked => return Ok(Some(Reason::KeyRemoved)),
-                () = sleep(IDLE_CLOSE_INCOMING) => return Ok(Some(Reason::Done)),
-                head = frames.head() => head?,
+            let head = match self.next(frames, revoked.as_mut()).await? {
+                ControlFlow::Continue(head) => head,
+                ControlFlow::Break(end) => return Ok(end),
             };
-            let (kind, bytes, limit) = (head.kind, head.bytes, DATAGRAM_BYTES_MAX);
-            match kind {
-                FrameKind::Goodbye => return Ok(None),
-                FrameKind::Open => return Err(FrameError::Kind(kind as u8).into()),
-                FrameKind::Body if bytes > limit => {
-                    return Err(FrameError::TooLong { bytes, limit }.into());
-                }
-                FrameKind::Body => {}
+            let (bytes, limit) = (head.bytes, DATAGRAM_BYTES_MAX);
+            if bytes > limit {
+                return Err(FrameError::TooLong { bytes, limit }.into());
             }
             let bytes = frames.body(head).await?;
             self.counters.datagrams_carried_received.add(1);
             if self.arrivals.send(Arrival::Carried(bytes)).await.is_err() {
                 return Ok(Some(Reason::Stopping));
             }
+        }
+    }
+
+    /// The head of the next body, or how the pipe ends: with a reason if it is on this
+    /// node to say goodbye.
+    async fn next<T>(
+        &self,
+        frames: &mut Frames<T>,
+        revoked: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<ControlFlow<Option<Reason>, Head>, ServeError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let head = tokio::select! {
+            () = self.stop.cancelled() => return Ok(ControlFlow::Break(Some(Reason::Stopping))),
+            () = revoked => return Ok(ControlFlow::Break(Some(Reason::KeyRemoved))),
+            () = sleep(IDLE_CLOSE_INCOMING) => return Ok(ControlFlow::Break(Some(Reason::Done))),
+            head = frames.head() => head?,
+        };
+        match head.kind {
+            FrameKind::Goodbye => Ok(ControlFlow::Break(None)),
+            FrameKind::Open => Err(FrameError::Kind(FrameKind::Open as u8).into()),
+            FrameKind::Body => Ok(ControlFlow::Continue(head)),
         }
     }
 

@@ -5,17 +5,14 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::gossip::metrics::Counters;
-use crate::gossip::pipe::incoming::Server;
-use crate::gossip::pipe::testing::identity;
+use crate::gossip::pipe::testing::{Peer, identity, listener};
 use crate::gossip::task::Arrival;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A node that gets datagrams, on a real port.
-struct Peer {
-    addr: SocketAddr,
-    tasks: Tasks,
-    counters: Arc<Counters>,
+/// A node that gets datagrams.
+struct Taker {
+    peer: Peer,
     arrivals: mpsc::Receiver<Arrival>,
 }
 
@@ -29,31 +26,17 @@ fn carriers(key: Option<u8>) -> (Carriers, Arc<Counters>) {
     (Carriers::new(context, Tasks::default()), counters)
 }
 
-fn serve(listener: TcpListener, key: Option<u8>, room: usize) -> Peer {
-    let addr = listener.local_addr().unwrap();
+fn serve(listener: TcpListener, key: Option<u8>, room: usize) -> Taker {
     let (sender, arrivals) = mpsc::channel(room);
-    let (tasks, counters) = (Tasks::default(), Arc::<Counters>::default());
-    let server = Server::new(
-        identity("c", key),
-        sender,
-        mpsc::channel(1).0,
-        Arc::clone(&counters),
-        tasks.stop_token(),
-    );
-    tasks.spawn("accept", server.run(listener, tasks.clone()));
-    Peer {
-        addr,
-        tasks,
-        counters,
-        arrivals,
-    }
+    let peer = Peer::serve(listener, identity("c", key), sender);
+    Taker { peer, arrivals }
 }
 
-async fn peer(key: Option<u8>, room: usize) -> Peer {
-    serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), key, room)
+async fn taker(key: Option<u8>, room: usize) -> Taker {
+    serve(listener().await, key, room)
 }
 
-impl Peer {
+impl Taker {
     async fn got(&mut self) -> Bytes {
         match timeout(PATIENCE, self.arrivals.recv()).await.unwrap() {
             Some(Arrival::Carried(bytes)) => bytes,
@@ -79,29 +62,29 @@ async fn until(what: &str, done: impl Fn() -> bool) {
 async fn datagrams_go_through_one_pipe_in_order() {
     for key in [Some(1), None] {
         let (mut carriers, counters) = carriers(key);
-        let mut peer = peer(key, 64).await;
+        let mut taker = taker(key, 64).await;
         for number in 0..20 {
-            carriers.send(peer.addr, numbered(number));
+            carriers.send(taker.peer.addr, numbered(number));
         }
         for number in 0..20 {
-            assert_eq!(peer.got().await, numbered(number));
+            assert_eq!(taker.got().await, numbered(number));
         }
         until("all are counted", || {
             counters.datagrams_carried_sent.get() == 20
         })
         .await;
         assert_eq!(counters.pipes_opened.get(), 1);
-        assert_eq!(peer.counters.datagrams_carried_received.get(), 20);
+        assert_eq!(taker.peer.counters.datagrams_carried_received.get(), 20);
     }
 }
 
 #[tokio::test]
 async fn what_the_queue_does_not_hold_is_dropped_and_counted() {
     let (mut carriers, counters) = carriers(Some(1));
-    let peer = peer(Some(1), 1).await;
+    let taker = taker(Some(1), 1).await;
     // The task has had no turn yet: it is this queue that fills.
     for number in 0..CARRIER_QUEUE_MAX + 5 {
-        carriers.send(peer.addr, numbered(number));
+        carriers.send(taker.peer.addr, numbered(number));
     }
     assert_eq!(counters.datagrams_dropped_carry_full.get(), 5);
 }
@@ -109,7 +92,7 @@ async fn what_the_queue_does_not_hold_is_dropped_and_counted() {
 #[tokio::test]
 async fn where_nobody_takes_them_they_are_dropped_until_somebody_does() {
     let (mut carriers, counters) = carriers(Some(1));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listener().await;
     let addr = listener.local_addr().unwrap();
     drop(listener);
     carriers.send(addr, numbered(1));
@@ -117,31 +100,31 @@ async fn where_nobody_takes_them_they_are_dropped_until_somebody_does() {
         counters.datagrams_dropped_carry_broken.get() == 1
     })
     .await;
-    let mut peer = serve(TcpListener::bind(addr).await.unwrap(), Some(1), 64);
+    let mut taker = serve(TcpListener::bind(addr).await.unwrap(), Some(1), 64);
     carriers.send(addr, numbered(2));
-    assert_eq!(peer.got().await, numbered(2));
+    assert_eq!(taker.got().await, numbered(2));
 }
 
 #[tokio::test]
 async fn a_peer_with_other_keys_gets_nothing() {
     let (mut carriers, counters) = carriers(Some(1));
-    let mut peer = peer(Some(2), 64).await;
-    carriers.send(peer.addr, numbered(1));
+    let mut taker = taker(Some(2), 64).await;
+    carriers.send(taker.peer.addr, numbered(1));
     until("it is dropped", || {
         counters.datagrams_dropped_carry_broken.get() == 1
     })
     .await;
-    assert!(peer.arrivals.try_recv().is_err());
+    assert!(taker.arrivals.try_recv().is_err());
 }
 
 #[tokio::test]
 async fn a_peer_that_stops_is_reached_again_when_it_is_back() {
     let (mut carriers, counters) = carriers(Some(1));
-    let mut first = peer(Some(1), 64).await;
-    let addr = first.addr;
+    let mut first = taker(Some(1), 64).await;
+    let addr = first.peer.addr;
     carriers.send(addr, numbered(1));
     assert_eq!(first.got().await, numbered(1));
-    first.tasks.stop_token().cancel();
+    first.peer.tasks.stop_token().cancel();
     let ended = timeout(PATIENCE, async {
         while first.arrivals.recv().await.is_some() {}
     });
@@ -163,15 +146,15 @@ async fn a_peer_that_stops_is_reached_again_when_it_is_back() {
 #[tokio::test]
 async fn the_pipe_used_least_recently_makes_room() {
     let (mut carriers, counters) = carriers(Some(1));
-    let mut peers = Vec::new();
+    let mut takers = Vec::new();
     for number in 0..=CARRIERS_MAX {
-        let mut peer = peer(Some(1), 1).await;
-        carriers.send(peer.addr, numbered(number));
-        assert_eq!(peer.got().await, numbered(number));
-        peers.push(peer);
+        let mut taker = taker(Some(1), 1).await;
+        carriers.send(taker.peer.addr, numbered(number));
+        assert_eq!(taker.got().await, numbered(number));
+        takers.push(taker);
     }
     assert_eq!(carriers.carriers.len(), CARRIERS_MAX);
-    assert!(!carriers.carriers.contains_key(&peers[0].addr));
+    assert!(!carriers.carriers.contains_key(&takers[0].peer.addr));
     until("its pipe is closed", || {
         counters.pipes_outgoing.get() == CARRIERS_MAX as u64
     })
@@ -182,12 +165,12 @@ async fn the_pipe_used_least_recently_makes_room() {
 #[tokio::test]
 async fn a_frame_that_is_no_datagram_ends_the_pipe() {
     let (mut carriers, _) = carriers(Some(1));
-    let peer = peer(Some(1), 1).await;
+    let taker = taker(Some(1), 1).await;
     let long = muster_engine::crypto::seal::DATAGRAM_BYTES_MAX + 1;
-    carriers.send(peer.addr, Bytes::from(vec![0; long]));
+    carriers.send(taker.peer.addr, Bytes::from(vec![0; long]));
     until("it is refused", || {
-        peer.counters.pipes_refused_frame.get() == 1
+        taker.peer.counters.pipes_refused_frame.get() == 1
     })
     .await;
-    assert_eq!(peer.counters.datagrams_carried_received.get(), 0);
+    assert_eq!(taker.peer.counters.datagrams_carried_received.get(), 0);
 }

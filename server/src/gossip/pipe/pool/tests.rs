@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use muster_engine::ExchangeId;
-use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::gossip::metrics::Counters;
 use crate::gossip::pipe::handshake::Identity;
-use crate::gossip::pipe::incoming::Server;
-use crate::gossip::pipe::testing::identity;
+use crate::gossip::pipe::testing::{Peer, identity, listener};
 use crate::gossip::task::Arrival;
 
 type Read = fn(&Counters) -> u64;
@@ -22,13 +20,6 @@ struct Near {
     pool: Pool,
     arrivals: mpsc::Receiver<Arrival>,
     counters: Arc<Counters>,
-}
-
-/// A server on a real port; its engine answers with what it was asked, with a `!`.
-struct Far {
-    addr: SocketAddr,
-    counters: Arc<Counters>,
-    tasks: Tasks,
 }
 
 fn near(identity: Arc<Identity>) -> Near {
@@ -46,32 +37,18 @@ fn near(identity: Arc<Identity>) -> Near {
     }
 }
 
-async fn far(identity: Arc<Identity>) -> Far {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
+/// Its engine answers with what it was asked, with a `!`.
+async fn far(identity: Arc<Identity>) -> Peer {
     let (sender, mut arrivals) = mpsc::channel(256);
-    let counters = Arc::new(Counters::default());
-    let tasks = Tasks::default();
-    let server = Server::new(
-        identity,
-        sender,
-        mpsc::channel(1).0,
-        Arc::clone(&counters),
-        tasks.stop_token(),
-    );
-    tasks.spawn("accept", server.run(listener, tasks.clone()));
-    tasks.spawn_guarded("engine", async move {
+    let peer = Peer::start(identity, sender).await;
+    peer.tasks.spawn_guarded("engine", async move {
         while let Some(arrival) = arrivals.recv().await {
             if let Arrival::Request { body, reply, .. } = arrival {
                 answer(&body, reply);
             }
         }
     });
-    Far {
-        addr,
-        counters,
-        tasks,
-    }
+    peer
 }
 
 fn answer(body: &Bytes, reply: tokio::sync::oneshot::Sender<Option<Bytes>>) {
@@ -205,7 +182,7 @@ async fn the_least_recently_used_idle_pipe_makes_room() {
 
 #[tokio::test]
 async fn a_closed_port_is_a_connect_error() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listener().await;
     let addr = listener.local_addr().unwrap();
     drop(listener);
     let mut near = near(identity("c", Some(1)));

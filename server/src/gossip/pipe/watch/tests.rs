@@ -2,14 +2,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
-use crate::gossip::metrics::Counters;
-use crate::gossip::pipe::incoming::Server;
-use crate::gossip::pipe::testing::identity;
+use crate::gossip::pipe::testing::{Peer, identity, listener};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -17,13 +14,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Watcher {
     watches: Watches,
     arrivals: mpsc::Receiver<Arrival>,
-}
-
-/// A node that is watched, on a real port.
-struct Peer {
-    addr: SocketAddr,
-    tasks: Tasks,
-    counters: Arc<Counters>,
 }
 
 fn watcher(key: Option<u8>) -> Watcher {
@@ -37,21 +27,11 @@ fn watcher(key: Option<u8>) -> Watcher {
     Watcher { watches, arrivals }
 }
 
-/// Its engine answers every hello with `hi`.
+/// A node that is watched: its engine answers every hello with `hi`.
 async fn peer(key: Option<u8>) -> Peer {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
     let (sender, mut arrivals) = mpsc::channel(64);
-    let (tasks, counters) = (Tasks::default(), Arc::<Counters>::default());
-    let server = Server::new(
-        identity("c", key),
-        sender,
-        mpsc::channel(1).0,
-        Arc::clone(&counters),
-        tasks.stop_token(),
-    );
-    tasks.spawn("accept", server.run(listener, tasks.clone()));
-    tasks.spawn_guarded("engine", async move {
+    let peer = Peer::start(identity("c", key), sender).await;
+    peer.tasks.spawn_guarded("engine", async move {
         while let Some(arrival) = arrivals.recv().await {
             if let Arrival::Request { body, reply, .. } = arrival {
                 assert_eq!(body, "hello");
@@ -59,11 +39,7 @@ async fn peer(key: Option<u8>) -> Peer {
             }
         }
     });
-    Peer {
-        addr,
-        tasks,
-        counters,
-    }
+    peer
 }
 
 impl Watcher {
@@ -109,7 +85,7 @@ async fn a_peer_that_stops_says_goodbye() {
 #[tokio::test]
 async fn a_connection_that_ends_without_a_goodbye_is_lost() {
     let (mut watcher, peer) = (watcher(Some(7)), peer(Some(7)).await);
-    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = listener().await;
     let front = proxy.local_addr().unwrap();
     let (cut, ends) = tokio::sync::oneshot::channel::<()>();
     let relay = async {
@@ -155,7 +131,7 @@ async fn closing_says_goodbye_and_nothing_more_comes() {
 #[tokio::test]
 async fn failures_say_whose_fault_they_are() {
     let mut watcher = watcher(Some(7));
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = listener().await;
     let nobody = closed.local_addr().unwrap();
     drop(closed);
     assert_eq!(watcher.fails(nobody, PATIENCE).await, WatchFailure::Refused);
@@ -163,7 +139,7 @@ async fn failures_say_whose_fault_they_are() {
     let refused = watcher.fails(stranger.addr, PATIENCE).await;
     assert_eq!(refused, WatchFailure::Rejected);
     // The kernel accepts, nobody shakes hands: so it is with a stopped process.
-    let stopped = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stopped = listener().await;
     let there = stopped.local_addr().unwrap();
     let waited = watcher.fails(there, Duration::from_millis(150)).await;
     assert_eq!(waited, WatchFailure::Unanswered);
@@ -174,7 +150,7 @@ async fn failures_say_whose_fault_they_are() {
 #[tokio::test]
 async fn a_connection_that_ends_in_the_handshake_is_broken() {
     let mut watcher = watcher(Some(7));
-    let dying = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dying = listener().await;
     let there = dying.local_addr().unwrap();
     let accept = async {
         let (mut io, _) = dying.accept().await.unwrap();

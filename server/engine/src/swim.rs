@@ -345,10 +345,26 @@ impl Swim {
         self.timers.peek().map(|Reverse(due)| due.at)
     }
 
-    /// Sends what is to be spread to a few members.
-    pub(crate) fn gossip(&mut self) {
+    /// Sends what is to be spread to a few members at random, `surely` among them.
+    pub(crate) fn gossip(&mut self, surely: Option<Ident>) {
+        self.collect();
+        let before = self.sends.len();
         let outcome = self.foca.gossip(&mut self.runtime);
         self.count(outcome);
+        self.collect();
+        if let (Some(surely), Some((first, _))) = (surely, self.sends.get(before)) {
+            // The first carries most: what was sent often enough is in no later one.
+            let first = *first;
+            for (to, bytes) in self
+                .sends
+                .range_mut(before..)
+                .filter(|(to, _)| *to == surely)
+            {
+                (*to, *bytes) = (first, message::redirected(bytes, first));
+            }
+            let (to, bytes) = &mut self.sends[before];
+            (*to, *bytes) = (surely, message::redirected(bytes, surely));
+        }
     }
 
     /// Declares this node down.
@@ -465,3 +481,6 @@ fn config(members: usize) -> Config {
         periodic_gossip: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

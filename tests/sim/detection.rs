@@ -214,3 +214,26 @@ fn a_cluster_that_is_quiet_opens_no_streams_and_sends_little() {
     assert_eq!(counter(&sim, 0, "watch_streams_lost_unexplained"), 0);
     ends_well(&mut sim, SECOND);
 }
+
+/// Gossip at random leaves one of 64 members out in one death of a hundred; it then
+/// waits for a comparison of digests, for a second or two.
+#[test]
+fn chance_leaves_nobody_out() {
+    let mut times = Vec::new();
+    for (nodes, seeds) in [(16, 80..84), (64, 84..96)] {
+        for seed in seeds {
+            let mut sim = settled(hosts(nodes, seed));
+            for slot in (1..nodes).step_by(nodes / 12) {
+                sim.apply(Action::Kill(slot));
+                let took = until_failed(&mut sim, slot).expect("everybody learns of it");
+                times.push((took, nodes, seed, slot));
+                sim.run_for(SECOND);
+            }
+            ends_well(&mut sim, SECOND);
+        }
+    }
+    times.sort_unstable();
+    let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+    println!("{} deaths: median {median:?}, worst {worst:?}", times.len());
+    assert!(worst.0 <= 500 * MILLI, "{worst:?}");
+}

@@ -1,5 +1,7 @@
 //! What clusters live through.
 
+use std::time::Duration;
+
 use muster_engine::{Note, Status};
 use muster_tests::sim::{Action, Address, Setup, Sim};
 
@@ -116,6 +118,45 @@ fn halves_that_lost_each_other_meet_again() {
         let took = sim.settle(15 * SECOND);
         println!("{nodes} nodes: all know all {took:?} after the heal");
         ends_well(&mut sim, SECOND);
+    }
+}
+
+/// Time until all of `viewers` show all of `gone` as failed.
+fn until_all_failed(sim: &mut Sim, viewers: &[usize], gone: &[usize]) -> Option<Duration> {
+    sim.run_until(120 * SECOND, 100 * MILLI, |sim| {
+        let failed = |viewer: usize, of: usize| {
+            let shown = sim.shown(viewer, of);
+            shown.is_some_and(|member| member.status == Status::Failed)
+        };
+        let mut pairs = viewers
+            .iter()
+            .flat_map(|viewer| gone.iter().map(move |of| (*viewer, *of)));
+        pairs.all(|(viewer, of)| failed(viewer, of))
+    })
+}
+
+/// Most of those that the smaller side asks for help are gone as well. It took 45 s and
+/// more while it held that against itself.
+#[test]
+fn both_sides_of_a_cut_know_soon_who_is_gone() {
+    for (nodes, small) in [(5, 2), (10, 4), (25, 10)] {
+        let mut times = Vec::new();
+        for seed in 50..58 {
+            let mut sim = settled(hosts(nodes, seed));
+            let here: Vec<usize> = (0..small).collect();
+            let there: Vec<usize> = (small..nodes).collect();
+            sim.apply(Action::Split(here.clone()));
+            let few = until_all_failed(&mut sim, &here, &there);
+            times.push(few.expect("the smaller side learns of it"));
+            let many = until_all_failed(&mut sim, &there, &here);
+            many.expect("the larger side learns of it");
+            sim.apply(Action::HealAll);
+            ends_well(&mut sim, 15 * SECOND);
+        }
+        times.sort_unstable();
+        let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+        println!("{small} of {nodes} cut off: they know after {median:?}, worst {worst:?}");
+        assert!(median <= 20 * SECOND && worst <= 30 * SECOND, "{times:?}");
     }
 }
 

@@ -262,7 +262,7 @@ impl Engine {
                 self.saw(now, subject.hash, Seen::ProbeUnanswered);
                 self.probe_by_tcp(now, subject, number);
             }
-            SwimOutput::Over(ended) => self.probe_over(now, ended),
+            SwimOutput::Over(ended) => self.probe_over(now, &ended),
             SwimOutput::Renewed => {
                 self.own.ident = self.swim.me();
                 self.own.incarnation = 0;

@@ -70,26 +70,25 @@ impl foca::Identity for Ident {
 }
 
 /// How a probe went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) subject: Ident,
     /// The member answered, directly, by way of others, or over TCP.
     pub(crate) answered: bool,
-    /// Members that were asked to help and did not even say that they heard it.
-    pub(crate) missing: u32,
+    /// Members that were asked to help and did not even say that they heard it, by
+    /// name hash.
+    pub(crate) missing: Vec<u64>,
     /// It says nothing of the member: nobody was heard at all.
     pub(crate) blind: bool,
 }
 
 /// The probe under way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Cycle {
     target: Ident,
     number: u8,
-    /// Members asked to help.
-    asked: u32,
-    /// Those that said so.
-    receipts: u32,
+    /// Members asked to help, by name hash, and whether they said that they heard it.
+    asked: Vec<(u64, bool)>,
     answered: bool,
     /// When the direct probe was given up.
     missed: Option<Time>,
@@ -276,9 +275,11 @@ impl Swim {
     }
 
     /// A member says that it got a request to probe.
-    pub(crate) fn on_receipt(&mut self, number: u8) {
-        if let Some(cycle) = self.cycle.as_mut().filter(|cycle| cycle.number == number) {
-            cycle.receipts += 1;
+    pub(crate) fn on_receipt(&mut self, from: u64, number: u8) {
+        let cycle = self.cycle.as_mut().filter(|cycle| cycle.number == number);
+        let asked = cycle.into_iter().flat_map(|cycle| &mut cycle.asked);
+        for (_, heard) in asked.filter(|(helper, _)| *helper == from) {
+            *heard = true;
         }
     }
 
@@ -302,15 +303,17 @@ impl Swim {
         let in_time = cycle
             .missed
             .is_some_and(|at| now.since(at) >= (PROBE_PERIOD - PROBE_RTT) / 2);
-        let blind = !cycle.answered && (!in_time || (cycle.asked > 0 && cycle.receipts == 0));
+        let heard = cycle.asked.iter().any(|(_, heard)| *heard);
+        let blind = !cycle.answered && (!in_time || (!cycle.asked.is_empty() && !heard));
         let known = |foca: &Foca<_, _, _, _>| foca.iter_members().any(|m| *m.id() == cycle.target);
         if blind && known(&self.foca) {
             self.handle(now, &Parts::ack(cycle.target, cycle.number));
         }
+        let missing = cycle.asked.into_iter().filter(|(_, heard)| !*heard);
         self.ended = Some(Ended {
             subject: cycle.target,
             answered: cycle.answered,
-            missing: cycle.asked.saturating_sub(cycle.receipts),
+            missing: missing.map(|(helper, _)| helper).collect(),
             blind,
         });
     }
@@ -323,15 +326,14 @@ impl Swim {
                     self.cycle = Some(Cycle {
                         target: to,
                         number,
-                        asked: 0,
-                        receipts: 0,
+                        asked: Vec::new(),
                         answered: false,
                         missed: None,
                     });
                 }
                 Some(message::Probe::Request) => {
                     if let Some(cycle) = &mut self.cycle {
-                        cycle.asked += 1;
+                        cycle.asked.push((to.hash, false));
                     }
                 }
                 Some(message::Probe::Ack(_)) | None => {}
@@ -352,10 +354,26 @@ impl Swim {
         matches!(due.timer, Timer::SendIndirectProbe { probed_id, .. } if answered(probed_id))
     }
 
-    /// Sends what is to be spread to a few members.
-    pub(crate) fn gossip(&mut self) {
+    /// Sends what is to be spread to a few members at random, `surely` among them.
+    pub(crate) fn gossip(&mut self, surely: Option<Ident>) {
+        self.collect();
+        let before = self.sends.len();
         let outcome = self.foca.gossip(&mut self.runtime);
         self.count(outcome);
+        self.collect();
+        if let (Some(surely), Some((first, _))) = (surely, self.sends.get(before)) {
+            // The first carries most: what was sent often enough is in no later one.
+            let first = *first;
+            for (to, bytes) in self
+                .sends
+                .range_mut(before..)
+                .filter(|(to, _)| *to == surely)
+            {
+                (*to, *bytes) = (first, message::redirected(bytes, first));
+            }
+            let (to, bytes) = &mut self.sends[before];
+            (*to, *bytes) = (surely, message::redirected(bytes, surely));
+        }
     }
 
     /// Declares this node down.
@@ -472,3 +490,6 @@ fn config(members: usize) -> Config {
         periodic_gossip: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

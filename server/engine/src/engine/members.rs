@@ -69,6 +69,7 @@ impl Engine {
         self.touch(now, id.hash);
         self.swim.resize(self.table.active().len());
         self.upkeep.gossip_soon(now.at);
+        self.health_follows(id.hash);
         let Some(peer) = self.table.get(id.hash) else {
             return;
         };

@@ -8,7 +8,7 @@ use crate::ident::Ident;
 use crate::member::StatusReason;
 use crate::suspicion::Evidence;
 use crate::swim::{Ended, State, Update};
-use crate::table::Word;
+use crate::table::{Peer, Word};
 use crate::time::{Now, Time};
 
 use std::time::Duration;
@@ -96,28 +96,55 @@ impl Engine {
     }
 
     /// A probe is over.
-    pub(super) fn probe_over(&mut self, now: Now, ended: Ended) {
+    pub(super) fn probe_over(&mut self, now: Now, ended: &Ended) {
+        // Members under suspicion are no witnesses.
+        let missing = ended.missing.iter().copied();
+        let missing: Vec<u64> = missing.filter(|helper| self.is_alive(*helper)).collect();
         if ended.answered {
             self.probing.health.better();
         } else if ended.blind {
             self.count("probes_blind");
             self.saw(now, ended.subject.hash, Seen::NothingHeard);
-            self.probing.health.worse(1);
+            match missing.first() {
+                // Somebody else was heard meanwhile: it may be the helpers that are gone.
+                Some(helper) if !self.hears_nobody(now) => self.probing.health.unheard(*helper),
+                None if !ended.missing.is_empty() && !self.hears_nobody(now) => {}
+                Some(_) | None => self.probing.health.worse(),
+            }
             self.suspect_quietly(now, ended.subject);
         } else {
-            self.probing.health.worse(ended.missing);
+            let health = &mut self.probing.health;
+            missing.iter().for_each(|helper| health.unheard(*helper));
         }
         self.adapt_to_health();
     }
 
     /// This node was accused, or stood still: it may be slow.
     pub(super) fn feel_worse(&mut self) {
-        self.probing.health.worse(1);
+        self.probing.health.worse();
         self.adapt_to_health();
     }
 
+    /// A member's state changed: what speaks against this node may do so no longer, or
+    /// again.
+    pub(super) fn health_follows(&mut self, hash: u64) {
+        if self.table.get(hash).is_some_and(|peer| !peer.is_active()) {
+            self.probing.health.forgive(hash);
+        }
+        self.adapt_to_health();
+    }
+
+    fn is_alive(&self, hash: u64) -> bool {
+        let held = self.table.get(hash);
+        held.is_some_and(|peer| peer.state == State::Alive)
+    }
+
     fn adapt_to_health(&mut self) {
-        let score = self.probing.health.score();
+        let table = &self.table;
+        let alive = |peer: &Peer| peer.state == State::Alive;
+        let health = &mut self.probing.health;
+        health.settle(|hash| table.get(hash).is_some_and(alive));
+        let score = health.score();
         self.swim.set_strain(score);
         self.suspicions.set_strain(score);
     }

@@ -10,6 +10,7 @@ mod basics;
 mod bounds;
 mod coordinates;
 mod doubting;
+mod gossip;
 mod hostile;
 mod keys;
 mod naming;

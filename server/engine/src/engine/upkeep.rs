@@ -9,7 +9,8 @@ use rand::seq::IndexedRandom as _;
 
 use super::Engine;
 use super::datagrams::Extra;
-use crate::ident::Ident;
+use super::watching::{SUCCESSORS, successors};
+use crate::ident::{Ident, NodeRef};
 use crate::swim::FANOUT;
 use crate::time::{Now, Time};
 use crate::tuning;
@@ -76,6 +77,8 @@ const FIRST_BACKSTOP: Duration = Duration::from_secs(20);
 pub(super) struct Upkeep {
     gossip: Option<Time>,
     last_gossip: Time,
+    /// Which of the successors the next round reaches.
+    turn: usize,
     /// Rounds still to be had at the urgent pace.
     urgent: u32,
     /// Urgent rounds since then.
@@ -100,6 +103,7 @@ impl Upkeep {
         Self {
             gossip: None,
             last_gossip: now,
+            turn: 0,
             urgent: 0,
             urgent_since: (now, 0),
             hurry: now,
@@ -257,11 +261,17 @@ impl Engine {
     /// One round of gossip, and the next one if anything is left to spread.
     pub(super) fn gossip(&mut self, now: Now) {
         self.upkeep.last_gossip = now.at;
+        let surely = self.told_surely();
         if self.swim.backlog() > 0 {
-            self.swim.gossip();
+            let peer = surely.and_then(|node| self.table.run(node));
+            self.swim.gossip(peer.map(|peer| peer.ident));
         } else if self.broadcasts.len() > 0 {
             let active = self.table.active();
-            let to: Vec<_> = active.sample(&mut self.rng, FANOUT).copied().collect();
+            let mut to: Vec<_> = active.sample(&mut self.rng, FANOUT).copied().collect();
+            let surely = surely.filter(|node| !to.contains(node));
+            if let (Some(surely), Some(first)) = (surely, to.first_mut()) {
+                *first = surely;
+            }
             for node in to {
                 self.transmit(now, node, Extra::default());
             }
@@ -269,6 +279,15 @@ impl Engine {
         if self.swim.backlog() > 0 || self.broadcasts.len() > 0 {
             self.upkeep.gossip_on(now.at);
         }
+    }
+
+    /// Whom a round reaches whatever chance picks: in turn those that follow this node
+    /// on the ring. As everybody tells them, nobody is left out by chance, nor behind a
+    /// member or two that died and are not known to be dead.
+    pub(super) fn told_surely(&mut self) -> Option<NodeRef> {
+        let turn = self.upkeep.turn;
+        self.upkeep.turn = (turn + 1) % SUCCESSORS;
+        successors(self.table.active(), self.own.ident.hash).nth(turn)
     }
 
     /// The next exchange of a hurry, with anybody.

@@ -28,6 +28,7 @@ use crate::wire::Hello;
 
 use ring::Ring;
 pub(crate) use ring::SUCCESSORS;
+pub(super) use ring::successors;
 use words::Lone;
 
 /// How long a stream may take to open while nothing speaks against the peer.

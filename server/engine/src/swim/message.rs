@@ -160,6 +160,18 @@ pub(crate) fn to_wire(foca: &Bytes, me: Ident, former: Option<Ident>) -> Option<
     Some((out.freeze(), tag == TAG_PING))
 }
 
+/// A message that foca built, for another member: what it says is for anybody.
+pub(crate) fn redirected(foca: &Bytes, to: Ident) -> Bytes {
+    let (Some(head), Some(rest)) = (foca.get(..IDENT_BYTES + 2), foca.get(FOCA_HEAD..)) else {
+        return foca.clone();
+    };
+    let mut out = BytesMut::with_capacity(foca.len());
+    out.extend_from_slice(head);
+    to.put(&mut out);
+    out.extend_from_slice(rest);
+    out.freeze()
+}
+
 /// The sender's incarnation in a message that foca built.
 pub(crate) fn incarnation(foca: &Bytes) -> Option<u16> {
     let mut bytes = foca.get(IDENT_BYTES..IDENT_BYTES + 2)?;

@@ -140,8 +140,8 @@ impl Engine {
 
     fn on_sections(&mut self, now: Now, sender: Ident, packet: Packet) {
         if let Some(number) = packet.receipt.checked_sub(1) {
-            self.swim
-                .on_receipt(u8::try_from(number).unwrap_or(u8::MAX));
+            let number = u8::try_from(number).unwrap_or(u8::MAX);
+            self.swim.on_receipt(sender.hash, number);
         }
         if packet.suspected > 0 {
             let incarnation = u16::try_from(packet.suspected - 1).unwrap_or(u16::MAX);

@@ -164,3 +164,24 @@ fn helpers_say_that_they_were_asked() {
     });
     assert!(shown.count() > 0, "it is suspected all the same");
 }
+
+/// Those whom it asks for help are gone as well: that they say nothing is not its fault.
+#[test]
+fn the_smaller_side_of_a_cut_is_not_to_blame() {
+    let mut net = cluster(5);
+    net.run(secs(3));
+    net.cut_off.extend([addr(0), addr(1)]);
+    net.run(secs(25));
+    for viewer in [0, 1] {
+        for name in ["n2", "n3", "n4"] {
+            assert_eq!(net.status(viewer, name), Some(Status::Failed), "{viewer}");
+        }
+        assert_eq!(counter(&net, viewer, "health_score"), 0, "{viewer}");
+    }
+    for viewer in [2, 3, 4] {
+        net.assert_shown([viewer], "n0", Some(Status::Failed));
+        net.assert_shown([viewer], "n1", Some(Status::Failed));
+    }
+    assert_eq!(net.status(0, "n1"), Some(Status::Alive));
+    assert_eq!(net.status(1, "n0"), Some(Status::Alive));
+}

@@ -35,7 +35,10 @@ impl Ring {
 }
 
 /// The members that follow `hash` on the ring, `active` being sorted by hash.
-fn successors(active: &[NodeRef], hash: u64) -> impl Iterator<Item = NodeRef> {
+pub(in crate::engine) fn successors(
+    active: &[NodeRef],
+    hash: u64,
+) -> impl Iterator<Item = NodeRef> {
     let from = active.partition_point(|node| node.hash <= hash);
     let (before, after) = active.split_at(from);
     after.iter().chain(before).copied().take(SUCCESSORS)

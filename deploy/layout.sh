@@ -36,28 +36,35 @@ trap finish EXIT
 chmod 600 "$work/key"
 
 # Starts a daemon: its name, what runs it, and whom it joins.
-daemon() {
+start() {
     local name=$1
     shift
     mkdir "$work/$name"
     "$@" --name "$name" --bind 127.0.0.1:0 --key-file "$work/key" --docker off --role web \
         --socket "$work/$name/socket" --data-dir "$work/$name/data" >"$work/$name/log" 2>&1 &
     daemons+=($!)
-    until "$programs/muster" --socket "$work/$name/socket" health >/dev/null 2>&1; do
-        kill -0 "$!" || { cat "$work/$name/log" >&2; exit 1; }
+}
+
+# Waits until it is up.
+up() {
+    until "$programs/muster" --socket "$work/$1/socket" health >/dev/null 2>&1; do
+        kill -0 "${daemons[-1]}" || { cat "$work/$1/log" >&2; exit 1; }
         sleep 0.2
     done
 }
 
-daemon seed "$programs/musterd"
-seed=$("$programs/muster" --socket "$work/seed/socket" members --format json |
-    sed -n 's/.*"address":"\([^"]*\)".*/\1/p' | head -1)
-for name in one two three; do
-    daemon "$name" "$programs/musterd" --join "$seed"
+start seed "$programs/musterd"
+up seed
+seed=$("$programs/muster" --socket "$work/seed/socket" members | awk 'NR == 2 { print $3 }')
+# All at once: a cluster that forms is where most happens.
+others=(one two three four five six seven eight nine ten eleven twelve)
+for name in "${others[@]}"; do
+    start "$name" "$programs/musterd" --join "$seed"
 done
-daemon traced valgrind --tool=callgrind --demangle=no "--callgrind-out-file=$work/calls" \
+start traced valgrind --tool=callgrind --demangle=no "--callgrind-out-file=$work/calls" \
     "$programs/musterd" --join "$seed"
 traced=${daemons[-1]}
+up traced
 
 sleep "$starts"
 callgrind_control -d started "$traced" >/dev/null
@@ -70,7 +77,7 @@ timeout 20 "${muster[@]}" watch events >/dev/null 2>&1 &
 "${muster[@]}" members >/dev/null
 "${muster[@]}" event hello world >/dev/null
 "${muster[@]}" resolve web >/dev/null
-"${muster[@]}" info --metrics >/dev/null
+"${muster[@]}" info >/dev/null
 "${muster[@]}" health >/dev/null
 "$programs/muster" --socket "$work/one/socket" event from-another >/dev/null
 # One dies, one leaves.

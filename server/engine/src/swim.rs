@@ -350,7 +350,8 @@ impl Swim {
 
     /// Helpers are asked for nobody who answered: that timer can wait for the next one.
     fn is_moot(&self, due: &Due) -> bool {
-        let answered = |id| self.cycle.is_some_and(|c| c.answered && c.target == id);
+        let cycle = self.cycle.as_ref();
+        let answered = |id| cycle.is_some_and(|cycle| cycle.answered && cycle.target == id);
         matches!(due.timer, Timer::SendIndirectProbe { probed_id, .. } if answered(probed_id))
     }
 

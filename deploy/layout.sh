@@ -1,30 +1,35 @@
 #!/usr/bin/env bash
-# Writes server/layout.ld: the functions that a daemon needs when it starts, idles and is
+# Writes server/layout.ld: the functions that a daemon calls when it starts, idles and is
 # asked, so that the linker puts them next to each other. Otherwise they are spread over
-# the whole program, and all of it is in memory: 64 KiB around each that is called.
+# the whole program, and nearly all of it is in memory: the kernel maps 64 KiB around each.
 #
-#     deploy/layout.sh
+#     deploy/layout.sh [PROGRAM]
 #
-# To be run now and then: functions that are not in the file yet, or no longer in the
-# program, only make it a little less good. Takes some ten minutes.
+# PROGRAM: musterd with its symbols, by default built here, which takes ten minutes.
 #
-# Needed: Rust, the static C library (Debian: libc6-dev) and valgrind.
+# To be run now and then: functions that the file does not know, or that are gone, only
+# make it a little less good.
+#
+# Needed: valgrind, python3, nm (Debian: binutils), and what deploy/static.sh needs.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 
-command -v valgrind >/dev/null || { echo "layout: valgrind is missing" >&2; exit 1; }
+for tool in valgrind python3 nm; do
+    command -v "$tool" >/dev/null || { echo "layout: $tool is missing" >&2; exit 1; }
+done
 
-# Seconds of each part; valgrind makes the daemon some fifty times slower.
-starts=40
-idles=70
+program=${1:-}
+if [ -z "$program" ]; then
+    program=$(CARGO_PROFILE_RELEASE_STRIP=none deploy/static.sh)/musterd
+fi
 
-CARGO_PROFILE_RELEASE_STRIP=none CARGO_TARGET_DIR=$PWD/target/layout \
-    deploy/static.sh >/dev/null
-programs=$(echo "$PWD"/target/layout/*/release)
+# Seconds of it: the first exchanges that come by time are among them.
+idles=90
 
 work=$(mktemp -d)
 daemons=()
+traced=()
 finish() {
     kill "${daemons[@]}" 2>/dev/null || true
     wait
@@ -32,10 +37,12 @@ finish() {
 }
 trap finish EXIT
 
-"$programs/muster" keygen >"$work/key"
+ln -s "$(realpath "$program")" "$work/musterd"
+ln -s "$(dirname "$(realpath "$program")")/muster" "$work/muster"
+"$work/muster" keygen >"$work/key"
 chmod 600 "$work/key"
 
-# Starts a daemon: its name, what runs it, and whom it joins.
+# Starts a daemon: its name, what runs it, whom it joins.
 start() {
     local name=$1
     shift
@@ -45,61 +52,59 @@ start() {
     daemons+=($!)
 }
 
-# Waits until it is up.
-up() {
-    until "$programs/muster" --socket "$work/$1/socket" health >/dev/null 2>&1; do
-        kill -0 "${daemons[-1]}" || { cat "$work/$1/log" >&2; exit 1; }
-        sleep 0.2
-    done
+# The same under valgrind, which makes it some fifty times slower.
+trace() {
+    local name=$1
+    shift
+    start "$name" valgrind --tool=callgrind --demangle=no \
+        "--callgrind-out-file=$work/calls-$name" "$work/musterd" "$@"
+    traced+=($!)
 }
 
-start seed "$programs/musterd"
-up seed
-seed=$("$programs/muster" --socket "$work/seed/socket" members | awk 'NR == 2 { print $3 }')
-# All at once: a cluster that forms is where most happens.
-others=(one two three four five six seven eight nine ten eleven twelve)
-for name in "${others[@]}"; do
-    start "$name" "$programs/musterd" --join "$seed"
+muster() {
+    local name=$1
+    shift
+    "$work/muster" --socket "$work/$name/socket" "$@" >/dev/null
+}
+
+trace seed
+until muster seed health 2>/dev/null; do
+    kill -0 "${traced[0]}" || { cat "$work/seed/log" >&2; exit 1; }
+    sleep 0.2
 done
-start traced valgrind --tool=callgrind --demangle=no "--callgrind-out-file=$work/calls" \
-    "$programs/musterd" --join "$seed"
-traced=${daemons[-1]}
-up traced
-
-sleep "$starts"
-callgrind_control -d started "$traced" >/dev/null
+seed=$("$work/muster" --socket "$work/seed/socket" members | awk 'NR == 2 { print $3 }')
+# All at once: a cluster that forms is where most happens.
+for name in one two three four five six seven eight; do
+    start "$name" "$work/musterd" --join "$seed"
+done
+trace early --join "$seed"
+sleep 30
+trace late --join "$seed"
+muster early wait --members 11 --timeout 60s
 sleep "$idles"
-callgrind_control -d idled "$traced" >/dev/null
 
-muster=("$programs/muster" --socket "$work/traced/socket")
-timeout 20 "${muster[@]}" watch members >/dev/null 2>&1 &
-timeout 20 "${muster[@]}" watch events >/dev/null 2>&1 &
-"${muster[@]}" members >/dev/null
-"${muster[@]}" event hello world >/dev/null
-"${muster[@]}" resolve web >/dev/null
-"${muster[@]}" info >/dev/null
-"${muster[@]}" health >/dev/null
-"$programs/muster" --socket "$work/one/socket" event from-another >/dev/null
-# One dies, one leaves.
-kill -9 "${daemons[2]}"
-"$programs/muster" --socket "$work/three/socket" leave >/dev/null
+for name in seed early; do
+    (
+        timeout 30 "$work/muster" --socket "$work/$name/socket" watch members || true
+        timeout 30 "$work/muster" --socket "$work/$name/socket" watch events || true
+    ) >/dev/null 2>&1 &
+    for call in members "event hello world" "resolve web" info health "keys list" \
+        "tags --set a=1" "explain one" "rtt one"; do
+        # Words of a call.
+        # shellcheck disable=SC2086
+        muster "$name" $call || echo "layout: muster $call failed" >&2
+    done
+done
+muster one event from-another
+# One dies, one leaves, one comes back.
+kill -9 "${daemons[1]}"
+muster two leave
+sleep 5
+rm -rf "$work/one"
+start one "$work/musterd" --join "$seed"
 sleep 20
-callgrind_control -d asked "$traced" >/dev/null
 
-# Names of crates carry a hash, and back references in names count its digits.
-globs() {
-    sed -n 's/^c\?fn=([0-9]*) \(_R[A-Za-z0-9_]*\).*/\1/p' "$1" |
-        sed 's/Cs[0-9A-Za-z]*_/Cs*_/g; s/B[0-9a-zA-Z]\{1,3\}_/B*_/g' | sort -u
-}
-
-{
-    echo "/* Generated by deploy/layout.sh. */"
-    echo "SECTIONS {"
-    echo "  .text.used : {"
-    for part in 2 1 3; do
-        globs "$work/calls.$part"
-    done | awk '!seen[$0]++ { print "    *(.text." $0 "* .text.unlikely." $0 "*)" }'
-    echo "  }"
-    echo "} INSERT BEFORE .text;"
-} >server/layout.ld
+callgrind_control --dump "${traced[@]}" >/dev/null
+python3 deploy/layout.py "$program" "$work"/calls-*.1 >"$work/layout.ld"
+cp "$work/layout.ld" server/layout.ld
 wc -l server/layout.ld

@@ -4,15 +4,38 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     #[cfg(feature = "muster")]
-    if is_called("muster") {
+    if one_program::is_command_line(std::env::args_os().next()) {
         return muster::cli::main();
     }
     musterd::main(std::env::args_os())
 }
 
-/// Whether a link of that name was called.
+/// Images hold one program for all names, see `deploy/static.sh`.
 #[cfg(feature = "muster")]
-fn is_called(name: &str) -> bool {
-    let called = std::env::args_os().next();
-    called.is_some_and(|path| std::path::Path::new(&path).file_name() == Some(name.as_ref()))
+mod one_program {
+    use std::ffi::OsString;
+    use std::path::Path;
+
+    /// Links that are the command line: see [`muster::cli::run`] for the second.
+    const NAMES: [&str; 2] = ["muster", "me"];
+
+    /// Whether the program was called by such a link.
+    pub(crate) fn is_command_line(called: Option<OsString>) -> bool {
+        let called = called.unwrap_or_default();
+        let name = Path::new(&called).file_name();
+        name.is_some_and(|name| NAMES.iter().any(|known| name == *known))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn links_say_what_is_meant() {
+            let is = |called: &str| is_command_line(Some(called.into()));
+            assert!(is("muster") && is("/bin/muster") && is("/me"));
+            assert!(!is("musterd") && !is("/bin/musterd") && !is("serf") && !is(""));
+            assert!(!is_command_line(None));
+        }
+    }
 }

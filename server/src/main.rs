@@ -25,17 +25,4 @@ mod one_program {
         let name = Path::new(&called).file_name();
         name.is_some_and(|name| NAMES.iter().any(|known| name == *known))
     }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        #[test]
-        fn links_say_what_is_meant() {
-            let is = |called: &str| is_command_line(Some(called.into()));
-            assert!(is("muster") && is("/bin/muster") && is("/me"));
-            assert!(!is("musterd") && !is("/bin/musterd") && !is("serf") && !is(""));
-            assert!(!is_command_line(None));
-        }
-    }
 }

@@ -181,6 +181,12 @@ impl Upkeep {
         }
     }
 
+    /// All was looked after: next time with whatever wakes the process up by then.
+    fn housekept(&mut self, now: Time) {
+        self.housekeeping = now + HOUSEKEEPING;
+        self.housekeep_by = self.housekeeping + HOUSEKEEPING_WAITS;
+    }
+
     /// Something waits: it is looked after soon.
     pub(super) fn housekeep_soon(&mut self, now: Time) {
         let soon = now + HOUSEKEEPING_BUSY;
@@ -243,8 +249,7 @@ impl Engine {
         }
         self.hurry_on(now);
         if self.upkeep.housekeeping <= now.at {
-            self.upkeep.housekeeping = now.at + HOUSEKEEPING;
-            self.upkeep.housekeep_by = self.upkeep.housekeeping + HOUSEKEEPING_WAITS;
+            self.upkeep.housekept(now.at);
             let others = !self.table.active().is_empty();
             self.joining.in_company(now.at, others);
             self.reap(now);
@@ -344,5 +349,30 @@ impl Engine {
             self.upkeep.purge = now.at + PURGE;
             self.table.purge_records(now.at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+
+    #[test]
+    fn housekeeping_waits_for_company_unless_something_waits_for_it() {
+        let mut upkeep = Upkeep::new(Time::default(), &mut StdRng::seed_from_u64(1));
+        let now = Time::default() + Duration::from_secs(10);
+        upkeep.housekept(now);
+        assert_eq!(upkeep.housekeeping, now + HOUSEKEEPING);
+        let latest = now + HOUSEKEEPING + HOUSEKEEPING_WAITS;
+        assert_eq!(upkeep.next_deadline(), latest);
+        upkeep.housekeep_soon(now);
+        assert_eq!(upkeep.next_deadline(), now + HOUSEKEEPING_BUSY);
+        // It is due already, but nothing had woken the process up.
+        upkeep.housekept(now);
+        let late = now + HOUSEKEEPING + Duration::from_millis(100);
+        upkeep.housekeep_soon(late);
+        assert_eq!(upkeep.next_deadline(), late + HOUSEKEEPING_BUSY);
+        assert_eq!(upkeep.housekeeping, now + HOUSEKEEPING);
     }
 }

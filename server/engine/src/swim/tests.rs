@@ -56,3 +56,26 @@ fn a_round_of_one_who_knows_nobody_reaches_nobody() {
     let mut swim = Swim::new(ident(1), StdRng::seed_from_u64(1));
     assert_eq!(round(&mut swim, Some(ident(7))), []);
 }
+
+#[test]
+fn an_answered_probe_needs_no_timer_for_helpers() {
+    let mut swim = Swim::new(ident(1), StdRng::seed_from_u64(1));
+    let other = Update::new(ident(2), 0, State::Alive);
+    swim.apply(Time::from_micros(1), vec![other], false);
+    let begin = swim.next_deadline().expect("a probe is planned");
+    swim.tick(begin);
+    let outputs = std::iter::from_fn(|| swim.poll()).collect::<Vec<_>>();
+    let asked = outputs.iter().find_map(|output| {
+        let SwimOutput::Send { to, bytes } = output else {
+            return None;
+        };
+        let Some(message::Probe::Ping(number)) = message::probe(bytes) else {
+            return None;
+        };
+        Some((*to, number))
+    });
+    let (target, number) = asked.expect("the probe goes out");
+    assert_eq!(swim.next_deadline(), Some(begin + PROBE_RTT));
+    swim.answer_probe(begin, target, number);
+    assert_eq!(swim.next_deadline(), Some(begin + PROBE_PERIOD));
+}

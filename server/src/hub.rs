@@ -9,6 +9,7 @@
 pub mod containers;
 pub mod positions;
 pub mod ring;
+pub mod signal;
 pub mod store;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -90,6 +91,15 @@ impl Hub {
             targets: Targets::default(),
             elsewhere: Counter::default(),
         }
+    }
+
+    /// Wakes the streams of the API, on the runtime of the caller; never ends.
+    pub async fn relay(&self) {
+        tokio::join!(
+            self.members.relay(),
+            self.containers.store().relay(),
+            self.events.relay()
+        );
     }
 
     /// Applies one batch: one revision, one wake-up. Removals of unknown members

@@ -109,6 +109,10 @@ struct Gossip {
 async fn start_gossip(shared: &Shared, ring: &Ring) -> anyhow::Result<Gossip> {
     let config = &shared.config;
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
+    let (relaying, stop) = (Arc::clone(&hub), shared.tasks.stop_token());
+    shared.tasks.spawn_guarded("relay", async move {
+        stop.run_until_cancelled(relaying.relay()).await;
+    });
     let me = Me::new(&config.node.name, shared.identity.boot);
     shared.metrics.register(|registry| hub.register(registry));
     let query_metrics = queries::Metrics::default();

@@ -202,14 +202,20 @@ impl Handle {
     ///
     /// # Errors
     /// The engine's refusal, or [`CommandError::Stopped`].
-    pub async fn send_event(&self, draft: EventDraft) -> Result<Accepted, CommandError> {
-        let (reply, answer) = oneshot::channel();
-        let command = EventCommand { draft, reply };
-        self.events
-            .send(command)
-            .await
-            .map_err(|_closed| CommandError::Stopped)?;
-        Ok(answer.await.map_err(|_closed| CommandError::Stopped)??)
+    pub fn send_event(
+        &self,
+        draft: EventDraft,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> + Send + use<> {
+        let events = self.events.clone();
+        async move {
+            let (reply, answer) = oneshot::channel();
+            let command = EventCommand { draft, reply };
+            events
+                .send(command)
+                .await
+                .map_err(|_closed| CommandError::Stopped)?;
+            Ok(answer.await.map_err(|_closed| CommandError::Stopped)??)
+        }
     }
 
     /// The last own event that two other members hold; grows.

@@ -33,12 +33,12 @@ use crate::routes::{Answering, Routes};
 /// The whole API as one service for the accept loop. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    routes: Routes,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
+    routes: Routes,
     access: Access,
     calls: Arc<Semaphore>,
     bounds: Bounds,
@@ -64,6 +64,7 @@ impl Gate {
         stop: CancellationToken,
     ) -> Self {
         let shared = Shared {
+            routes,
             access,
             calls: Arc::new(Semaphore::new(bounds.calls)),
             bounds,
@@ -71,7 +72,6 @@ impl Gate {
             stop,
         };
         Self {
-            routes,
             shared: Arc::new(shared),
         }
     }
@@ -180,10 +180,10 @@ where
             Ok(deadline) => deadline,
             Err(refusal) => return Box::pin(std::future::ready(Ok(refusal.into_http()))),
         };
-        let answering = self
+        let shared = Arc::clone(&self.shared);
+        let answering = shared
             .routes
             .call(request.map(Body::new), status::no_such_service);
-        let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let answer = match shared.answer(answering, deadline).await {
                 Ok(answer) => answer,

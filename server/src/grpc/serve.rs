@@ -3,6 +3,7 @@
 //! hyper is used directly, because tonic's own server hides the limit on what a
 //! stream may have in its send buffer.
 
+mod calls;
 mod guard;
 mod preface;
 mod stall;
@@ -23,7 +24,8 @@ use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tower::Service;
 
-use self::guard::{Executor, guarded};
+use self::calls::{Calls, Executor};
+use self::guard::guarded;
 use self::preface::PrefaceGuard;
 use self::stall::StallGuard;
 use super::authority::AuthorityFilter;
@@ -235,25 +237,29 @@ where
             cut,
         } = self;
         let stop = tasks.stop_token();
-        let calls = metrics.clone();
+        let panics = metrics.call_panics.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
-            guarded(service.clone(), request, calls.clone())
+            guarded(service.clone(), request, panics.clone())
         });
         let stream = PrefaceGuard::new(stream, PREFACE_LIMIT, metrics.clone());
         let stream = StallGuard::new(stream, limits.stall, metrics.clone());
         let stream = TokioIo::new(AuthorityFilter::new(stream, metrics.clone()));
-        let mut connection = pin!(builder(Executor::new(tasks)).serve_connection(stream, service));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection => ended,
-                    () = cut.cancelled() => {
-                        metrics.connections_cut.inc();
-                        return;
+        let mut calls = Calls::new();
+        let ended = {
+            let builder = builder(calls.executor());
+            let mut connection = pin!(builder.serve_connection(stream, service));
+            tokio::select! {
+                ended = calls.drive(connection.as_mut()) => ended,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        ended = calls.drive(connection) => ended,
+                        () = cut.cancelled() => {
+                            metrics.connections_cut.inc();
+                            return;
+                        }
                     }
                 }
             }
@@ -262,6 +268,7 @@ where
             let error: &dyn std::error::Error = &error;
             tracing::debug!(error, uid = peer.uid, socket = %peer.socket, "connection failed");
         }
+        calls.finish().await;
     }
 }
 

@@ -12,6 +12,7 @@ use muster_engine::{Event, Gap, Origin};
 use tokio::sync::watch;
 
 use super::positions::Positions;
+use super::signal::{Listener, Signal};
 use super::{EventUpdate, lock};
 
 /// Entries held. The oldest goes when one more comes; readers that have not seen
@@ -97,6 +98,7 @@ pub struct EventRing {
     inner: Mutex<Inner>,
     next: AtomicU64,
     head: watch::Sender<u64>,
+    signal: Arc<Signal>,
 }
 
 #[derive(Debug, Default)]
@@ -136,6 +138,7 @@ impl EventRing {
             inner: Mutex::new(Inner::default()),
             next: AtomicU64::new(0),
             head: watch::Sender::new(0),
+            signal: Arc::default(),
         }
     }
 
@@ -166,6 +169,17 @@ impl EventRing {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.head.subscribe()
+    }
+
+    /// As [`EventRing::subscribe`], for the many streams of the API.
+    #[must_use]
+    pub fn listen(&self) -> Listener {
+        self.signal.listen()
+    }
+
+    /// Keeps those who listen told; see [`Signal::relay`].
+    pub async fn relay(&self) {
+        self.signal.relay(self.subscribe()).await;
     }
 
     /// Bytes held now, as bounded by [`EVENT_BYTES_MAX`].

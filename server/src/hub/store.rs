@@ -4,8 +4,8 @@
 pub mod table;
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
@@ -13,6 +13,7 @@ pub use self::table::{
     Behind, Change, Changes, Entry, TOMBSTONE_AGE, TOMBSTONES_MAX, Table, Update,
 };
 use super::lock;
+use super::signal::{Listener, Signal};
 
 /// Pointers copied under one hold of the lock. Longer reads take several holds,
 /// so that the writer waits for microseconds at most.
@@ -24,6 +25,7 @@ pub struct Store<K, V> {
     inner: Mutex<Table<K, V>>,
     current: AtomicU64,
     revision: watch::Sender<u64>,
+    signal: Arc<Signal>,
 }
 
 impl<K, V> Default for Store<K, V>
@@ -48,6 +50,7 @@ where
             inner: Mutex::new(Table::new()),
             current: AtomicU64::new(0),
             revision: watch::Sender::new(0),
+            signal: Arc::default(),
         }
     }
 
@@ -81,6 +84,17 @@ where
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
+    }
+
+    /// As [`Store::subscribe`], for the many streams of the API.
+    #[must_use]
+    pub fn listen(&self) -> Listener {
+        self.signal.listen()
+    }
+
+    /// Keeps those who listen told; see [`Signal::relay`].
+    pub async fn relay(&self) {
+        self.signal.relay(self.subscribe()).await;
     }
 
     /// Whether the changes after a revision are all remembered.

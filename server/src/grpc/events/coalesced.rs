@@ -85,7 +85,7 @@ impl CoalescedWatch {
     ) -> Self {
         let ring = hub.events();
         // Before the first look, so that no event falls between the two.
-        let changes = ring.subscribe();
+        let changes = ring.listen();
         let (begin, joined) = match ask.start {
             Start::Now => {
                 let (index, positions) = ring.at_head();

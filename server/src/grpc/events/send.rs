@@ -182,8 +182,7 @@ where
             });
         }
         in_flight.replicate = wanted.level == pb::ReceiptLevel::Replicated;
-        let handle = self.sender.handle.clone();
-        let sending = async move { handle.send_event(wanted.draft).await };
+        let sending = self.sender.handle.send_event(wanted.draft);
         in_flight.state = State::Sending(Box::pin(sending));
         in_flight
     }

@@ -76,7 +76,7 @@ impl EventWatch {
     ) -> Self {
         let ring = hub.events();
         // Before the first look, so that no event falls between the two.
-        let changes = ring.subscribe();
+        let changes = ring.listen();
         if !feed.is_shared() {
             metrics.unshared.inc();
         }

@@ -52,7 +52,7 @@ pub(crate) struct Answers<Q> {
 
 impl<Q: Question> Answers<Q> {
     pub(crate) fn open(hub: Arc<Hub>, question: Q, ask: &Ask, delivered: Counter) -> Self {
-        let changes = hub.members().subscribe();
+        let changes = hub.members().listen();
         Self {
             pulse: Pulse::new(changes, ask.pause, ask.heartbeat),
             hub,

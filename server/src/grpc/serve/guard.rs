@@ -1,7 +1,6 @@
 //! Calls that panic: caught, counted, and answered INTERNAL.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,43 +9,18 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
+use prometheus_client::metrics::counter::Counter;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
-use crate::daemon::supervisor::Tasks;
 use crate::grpc::status;
-use crate::grpc::transport_metrics::TransportMetrics;
-
-/// Runs the calls of a connection as supervised tasks.
-#[derive(Debug, Clone)]
-pub(super) struct Executor {
-    tasks: Tasks,
-}
-
-impl Executor {
-    pub(super) fn new(tasks: Tasks) -> Self {
-        Self { tasks }
-    }
-}
-
-impl<F> hyper::rt::Executor<F> for Executor
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, call: F) {
-        self.tasks.spawn_guarded("grpc call", async move {
-            call.await;
-        });
-    }
-}
 
 /// Answers one call.
 pub(super) async fn guarded<S>(
     service: S,
     request: Request<Body>,
-    metrics: TransportMetrics,
+    panics: Counter,
 ) -> Result<Response<Body>, Infallible>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
@@ -58,16 +32,16 @@ where
             Body::new(GuardedBody {
                 inner: Some(inner),
                 path,
-                metrics,
+                panics,
             })
         })),
         Ok(Err(impossible)) => match impossible {},
-        Err(_) => Ok(panicked(&path, &metrics).into_http()),
+        Err(_) => Ok(panicked(&path, &panics).into_http()),
     }
 }
 
-fn panicked(path: &str, metrics: &TransportMetrics) -> Status {
-    metrics.call_panics.inc();
+fn panicked(path: &str, panics: &Counter) -> Status {
+    panics.inc();
     tracing::error!(path, "call panicked");
     status::panicked()
 }
@@ -77,7 +51,7 @@ struct GuardedBody {
     /// `None` after a panic.
     inner: Option<Body>,
     path: String,
-    metrics: TransportMetrics,
+    panics: Counter,
 }
 
 impl http_body::Body for GuardedBody {
@@ -96,7 +70,7 @@ impl http_body::Body for GuardedBody {
         polled.unwrap_or_else(|_| {
             this.inner = None;
             let mut trailers = HeaderMap::new();
-            let ended = panicked(&this.path, &this.metrics).add_header(&mut trailers);
+            let ended = panicked(&this.path, &this.panics).add_header(&mut trailers);
             Poll::Ready(Some(ended.map(|()| Frame::trailers(trailers))))
         })
     }

@@ -140,6 +140,8 @@ pub(super) async fn serve() -> Served {
 
 pub(super) async fn serve_with(calls_max: usize) -> Served {
     let hub = Arc::new(Hub::new("0123456789abcdef0123456789abcdef".to_owned()));
+    let relaying = Arc::clone(&hub);
+    tokio::spawn(async move { relaying.relay().await });
     let (handle, ends) = Handle::new();
     let engine = Engine {
         replicated: ends.replicated.clone(),

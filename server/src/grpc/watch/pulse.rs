@@ -6,15 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream as _;
 use prost_types::Duration as Proto;
-use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tokio_stream::wrappers::WatchStream;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
 use super::super::limits::{HEARTBEAT_DEFAULT, HEARTBEAT_MAX, HEARTBEAT_MIN, MIN_INTERVAL_MAX};
 use super::super::status::invalid;
+use crate::hub::signal::Listener;
 
 /// A heartbeat interval as asked for.
 ///
@@ -76,33 +74,39 @@ pub(crate) enum Beat {
 /// Wakes one stream.
 #[derive(Debug)]
 pub(crate) struct Pulse {
-    changes: WatchStream<u64>,
+    changes: Listener,
     /// A change was seen and not yet told.
     dirty: bool,
     pause: Duration,
     /// Runs while changes must wait: the pause after a message is not over.
     paused: Option<Pin<Box<Sleep>>>,
     heartbeat: Duration,
+    /// When silence has lasted for the heartbeat interval.
+    due: Instant,
+    /// Ends then or before: a timer that every message moved would cost more than the
+    /// message.
     silence: Pin<Box<Sleep>>,
 }
 
 impl Pulse {
     /// Wakes for every change from now on. At most one [`Beat::Change`] per `pause`.
-    pub(crate) fn new(changes: watch::Receiver<u64>, pause: Duration, heartbeat: Duration) -> Self {
+    pub(crate) fn new(changes: Listener, pause: Duration, heartbeat: Duration) -> Self {
+        let heartbeat = jittered(heartbeat);
+        let due = Instant::now() + heartbeat;
         Self {
-            changes: WatchStream::from_changes(changes),
+            changes,
             dirty: false,
             pause,
             paused: None,
             heartbeat,
-            silence: Box::pin(sleep(jittered(heartbeat))),
+            due,
+            silence: Box::pin(sleep_until(due)),
         }
     }
 
     /// A message was sent: silence begins anew.
     pub(crate) fn sent(&mut self) {
-        let next = Instant::now() + jittered(self.heartbeat);
-        self.silence.as_mut().reset(next);
+        self.due = Instant::now() + self.heartbeat;
     }
 
     /// A change was told: the next one waits for the pause.
@@ -114,7 +118,7 @@ impl Pulse {
 
     /// Waits for the next reason.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Beat> {
-        while let Poll::Ready(Some(_)) = Pin::new(&mut self.changes).poll_next(cx) {
+        while self.changes.poll(cx).is_ready() {
             self.dirty = true;
         }
         if let Some(paused) = &mut self.paused
@@ -126,9 +130,15 @@ impl Pulse {
             self.dirty = false;
             return Poll::Ready(Beat::Change);
         }
-        if self.silence.as_mut().poll(cx).is_ready() {
-            self.sent();
-            return Poll::Ready(Beat::Heartbeat);
+        while self.silence.as_mut().poll(cx).is_ready() {
+            let over = Instant::now() >= self.due;
+            if over {
+                self.sent();
+            }
+            self.silence.as_mut().reset(self.due);
+            if over {
+                return Poll::Ready(Beat::Heartbeat);
+            }
         }
         Poll::Pending
     }
@@ -144,8 +154,10 @@ fn jittered(interval: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::sync::Arc;
 
     use super::*;
+    use crate::hub::signal::Signal;
 
     #[test]
     fn intervals_have_bounds() {
@@ -164,15 +176,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_change_is_told_at_once_and_the_next_after_the_pause() {
-        let (changes, seen) = watch::channel(0);
-        let mut pulse = Pulse::new(seen, Duration::from_secs(5), HEARTBEAT_DEFAULT);
+        let changes = Arc::new(Signal::default());
+        let mut pulse = Pulse::new(changes.listen(), Duration::from_secs(5), HEARTBEAT_DEFAULT);
         let start = Instant::now();
-        changes.send_replace(1);
+        changes.raise();
         assert_eq!(poll_fn(|cx| pulse.poll(cx)).await, Beat::Change);
         assert_eq!(start.elapsed(), Duration::ZERO);
         pulse.told();
-        changes.send_replace(2);
-        changes.send_replace(3);
+        changes.raise();
+        changes.raise();
         assert_eq!(poll_fn(|cx| pulse.poll(cx)).await, Beat::Change);
         let waited = start.elapsed();
         assert!((5_000..5_010).contains(&waited.as_millis()), "{waited:?}");
@@ -180,13 +192,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_brings_heartbeats_within_a_tenth() {
-        let (_changes, seen) = watch::channel(0);
-        let mut pulse = Pulse::new(seen, Duration::ZERO, Duration::from_secs(10));
+        let changes = Arc::new(Signal::default());
+        let mut pulse = Pulse::new(changes.listen(), Duration::ZERO, Duration::from_secs(10));
         for _ in 0..50 {
             let start = Instant::now();
             assert_eq!(poll_fn(|cx| pulse.poll(cx)).await, Beat::Heartbeat);
             let waited = start.elapsed().as_millis();
             assert!((8_999..11_005).contains(&waited), "{waited}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_message_puts_the_heartbeat_off() {
+        let changes = Arc::new(Signal::default());
+        let mut pulse = Pulse::new(changes.listen(), Duration::ZERO, Duration::from_secs(10));
+        for _ in 0..20 {
+            tokio::time::advance(Duration::from_secs(4)).await;
+            changes.raise();
+            assert_eq!(poll_fn(|cx| pulse.poll(cx)).await, Beat::Change);
+            pulse.sent();
+        }
+        let start = Instant::now();
+        assert_eq!(poll_fn(|cx| pulse.poll(cx)).await, Beat::Heartbeat);
+        let waited = start.elapsed().as_millis();
+        assert!((8_999..11_005).contains(&waited), "{waited}");
     }
 }

@@ -78,7 +78,7 @@ impl<W: Watched> Watch<W> {
     ) -> Result<Self, Status> {
         let source = get(&hub);
         // Before the first look, so that no change falls between the two.
-        let changes = source.store.subscribe();
+        let changes = source.store.listen();
         let start = start(&source, &view, &ask.token)?;
         if !view.is_shared() {
             metrics.unshared.inc();

@@ -1,4 +1,5 @@
-"""Prints server/layout.ld: deploy/layout.py PROGRAM CALLS... of callgrind, see deploy/layout.sh."""
+"""Prints server/layout.ld: deploy/layout.py PROGRAM CALLS... [-- PROGRAM CALLS...], see
+deploy/layout.sh."""
 
 import os
 import re
@@ -26,15 +27,26 @@ def functions(program):
     found = {}
     for line in output("nm", "--defined-only", program):
         address, kind, name = line.split()
-        if kind in "tTwW":
+        if kind in "tTwWi":
             found.setdefault(address, set()).add(name.split(".")[0])
     return found
+
+
+def chosen(program):
+    """Functions of which a variant for this processor is chosen when a program starts."""
+    return {line.split()[-1] for line in output("nm", "--defined-only", program) if " i " in line}
 
 
 def called(path):
     """Functions that a run called."""
     with open(path, encoding="utf-8") as lines:
         return {found[1] for line in lines if (found := re.match(r"c?fn=\(\d+\) (\w+)", line))}
+
+
+def unseen(names):
+    """Whether valgrind does not show that this is called: it comes before `main`, or is for
+    instructions that valgrind's processor lacks."""
+    return any(name in {"__libc_start_main", "_dl_new_object"} or "x86_sha" in name for name in names)
 
 
 def prefixes(needed, there):
@@ -52,26 +64,56 @@ def prefixes(needed, there):
     return sorted({name[: enough[name]] for name in needed})
 
 
-def members(needed):
-    """Objects of the C library that hold functions: it has a section for each object."""
-    library = output("cc", "-print-file-name=libc.a")[0]
-    held = (line.split(":")[1:] for line in output("nm", "-A", "--defined-only", library) if " " in line)
-    return sorted({member for member, symbol in held if symbol.split()[-1] in needed})
+def members(library, needed):
+    """Objects of a part of the C library that hold functions: it has a section for each
+    object."""
+    path = output("cc", f"-print-file-name={library}.a")[0]
+    with open(path, "rb") as opened:
+        if not opened.read(8).startswith(b"!<arch>"):
+            # Says which files it consists of.
+            with open(path, encoding="utf-8") as script:
+                path = re.search(rf"\S+/{library}\S*\.a", script.read())[0]
+    held = (line.split(":")[1:] for line in output("nm", "-A", "--defined-only", path) if " " in line)
+    found = {member for member, symbol in held if symbol.split()[-1] in needed}
+    for member in [member for member in found if "-avx" in member]:
+        # As valgrind's processor chooses; later ones choose these.
+        stem = member.split("-")[0]
+        found |= {f"{stem}-evex*.o", f"{stem}-avx512*.o"}
+    return sorted(f"*{os.path.basename(path)}:{member}" for member in found)
+
+
+def traced(program, *runs):
+    """Functions of a program that runs called, and the others of it."""
+    there = functions(program)
+    calls = set().union(chosen(program), *map(called, runs))
+    needed = set().union(*(names for names in there.values() if names & calls or unseen(names)))
+    return needed, set().union(*there.values()) - needed
+
+
+def groups(arguments):
+    """Arguments between `--`."""
+    found = [[]]
+    for argument in arguments:
+        if argument == "--":
+            found.append([])
+        else:
+            found[-1].append(argument)
+    return [group for group in found if group]
 
 
 def main():
-    program, *runs = sys.argv[1:]
-    there = functions(program)
-    calls = set().union(*map(called, runs))
-    needed = set().union(*(names for names in there.values() if names & calls))
+    runs = [traced(*group) for group in groups(sys.argv[1:])]
+    needed = set().union(*(needed for needed, _ in runs))
     rust = {masked(name) for name in filter(is_rust, needed)}
-    others = {masked(name) for names in there.values() for name in filter(is_rust, names)} - rust
+    others = {masked(name) for _, rest in runs for name in filter(is_rust, rest)} - rust
     print("/* Made by deploy/layout.sh: what a daemon calls, next to each other. */")
     print("SECTIONS {\n  .text.used : {")
     for prefix in prefixes(rust, others):
         print(f"    *(.text*.{prefix}*)")
-    for member in members(needed - rust):
-        print(f"    *libc.a:{member}(.text .text.*)")
+    print("    *(.text.main)")
+    for library in ("libc", "libm"):
+        for member in members(library, needed - rust):
+            print(f"    {member}(.text .text.*)")
     print("  }\n} INSERT BEFORE .text;")
 
 

@@ -3,9 +3,10 @@
 # asked, so that the linker puts them next to each other. Otherwise they are spread over
 # the whole program, and nearly all of it is in memory: the kernel maps 64 KiB around each.
 #
-#     deploy/layout.sh [PROGRAM]
+#     deploy/layout.sh [PROGRAM...]
 #
-# PROGRAM: musterd with its symbols, by default built here, which takes ten minutes.
+# PROGRAM: musterd with its symbols and muster beside it, by default the static build, made
+# here in ten minutes. Several builds share one file: each inlines something else.
 #
 # To be run now and then: functions that the file does not know, or that are gone, only
 # make it a little less good.
@@ -19,28 +20,24 @@ for tool in valgrind python3 nm; do
     command -v "$tool" >/dev/null || { echo "layout: $tool is missing" >&2; exit 1; }
 done
 
-program=${1:-}
-if [ -z "$program" ]; then
-    program=$(CARGO_PROFILE_RELEASE_STRIP=none deploy/static.sh)/musterd
+programs=("$@")
+if [ $# = 0 ]; then
+    programs=("$(CARGO_PROFILE_RELEASE_STRIP=none deploy/static.sh)/musterd")
 fi
 
 # Seconds of it: the first exchanges that come by time are among them.
 idles=90
 
-work=$(mktemp -d)
+all=$(mktemp -d)
 daemons=()
 traced=()
-finish() {
+stop() {
     kill "${daemons[@]}" 2>/dev/null || true
     wait
-    rm -rf "$work"
+    daemons=()
+    traced=()
 }
-trap finish EXIT
-
-ln -s "$(realpath "$program")" "$work/musterd"
-ln -s "$(dirname "$(realpath "$program")")/muster" "$work/muster"
-"$work/muster" keygen >"$work/key"
-chmod 600 "$work/key"
+trap 'stop; rm -rf "$all"' EXIT
 
 # Starts a daemon: its name, what runs it, whom it joins.
 start() {
@@ -67,44 +64,62 @@ muster() {
     "$work/muster" --socket "$work/$name/socket" "$@" >/dev/null
 }
 
-trace seed
-until muster seed health 2>/dev/null; do
-    kill -0 "${traced[0]}" || { cat "$work/seed/log" >&2; exit 1; }
-    sleep 0.2
-done
-seed=$("$work/muster" --socket "$work/seed/socket" members | awk 'NR == 2 { print $3 }')
-# All at once: a cluster that forms is where most happens.
-for name in one two three four five six seven eight; do
-    start "$name" "$work/musterd" --join "$seed"
-done
-trace early --join "$seed"
-sleep 30
-trace late --join "$seed"
-muster early wait --members 11 --timeout 60s
-sleep "$idles"
+# Traces three daemons of a program through what happens to them: into $work.
+run() {
+    local program=$1 seed
+    ln -s "$(realpath "$program")" "$work/musterd"
+    ln -s "$(dirname "$(realpath "$program")")/muster" "$work/muster"
+    "$work/muster" keygen >"$work/key"
+    chmod 600 "$work/key"
 
-for name in seed early; do
-    (
-        timeout 30 "$work/muster" --socket "$work/$name/socket" watch members || true
-        timeout 30 "$work/muster" --socket "$work/$name/socket" watch events || true
-    ) >/dev/null 2>&1 &
-    for call in members "event hello world" "resolve web" info health "keys list" \
-        "tags --set a=1" "explain one" "rtt one"; do
-        # Words of a call.
-        # shellcheck disable=SC2086
-        muster "$name" $call || echo "layout: muster $call failed" >&2
+    trace seed
+    until muster seed health 2>/dev/null; do
+        kill -0 "${traced[0]}" || { cat "$work/seed/log" >&2; exit 1; }
+        sleep 0.2
     done
-done
-muster one event from-another
-# One dies, one leaves, one comes back.
-kill -9 "${daemons[1]}"
-muster two leave
-sleep 5
-rm -rf "$work/one"
-start one "$work/musterd" --join "$seed"
-sleep 20
+    seed=$("$work/muster" --socket "$work/seed/socket" members | awk 'NR == 2 { print $3 }')
+    # All at once: a cluster that forms is where most happens.
+    for name in one two three four five six seven eight; do
+        start "$name" "$work/musterd" --join "$seed"
+    done
+    trace early --join "$seed"
+    sleep 30
+    trace late --join "$seed"
+    muster early wait --members 11 --timeout 60s
+    sleep "$idles"
 
-callgrind_control --dump "${traced[@]}" >/dev/null
-python3 deploy/layout.py "$program" "$work"/calls-*.1 >"$work/layout.ld"
-cp "$work/layout.ld" server/layout.ld
+    for name in seed early; do
+        (
+            timeout 30 "$work/muster" --socket "$work/$name/socket" watch members || true
+            timeout 30 "$work/muster" --socket "$work/$name/socket" watch events || true
+        ) >/dev/null 2>&1 &
+        for call in members "event hello world" "resolve web" info health "keys list" \
+            "tags --set a=1" "explain one" "rtt one"; do
+            # Words of a call.
+            # shellcheck disable=SC2086
+            muster "$name" $call || echo "layout: muster $call failed" >&2
+        done
+    done
+    muster one event from-another
+    # One dies, one leaves, one comes back.
+    kill -9 "${daemons[1]}"
+    muster two leave
+    sleep 5
+    rm -rf "$work/one"
+    start one "$work/musterd" --join "$seed"
+    sleep 20
+
+    callgrind_control --dump "${traced[@]}" >/dev/null
+    stop
+}
+
+runs=()
+for program in "${programs[@]}"; do
+    work=$all/${#runs[@]}
+    mkdir "$work"
+    run "$program"
+    runs+=("$program" "$work"/calls-*.1 --)
+done
+python3 deploy/layout.py "${runs[@]}" >"$all/layout.ld"
+cp "$all/layout.ld" server/layout.ld
 wc -l server/layout.ld

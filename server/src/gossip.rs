@@ -210,7 +210,8 @@ impl Setup {
         runtime.shutdown_background();
     }
 
-    fn build(self, clock: Clock) -> anyhow::Result<Task> {
+    /// Boxed, as it is large: what is moved leaves its size in touched stack behind.
+    fn build(self, clock: Clock) -> anyhow::Result<Box<Task>> {
         let udp = UdpSocket::from_std(self.sockets.udp).context("cannot use the UDP socket")?;
         let tcp = TcpListener::from_std(self.sockets.tcp).context("cannot use the TCP socket")?;
         let (tasks, counters) = (self.tasks, self.counters);
@@ -260,13 +261,13 @@ impl Setup {
             stop: tasks.stop_token(),
         };
         tasks.spawn("accept peers", server.run(tcp, tasks.clone()));
-        Ok(Task {
+        Ok(Box::new(Task {
             core,
             sources,
             clock,
             heart: self.heart,
             counters,
-        })
+        }))
     }
 }
 

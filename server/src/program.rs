@@ -108,7 +108,7 @@ fn start(config: Config, invocation: &Arc<Invocation>) -> anyhow::Result<ExitCod
         log: log.clone(),
         reread: Reread::new(move || again.reload()),
     };
-    let ended = runtime.block_on(daemon::run(setup, daemon::assemble));
+    let ended = runtime.block_on(Box::pin(daemon::run(setup, daemon::assemble)));
     // What still runs was told to stop and overran, or a second signal is not to wait.
     runtime.shutdown_timeout(RUNTIME_WAIT);
     log.writer.flush(LOG_WAIT);

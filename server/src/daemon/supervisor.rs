@@ -89,6 +89,8 @@ impl Tasks {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         let tasks = self.clone();
+        // Boxed: see `spawn_guarded`.
+        let task = Box::pin(task);
         self.track(name, async move {
             let outcome = AssertUnwindSafe(task).catch_unwind().await;
             tasks.ended(name, outcome);

@@ -99,7 +99,7 @@ impl Task {
     ///
     /// # Errors
     /// The datagram socket broke.
-    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn run(mut self: Box<Self>) -> anyhow::Result<()> {
         self.core.net().udp.writable().await?;
         self.core.begin(self.clock.now());
         loop {
@@ -209,10 +209,10 @@ impl Task {
 
     /// Lets the pipes say goodbye: they end when they see the stop token, or that
     /// nobody asks any more, and the last one closes the channel of arrivals.
-    async fn finish(self) {
+    async fn finish(self: Box<Self>) {
         let Self {
             core, mut sources, ..
-        } = self;
+        } = *self;
         drop(core);
         let all = timeout(STOP_DEADLINE, async {
             while sources.arrivals.recv().await.is_some() {}

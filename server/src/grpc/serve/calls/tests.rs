@@ -34,8 +34,8 @@ fn connection() -> (Connection, Arc<AtomicUsize>, oneshot::Sender<()>) {
 
 /// A connection that writes down what calls give it, and ends with the last of them.
 struct Writer {
-    given: mpsc::UnboundedReceiver<u32>,
-    written: mpsc::UnboundedSender<Vec<u32>>,
+    given: mpsc::Receiver<u32>,
+    written: mpsc::Sender<Vec<u32>>,
 }
 
 impl Future for Writer {
@@ -50,15 +50,15 @@ impl Future for Writer {
                 Poll::Pending => break Poll::Pending,
             }
         };
-        self.written.send(found).unwrap();
+        self.written.try_send(found).unwrap();
         ended
     }
 }
 
 #[tokio::test]
 async fn what_woken_calls_give_is_written_in_the_same_turn() {
-    let (give, given) = mpsc::unbounded_channel();
-    let (written, mut writes) = mpsc::unbounded_channel();
+    let (give, given) = mpsc::channel(8);
+    let (written, mut writes) = mpsc::channel(8);
     let start = tokio::sync::watch::Sender::new(false);
     let mut calls = Calls::new();
     let executor = calls.executor();
@@ -66,7 +66,7 @@ async fn what_woken_calls_give_is_written_in_the_same_turn() {
         let (give, mut start) = (give.clone(), start.subscribe());
         executor.execute(async move {
             start.changed().await.unwrap();
-            give.send(number).unwrap();
+            give.try_send(number).unwrap();
         });
     }
     drop(give);
@@ -154,7 +154,7 @@ fn a_call_that_wakes_itself_lets_other_tasks_have_their_turn() {
 #[tokio::test]
 async fn no_wake_up_is_lost() {
     const MESSAGES: u32 = 50_000;
-    let (give, mut given) = mpsc::unbounded_channel();
+    let (give, mut given) = mpsc::channel(64);
     let (connection, _polled, ending) = connection();
     let mut calls = Calls::new();
     calls.executor().execute(async move {
@@ -165,10 +165,7 @@ async fn no_wake_up_is_lost() {
     });
     let other = thread::spawn(move || {
         for number in 0..MESSAGES {
-            give.send(number).unwrap();
-            if number % 64 == 0 {
-                thread::yield_now();
-            }
+            give.blocking_send(number).unwrap();
         }
     });
     let mut connection = std::pin::pin!(connection);

@@ -11,6 +11,10 @@ def output(*command):
     return subprocess.run(command, capture_output=True, check=True).stdout.decode().splitlines()
 
 
+# Of the C library; valgrind begins after some of it and hides the kernel's own object.
+BEFORE_MAIN = {"__libc_start_main", "_dl_new_object", "_dl_setup_hash"}
+
+
 def is_rust(name):
     """Rust's own names (v0 mangling)."""
     return name.startswith("_R")
@@ -46,7 +50,7 @@ def called(path):
 def unseen(names):
     """Whether valgrind does not show that this is called: it comes before `main`, or is for
     instructions that valgrind's processor lacks."""
-    return any(name in {"__libc_start_main", "_dl_new_object"} or "x86_sha" in name for name in names)
+    return any(name in BEFORE_MAIN or "x86_sha" in name for name in names)
 
 
 def prefixes(needed, there):
@@ -73,12 +77,16 @@ def members(library, needed):
             # Says which files it consists of.
             with open(path, encoding="utf-8") as script:
                 path = re.search(rf"\S+/{library}\S*\.a", script.read())[0]
-    held = (line.split(":")[1:] for line in output("nm", "-A", "--defined-only", path) if " " in line)
-    found = {member for member, symbol in held if symbol.split()[-1] in needed}
-    for member in [member for member in found if "-avx" in member]:
-        # As valgrind's processor chooses; later ones choose these.
-        stem = member.split("-")[0]
-        found |= {f"{stem}-evex*.o", f"{stem}-avx512*.o"}
+    found = set()
+    for line in output("nm", "-A", "--defined-only", path):
+        _, member, symbol = line.split(":")
+        kind, name = symbol.split()[-2:]
+        if name in needed:
+            found.add(member)
+        if name in needed and (kind == "i" or "-avx" in member):
+            # Newer processors than valgrind's choose these.
+            stem = re.split("[-.]", member)[0]
+            found |= {f"{stem}-evex*.o", f"{stem}-avx512*.o"}
     return sorted(f"*{os.path.basename(path)}:{member}" for member in found)
 
 

@@ -44,7 +44,7 @@ start() {
     local name=$1
     shift
     mkdir "$work/$name"
-    "$@" --name "$name" --bind 127.0.0.1:0 --key-file "$work/key" --docker off --role web \
+    "$@" --name "$name" --bind 127.0.0.1:0 --key-file "$work/key" --role web \
         --socket "$work/$name/socket" --data-dir "$work/$name/data" >"$work/$name/log" 2>&1 &
     daemons+=($!)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_proto::v1::MemberStatus;
+use muster_proto::v1::{Member, MemberStatus};
 use muster_tests::check::members::ever;
 use muster_tests::harness::Daemon;
 use muster_tests::harness::cluster::{node, see};
@@ -38,6 +38,16 @@ async fn reaches_by_tcp(daemon: &Daemon, count: u64) {
         }
     })
     .await;
+}
+
+/// What is shown of each member, with the reason.
+fn statuses(members: &[Member]) -> Vec<(&str, MemberStatus, &str)> {
+    let shown = members.iter().map(|member| {
+        let reason = member.status_change.as_ref();
+        let reason = reason.map_or("", |change| change.reason.as_str());
+        (member.name.as_str(), member.status(), reason)
+    });
+    shown.collect()
 }
 
 /// A handler at each daemon that answers with its name.
@@ -111,14 +121,16 @@ async fn a_cluster_whose_udp_is_cut_off_works_and_says_so() {
         reaches_by_tcp(daemon, 4).await;
     }
     let mut api = scene.daemons[0].api().await;
-    let everybody = async || {
+    let mut everybody = async || {
         let members = api.list().await?;
         let alive = members.iter().filter(|m| m.status() == MemberStatus::Alive);
         match alive.count() {
             5 => Ok(()),
-            count => Err(format!("{count} are alive")),
+            _ => Err(format!("{:?}", statuses(&members))),
         }
     };
+    // A suspicion of when the datagrams ended may be on its way still.
+    wait::until("everybody alive", SOON, &mut everybody).await;
     wait::stays("everybody alive", SPAN, everybody).await;
     let began = Instant::now();
     let sent = scene.send(1, 20).await;

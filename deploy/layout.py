@@ -77,16 +77,18 @@ def members(library, needed):
             # Says which files it consists of.
             with open(path, encoding="utf-8") as script:
                 path = re.search(rf"\S+/{library}\S*\.a", script.read())[0]
-    found = set()
+    found, choices = set(), set()
     for line in output("nm", "-A", "--defined-only", path):
         _, member, symbol = line.split(":")
         kind, name = symbol.split()[-2:]
         if name in needed:
             found.add(member)
-        if name in needed and (kind == "i" or "-avx" in member):
-            # Newer processors than valgrind's choose these.
-            stem = re.split("[-.]", member)[0]
-            found |= {f"{stem}-evex*.o", f"{stem}-avx512*.o"}
+        if kind == "i" or "-avx" in member:
+            choices.add(member)
+    for member in found & choices:
+        # Newer processors than valgrind's choose these.
+        stem = re.split("[-.]", member)[0]
+        found |= {f"{stem}-evex*.o", f"{stem}-avx512*.o"}
     return sorted(f"*{os.path.basename(path)}:{member}" for member in found)
 
 

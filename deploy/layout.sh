@@ -78,14 +78,15 @@ run() {
         sleep 0.2
     done
     seed=$("$work/muster" --socket "$work/seed/socket" members | awk 'NR == 2 { print $3 }')
-    # All at once: a cluster that forms is where most happens.
-    for name in one two three four five six seven eight; do
+    # All at once: a cluster that forms is where most happens. More than one node of a map
+    # holds, so that the code of deeper ones is called.
+    for name in one two $(seq 3 24); do
         start "$name" "$work/musterd" --join "$seed"
     done
     trace early --join "$seed"
     sleep 30
     trace late --join "$seed"
-    muster early wait --members 11 --timeout 60s
+    muster early wait --members 27 --timeout 60s
     sleep "$idles"
 
     for name in seed early; do

@@ -110,8 +110,10 @@ async fn start_gossip(shared: &Shared, ring: &Ring) -> anyhow::Result<Gossip> {
     let config = &shared.config;
     let hub = Arc::new(Hub::new(shared.identity.epoch.clone()));
     let (relaying, stop) = (Arc::clone(&hub), shared.tasks.stop_token());
-    shared.tasks.spawn_guarded("relay", async move {
+    // Without it no watch would hear of anything, and nobody of that.
+    shared.tasks.spawn("relay", async move {
         stop.run_until_cancelled(relaying.relay()).await;
+        Ok(())
     });
     let me = Me::new(&config.node.name, shared.identity.boot);
     shared.metrics.register(|registry| hub.register(registry));

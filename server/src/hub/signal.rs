@@ -18,8 +18,9 @@ use super::lock;
 pub struct Signal {
     /// How often it was raised.
     raised: AtomicU64,
-    /// One place per listener that has waited. It stays, so that a change finds the
-    /// wakers next to each other and listeners need not come back.
+    /// One place per listener that has waited, bounded by the limit of calls. It stays,
+    /// so that a change finds the wakers next to each other and listeners need not come
+    /// back.
     waiting: Mutex<Slab<Waker>>,
 }
 

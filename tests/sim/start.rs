@@ -49,6 +49,29 @@ fn a_thousand_and_twenty_four_at_once() {
     assert!(sim.violations().is_empty(), "{sim:#?}");
 }
 
+/// What a start brought is not gossiped for long after everybody has it, nor compared.
+#[test]
+fn a_cluster_is_at_rest_soon_after_its_start() {
+    let nodes = 300;
+    let mut sim: Sim = Sim::new(Setup {
+        keep_history: false,
+        ..hosts(nodes, 9)
+    });
+    sim.start_all(SECOND);
+    sim.run_for(SECOND);
+    assert!(sim.settle(4 * SECOND).is_some(), "{sim:#?}");
+    sim.run_for(6 * SECOND);
+    let exchanges = |sim: &Sim| -> u64 {
+        let each = (0..nodes).map(|slot| sim.traffic(slot).exchanges);
+        each.sum()
+    };
+    let before = exchanges(&sim);
+    sim.run_for(5 * SECOND);
+    let each = (exchanges(&sim) - before) as f64 / nodes as f64;
+    println!("{nodes} nodes: {each:.2} exchanges each in 5 s, 6 s after the start");
+    assert!(each < 0.5, "the first of those that nobody asked for are due, one in 20 s");
+}
+
 #[test]
 fn with_loss() {
     for (percent, limit) in [(1, 2_000), (5, 3_000), (10, 4_500)] {

@@ -109,7 +109,7 @@ pub(crate) fn suspicion(time: Duration, members: usize) -> Duration {
     time.mul_f64(log(members) / log(FULL_SPEED_NODES))
 }
 
-/// `30 s * (1 + floor(log2(ceil(N / 32))))`.
+/// `120 s * (1 + floor(log2(ceil(N / 32))))`.
 pub(crate) fn backstop(members: usize) -> Duration {
     let members = u32::try_from(members).unwrap_or(u32::MAX).max(1);
     BACKSTOP * (1 + members.div_ceil(BACKSTOP_NODES).ilog2())

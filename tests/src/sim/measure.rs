@@ -16,8 +16,8 @@ use crate::sim::setup::Setup;
 /// Everybody starts within this.
 const START: Duration = Duration::from_secs(1);
 
-/// What a start still has to do is done after this.
-const CALM: Duration = Duration::from_secs(15);
+/// What a start still has to do is done after this: 4 s with 512 nodes, 15 s with 1,024.
+const CALM: Duration = Duration::from_secs(30);
 
 /// Members killed, one after the other.
 const KILLS: usize = 3;

@@ -35,7 +35,7 @@ const URGENT_ROUNDS: u32 = 3;
 const URGENT_PER_SECOND: u32 = 24;
 
 /// Above this many waiting items gossip cannot keep up and exchanges take over.
-const BULK_ABOVE: usize = 32;
+pub(super) const BULK_ABOVE: usize = 32;
 
 /// Pause between exchanges while they bring much.
 const HURRY_INTERVAL: Duration = Duration::from_millis(100);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::super::Engine;
+use super::super::upkeep::BULK_ABOVE;
 use crate::broadcast::Topic;
 use crate::ident::Ident;
 use crate::member::StatusReason;
@@ -12,7 +13,9 @@ use crate::table::Word;
 use crate::time::Now;
 use crate::wire::{MEMBERS_PER_EXCHANGE_MAX, MemberState};
 
-/// News of one exchange are gossiped on up to this many; more spread by exchange.
+/// News of one exchange are gossiped on up to this many, unless gossip is behind; others
+/// spread by exchange. In a cold start each exchange brings a little, and together they
+/// would be gossiped, and exchanges go on, for a minute after everybody has them.
 const SPREAD_MAX: usize = 64;
 
 /// Above this many news in one exchange more exchanges follow soon.
@@ -38,7 +41,7 @@ impl Engine {
             self.learn_state(now, from, ident, state);
         }
         let news = self.news.len();
-        let spread = news <= SPREAD_MAX;
+        let spread = news <= SPREAD_MAX && self.swim.backlog() <= BULK_ABOVE;
         if !spread {
             let topics = self.news.iter();
             let topics = topics.map(|update| Topic::Record(update.id().hash));

@@ -25,6 +25,11 @@ use super::status;
 /// "Length-Prefixed-Message").
 const PREFIX_BYTES: usize = 5;
 
+/// Bytes of a message with its frame.
+pub(crate) fn framed_len(message: &impl Message) -> usize {
+    PREFIX_BYTES + message.encoded_len()
+}
+
 /// Appends one framed message.
 pub(crate) fn put_framed(message: &impl Message, buffer: &mut BytesMut) {
     let length = message.encoded_len();

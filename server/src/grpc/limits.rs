@@ -45,12 +45,19 @@ pub const EVENT_PATTERNS_MAX: usize = 64;
 /// Distinct sets of event patterns that share encoded segments. As [`GROUPS_MAX`].
 pub const EVENT_GROUPS_MAX: usize = 32;
 
-/// Ring entries that one segment covers.
-pub const SEGMENT_ENTRIES: u64 = 64;
+/// Ring entries that are read at once.
+pub const PAGE_ENTRIES: usize = 64;
 
-/// A segment ends before its entries cost more than this in the ring: 64 events with
-/// payloads of 200 bytes fit.
-pub const SEGMENT_BYTES: usize = 24 << 10;
+/// Entries that are read at once cost no more than this in the ring, or are one.
+pub const PAGE_BYTES: usize = 24 << 10;
+
+/// Ring entries that one segment covers at most.
+pub const SEGMENT_ENTRIES: u64 = 256;
+
+/// Bytes of a segment, if it has more than one message: one DATA frame (RFC 9113,
+/// 6.5.2: 16,384 bytes), and four of them fit into the initial window of a stream
+/// (6.9.2: 65,535 bytes).
+pub const SEGMENT_BYTES: usize = 16_383;
 
 /// Segments kept per set of patterns, newest first, until silence: some 8,000 events,
 /// so that readers of a burst share them though they are not in step. Others are

@@ -22,7 +22,7 @@ use tonic::Status;
 
 use super::super::convert;
 use super::super::frames::framed;
-use super::super::limits::{COALESCE_MAX, SEGMENT_BYTES, SEGMENT_ENTRIES};
+use super::super::limits::{COALESCE_MAX, PAGE_BYTES, PAGE_ENTRIES};
 use super::super::metrics::Metrics;
 use super::super::status::invalid;
 use super::super::watch::pulse::{Beat, Pulse};
@@ -152,8 +152,7 @@ impl CoalescedWatch {
 
     /// Takes in what is there. False at the head.
     fn read(&mut self) -> bool {
-        let items = usize::try_from(SEGMENT_ENTRIES).unwrap_or(usize::MAX);
-        match self.hub.events().read(self.index, items, SEGMENT_BYTES) {
+        match (self.hub.events()).read(self.index, PAGE_ENTRIES, PAGE_BYTES) {
             Page::Entries(entries) if entries.is_empty() => return false,
             Page::Entries(entries) => {
                 self.index += entries.len() as u64;

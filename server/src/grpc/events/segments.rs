@@ -1,46 +1,20 @@
 //! Ring entries as bytes: encoded once per set of patterns, several framed messages
 //! in one buffer, shared by every watch that wants the same.
 
+mod segment;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use bytes::{Bytes, BytesMut};
-use muster_engine::Origin;
-use muster_proto::v1 as pb;
-use pb::watch_events_response::Event as Message;
-
-use super::super::convert;
-use super::super::frames::put_framed;
+use self::segment::Growing;
+pub(crate) use self::segment::Segment;
 use super::super::limits::{
-    EVENT_GROUPS_MAX, SEGMENT_BYTES, SEGMENT_ENTRIES, SEGMENTS_CACHED_BYTES, SEGMENTS_CACHED_MAX,
+    EVENT_GROUPS_MAX, PAGE_BYTES, PAGE_ENTRIES, SEGMENTS_CACHED_BYTES, SEGMENTS_CACHED_MAX,
 };
 use super::patterns::Patterns;
 use crate::hub::lock;
 use crate::hub::positions::Positions;
-use crate::hub::ring::{Entry, EventRing, Page};
-
-/// A run of ring entries.
-#[derive(Debug)]
-pub(crate) struct Segment {
-    /// Index after its last entry.
-    pub(crate) end: u64,
-    /// Framed messages; may be empty.
-    pub(crate) bytes: Bytes,
-    /// How many messages.
-    pub(crate) messages: u64,
-    /// Positions that it begins after and brings a reader to, by origin.
-    pub(crate) spans: Vec<Span>,
-}
-
-/// What a segment holds of one origin.
-#[derive(Debug)]
-pub(crate) struct Span {
-    pub(crate) origin: Origin,
-    /// Smallest sequence in it.
-    pub(crate) first: u64,
-    /// Largest sequence in it.
-    pub(crate) last: u64,
-}
+use crate::hub::ring::{EventRing, Page};
 
 /// What a reader takes at an index.
 #[derive(Debug)]
@@ -52,12 +26,15 @@ pub(crate) enum Taken {
     Behind,
 }
 
+/// Segments by the index of their first entry.
+type Kept = BTreeMap<u64, Arc<Segment>>;
+
 /// The segments for one set of patterns.
 #[derive(Debug)]
 pub(crate) struct Feed {
     patterns: Patterns,
-    /// By the index of their first entry. `None` in a feed that is not shared.
-    segments: Option<Mutex<BTreeMap<u64, Arc<Segment>>>>,
+    /// `None` in a feed that is not shared.
+    segments: Option<Mutex<Kept>>,
 }
 
 impl Feed {
@@ -70,20 +47,25 @@ impl Feed {
         self.segments.is_some()
     }
 
-    /// The segment from `index` on. Readers that come to an index while its segment
-    /// is kept get the same one, so that they fall into step.
+    /// The segment from `index` on, as long as it may be: each costs its readers a
+    /// write. Readers within a closed one get its rest, so that they fall into step.
     pub(crate) fn take(&self, ring: &EventRing, index: u64) -> Taken {
+        let had = Positions::default();
         let Some(segments) = &self.segments else {
-            return self.encode(ring, index, &Positions::default());
+            return self.encode(ring, Segment::new(index), u64::MAX, &had);
         };
-        if index == ring.next_index() {
+        let next = ring.next_index();
+        if index == next {
             return Taken::Head;
         }
         let mut segments = lock(segments);
-        if let Some(segment) = segments.get(&index) {
-            return Taken::Segment(Arc::clone(segment));
-        }
-        let taken = self.encode(ring, index, &Positions::default());
+        let kept = segments.get(&index).map(Arc::clone);
+        let begun = match kept {
+            Some(kept) if kept.closed || kept.end >= next => return Taken::Segment(kept),
+            Some(kept) => Segment::clone(&kept),
+            None => Segment::new(index),
+        };
+        let taken = self.encode(ring, begun, boundary(&segments, index), &had);
         if let Taken::Segment(segment) = &taken {
             segments.insert(index, Arc::clone(segment));
             bound(&mut segments);
@@ -93,7 +75,7 @@ impl Feed {
 
     /// The segment from `index` on for one reader, without what it has already.
     pub(crate) fn take_after(&self, ring: &EventRing, index: u64, had: &Positions) -> Taken {
-        self.encode(ring, index, had)
+        self.encode(ring, Segment::new(index), u64::MAX, had)
     }
 
     /// Frees the segments: after a silence everybody has them.
@@ -103,80 +85,32 @@ impl Feed {
         }
     }
 
-    fn encode(&self, ring: &EventRing, index: u64, had: &Positions) -> Taken {
-        // Ends are aligned: readers that started anywhere meet at the next one.
-        let items = SEGMENT_ENTRIES - index % SEGMENT_ENTRIES;
-        let items = usize::try_from(items).unwrap_or(usize::MAX);
-        let entries = match ring.read(index, items, SEGMENT_BYTES) {
-            Page::Behind => return Taken::Behind,
-            Page::Entries(entries) if entries.is_empty() => return Taken::Head,
-            Page::Entries(entries) => entries,
-        };
-        let mut bytes = BytesMut::new();
-        let mut segment = Segment {
-            end: index + entries.len() as u64,
-            bytes: Bytes::new(),
-            messages: 0,
-            spans: Vec::new(),
-        };
-        for entry in &entries {
-            segment.span(entry);
-            if let Some(message) = self.message(entry, had) {
-                let event = Some(message);
-                put_framed(&pb::WatchEventsResponse { event }, &mut bytes);
-                segment.messages += 1;
+    /// Takes what is there into a segment that was begun.
+    fn encode(&self, ring: &EventRing, begun: Segment, until: u64, had: &Positions) -> Taken {
+        let mut growing = Growing::new(&self.patterns, had, begun, until);
+        while let Some(next) = growing.next() {
+            match ring.read(next, PAGE_ENTRIES, PAGE_BYTES) {
+                Page::Entries(entries) if !entries.is_empty() => growing.take(&entries),
+                Page::Behind if growing.is_empty() => return Taken::Behind,
+                Page::Entries(_) | Page::Behind => break,
             }
         }
-        segment.bytes = bytes.freeze();
-        Taken::Segment(Arc::new(segment))
-    }
-
-    fn message(&self, entry: &Entry, had: &Positions) -> Option<Message> {
-        let (origin, last) = entry.position();
-        let after = had.get(origin).unwrap_or(0);
-        if last <= after {
-            return None;
+        if growing.is_empty() {
+            return Taken::Head;
         }
-        match entry {
-            Entry::Event(event) => {
-                let wanted = self.patterns.wants(&event.name);
-                wanted.then(|| Message::Item(convert::event(event)))
-            }
-            Entry::Gap(gap) => {
-                let mut gap = convert::gap(gap, pb::EventGapReason::NotHeld);
-                gap.first_sequence = gap.first_sequence.max(after + 1);
-                Some(Message::Gap(gap))
-            }
-            Entry::Passed(..) | Entry::Base(..) => None,
-        }
+        Taken::Segment(Arc::new(growing.finish()))
     }
 }
 
-impl Segment {
-    fn span(&mut self, entry: &Entry) {
-        let (origin, last) = entry.position();
-        let first = match entry {
-            Entry::Gap(gap) => gap.first,
-            Entry::Event(_) | Entry::Passed(..) | Entry::Base(..) => last,
-        };
-        // Runs of one origin are the rule: look at the latest first.
-        let known = self
-            .spans
-            .iter_mut()
-            .rev()
-            .find(|span| span.origin == *origin);
-        match known {
-            Some(span) => span.last = last,
-            None => self.spans.push(Span {
-                origin: origin.clone(),
-                first,
-                last,
-            }),
-        }
-    }
+/// The end of the closed segment that `index` is in; without one there is no end yet.
+fn boundary(segments: &Kept, index: u64) -> u64 {
+    let before = segments.range(..index).rev();
+    let closed = before.map(|(_, segment)| segment).find(|it| it.closed);
+    let ends = closed.map(|segment| segment.end);
+    ends.filter(|end| *end > index).unwrap_or(u64::MAX)
 }
 
-fn bound(segments: &mut BTreeMap<u64, Arc<Segment>>) {
+fn bound(segments: &mut Kept) {
     let mut bytes: usize = segments.values().map(|segment| segment.bytes.len()).sum();
     let over = |count: usize, bytes: usize| {
         count > SEGMENTS_CACHED_MAX || (count > 1 && bytes > SEGMENTS_CACHED_BYTES)

@@ -69,7 +69,10 @@ fn a_cluster_is_at_rest_soon_after_its_start() {
     sim.run_for(5 * SECOND);
     let each = (exchanges(&sim) - before) as f64 / nodes as f64;
     println!("{nodes} nodes: {each:.2} exchanges each in 5 s, 6 s after the start");
-    assert!(each < 0.5, "the first of those that nobody asked for are due, one in 20 s");
+    assert!(
+        each < 0.5,
+        "the first of those that nobody asked for are due, one in 20 s"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use muster_proto::v1 as pb;
 use pb::watch_events_response::Event as Message;
-use prost::Message as _;
 use proptest::prelude::*;
+use prost::Message as _;
 
 use super::super::super::limits::{SEGMENT_BYTES, SEGMENT_ENTRIES};
 use super::*;
@@ -23,7 +23,7 @@ fn ring(events: u64) -> EventRing {
 fn one(feed: &Feed, ring: &EventRing, index: u64) -> Arc<Segment> {
     match feed.take(ring, index) {
         Taken::Segment(segment) => segment,
-        other => panic!("{other:?}"),
+        other @ (Taken::Head | Taken::Behind) => panic!("{other:?}"),
     }
 }
 
@@ -62,7 +62,10 @@ fn readers_of_a_burst_share_its_bytes_though_one_comes_later() {
     assert!(Arc::ptr_eq(&feed, &feeds.of(Patterns::default())));
     let (one, two) = (read(&feed, &ring, 0), read(&feed, &ring, 0));
     assert!(one.iter().zip(&two).all(|(a, b)| Arc::ptr_eq(a, b)));
-    assert!(one.iter().all(|segment| segment.bytes.len() <= SEGMENT_BYTES));
+    assert!(
+        one.iter()
+            .all(|segment| segment.bytes.len() <= SEGMENT_BYTES)
+    );
     assert!(one.iter().flat_map(|it| numbers(it)).eq(1..=1_000));
     // Who starts elsewhere meets the others at the next boundary.
     let late = read(&feed, &ring, 100);
@@ -105,7 +108,10 @@ fn large_messages_stand_alone_and_small_ones_in_numbers() {
         sequence,
     };
     small.push((11..=1_000).map(passed).collect());
-    let ends = read(&feed, &small, 0).iter().map(|it| it.end).collect::<Vec<_>>();
+    let ends = read(&feed, &small, 0)
+        .iter()
+        .map(|it| it.end)
+        .collect::<Vec<_>>();
     assert_eq!(ends, [256, 512, 768, 1_000]);
     assert_eq!(SEGMENT_ENTRIES, 256);
 }
